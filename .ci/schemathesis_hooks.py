@@ -53,7 +53,7 @@ CHANGES = {
                                 "query": {"remove": ["debug"]},
                                 "requestHeaders": {"set": [{"name": "x-a", "value": "1"}]}},
                     "cors": {"origins": ["https://app.example.com"], "headers": ["authorization"], "maxAge": "60s"},
-                    "forwarded": "FORWARDED_HEADERS_X_FORWARDED"},
+                    "forwarded": "FORWARDED_HEADERS_X_FORWARDED", "echoGuard": "ECHO_GUARD_REFUSE"},
     "UpdateRule": {"effect": "EFFECT_DENY", "priority": 7, "notes": "Changed", "when": {"methods": ["PUT"]},
                    "observe": True},
     "UpdateFilter": {"paths": ["a.b[*].c", "d"], "order": 3, "owner": "git"},

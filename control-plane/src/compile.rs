@@ -104,6 +104,7 @@ fn proxy(wire: &wire::Proxy) -> fleet::ProxyResource {
         cors: wire.cors.clone(),
         forwarded: wire.forwarded,
         test_after_change: wire.test_after_change,
+        echo_guard: if wire.echo_guard() == fleet::EchoGuard::Mask { 0 } else { wire.echo_guard },
     }
 }
 

@@ -17,8 +17,8 @@ use crate::store::notification::NotificationRow;
 use crate::store::{node_row, request_row, time_of};
 
 pub(crate) use nodes::{
-    Counted, Issuer, issuer, node_clash, node_crashed, node_disk, node_diverged, not_withdrawn, region_held,
-    withdrawn,
+    Counted, Echoed, Issuer, issuer, node_clash, node_crashed, node_disk, node_diverged, not_withdrawn,
+    region_held, secret_echoed, withdrawn,
 };
 
 pub(crate) use target_tests::{FailedTest, target_test_failed};

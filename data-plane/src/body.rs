@@ -19,7 +19,7 @@ use http::header::CONTENT_ENCODING;
 use http_body::Body;
 
 pub(crate) use budget::{BodyBudget, Held, NoRoom};
-pub(crate) use decode::{DecodeError, decode};
+pub(crate) use decode::{DecodeError, Decoding, decode};
 pub(crate) use gzip::gzip;
 #[cfg(test)]
 pub(crate) use gzip::gzipped;

@@ -87,6 +87,8 @@ pub(crate) struct Counters {
     cut: [Count; Cut::ALL.len()],
     gathered_bytes: Count,
     not_gathered: [Count; Gathered::ALL.len()],
+    echoes_masked: Count,
+    echoes_refused: Count,
 }
 
 #[derive(Default)]
@@ -171,6 +173,12 @@ impl Counters {
         self.not_gathered[what as usize].add(1);
     }
 
+    /// An upstream sent its secret back.
+    pub(crate) fn echoed(&self, refused: bool) {
+        let count = if refused { &self.echoes_refused } else { &self.echoes_masked };
+        count.add(1);
+    }
+
     /// How many were ended for this.
     #[cfg(test)]
     pub(crate) fn cut_for(&self, why: Cut) -> u64 {
@@ -195,6 +203,8 @@ pub(crate) struct Totals {
     pub(crate) cut: Vec<(&'static str, u64)>,
     pub(crate) gathered_bytes: u64,
     pub(crate) not_gathered: Vec<(&'static str, u64)>,
+    pub(crate) echoes_masked: u64,
+    pub(crate) echoes_refused: u64,
 }
 
 impl Totals {
@@ -234,6 +244,8 @@ impl Totals {
                 })
                 .collect(),
             gathered_bytes: sum(|worker| &worker.gathered_bytes),
+            echoes_masked: sum(|worker| &worker.echoes_masked),
+            echoes_refused: sum(|worker| &worker.echoes_refused),
             not_gathered: Gathered::ALL
                 .into_iter()
                 .map(|what| {

@@ -34,6 +34,7 @@ pub(crate) fn register(meter: &Meter, workers: Vec<Arc<Counters>>, shown: Shown)
     latency(meter, &workers);
     connections(meter, &workers);
     bodies(meter, &workers);
+    echoes(meter, &workers);
     configuration(meter, board);
     limits(meter, quotas);
     upstreams(meter, standings);
@@ -181,6 +182,19 @@ fn bodies(meter: &Meter, workers: &Workers) {
             for (what, count) in totals(&of).not_gathered {
                 observer.observe(count, &[KeyValue::new("what", what)]);
             }
+        })
+        .build();
+}
+
+fn echoes(meter: &Meter, workers: &Workers) {
+    let of = Arc::clone(workers);
+    meter
+        .u64_observable_counter("requestrocket_edge_secrets_echoed_total")
+        .with_description("Responses in which an upstream sent back the secret that it was sent, by outcome")
+        .with_callback(move |observer| {
+            let totals = totals(&of);
+            observer.observe(totals.echoes_masked, &[KeyValue::new("outcome", "masked")]);
+            observer.observe(totals.echoes_refused, &[KeyValue::new("outcome", "refused")]);
         })
         .build();
 }

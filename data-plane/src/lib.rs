@@ -19,7 +19,7 @@
 //! * `body`: bodies that a stage looks at, gathered and decoded;
 //! * `quota`: what limits and meters count, in memory and on disk;
 //! * `passwords`: passwords checked, beside the traffic workers; `jwt`: signed tokens of callers; `client_certificate`: those
-//!   that callers show;
+//!   that callers show; `echo`: secrets that upstreams send back;
 //! * `counters`, `outcome`, `backoff`, `executor`: leaves.
 
 mod admin;
@@ -35,6 +35,7 @@ pub mod control_plane;
 mod counters;
 mod current;
 mod deadline;
+mod echo;
 mod events;
 mod executor;
 #[cfg(test)]

@@ -47,10 +47,11 @@ pub(crate) enum Code {
     OriginRefused,
     TooManyBodies,
     TooManySignatures,
+    SecretEchoed,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 42] = [
+    pub(crate) const ALL: [Self; 43] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -93,6 +94,7 @@ impl Code {
         Self::OriginRefused,
         Self::TooManyBodies,
         Self::TooManySignatures,
+        Self::SecretEchoed,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -139,6 +141,7 @@ impl Code {
             Self::OriginRefused => "origin-refused",
             Self::TooManyBodies => "too-many-bodies",
             Self::TooManySignatures => "too-many-signatures",
+            Self::SecretEchoed => "secret-echoed",
         }
     }
 }

@@ -10,7 +10,8 @@
 //! admit         limits and meters                    Admitted
 //! inject        the upstream's secret in             Injected
 //! forward       send, wait for the head              Forwarded
-//! filter        what the caller may see              Filtered
+//! filter        what the caller may see, and never   Filtered
+//!               the upstream's secret
 //! settle        meters, and the record               –
 //! ```
 //!
@@ -29,6 +30,7 @@ mod caller_body;
 mod charges;
 mod clean;
 mod cors;
+mod echo;
 mod filter;
 mod forward;
 mod forwarded;
@@ -252,13 +254,15 @@ async fn pass<'s>(
     }
     let mut injected = inject::inject(admitted, worker, now)?;
     // Whoever could choose what cannot be read would choose what a meter charges.
-    let is_read = draft.reads_bodies() || !filter::chain(route, credential).is_empty();
+    let is_searched = echo::needles(route, model).is_some();
+    let is_read = is_searched || draft.reads_bodies() || !filter::chain(route, credential).is_empty();
     let takes =
         if is_read { filter::ask_for_readable(&mut injected.parts.headers) } else { Coding::Identity };
     let forwarded = match tunnel {
         None => forward::forward(injected, worker, draft).await?,
         Some(tunnel) => match Box::pin(tunnel.open(injected, worker, draft)).await? {
             Opened::Tunnel(mut head, open) => {
+                echo::search_head(&mut head, echo::search(route, model), draft)?;
                 if let Some(shape) = &route.shape {
                     rewrite::response(shape, head.headers_mut(), Version::HTTP_11, &worker.pseudonym);
                     cors::answer(shape, page.as_deref(), head.headers_mut());
@@ -269,11 +273,14 @@ async fn pass<'s>(
         },
     };
     let version = forwarded.version;
-    let chain = filter::chain(route, credential);
-    let passed = filter::pass(forwarded, &chain, most(model.max_response_bytes), draft)?;
+    let (chain, search) = (filter::chain(route, credential), echo::search(route, model));
+    let passed = filter::pass(forwarded, &chain, search, most(model.max_response_bytes), draft)?;
     let Filtered { mut head, mut body } = match passed {
         Passed::As(filtered) => filtered,
-        Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, takes, draft)).await?,
+        Passed::ToFilter(waiting) => {
+            Box::pin(filter::filter(waiting, &chain, echo::search(route, model), takes, draft)).await?
+        }
+        Passed::ToSearch(waiting) => Box::pin(filter::search_whole(waiting, draft)).await?,
     };
     if let Some(shape) = &route.shape {
         rewrite::response(shape, head.headers_mut(), version, &worker.pseudonym);

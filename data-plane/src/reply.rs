@@ -58,9 +58,10 @@ impl Code {
             | Self::TooManyPasswords
             | Self::TooManySignatures => Some(StatusCode::TOO_MANY_REQUESTS),
             Self::ResponseUnreadable => Some(StatusCode::UNPROCESSABLE_ENTITY),
-            Self::CredentialUnusable | Self::UpstreamRefused | Self::UpstreamUnreachable => {
-                Some(StatusCode::BAD_GATEWAY)
-            }
+            Self::CredentialUnusable
+            | Self::UpstreamRefused
+            | Self::UpstreamUnreachable
+            | Self::SecretEchoed => Some(StatusCode::BAD_GATEWAY),
             Self::UpgradeMalformed => Some(StatusCode::BAD_REQUEST),
             Self::UpgradeNotAllowed | Self::TunnelUnread => Some(StatusCode::FORBIDDEN),
             Self::ProtocolUnknown => Some(StatusCode::NOT_IMPLEMENTED),
@@ -102,7 +103,7 @@ impl Code {
             }
             Self::ResponseTooLarge => "the body of the response is longer than the proxy lets through",
             Self::ResponseUnreadable => {
-                "the response must be filtered, and is not JSON in a known content coding, or has too many values"
+                "the response must be filtered or searched, and is not in a known content coding, not JSON, or has too many values"
             }
             Self::Suspended => "the organization is suspended",
             Self::Closed => "the proxy is closed because this node refused part of its configuration",
@@ -134,6 +135,7 @@ impl Code {
             Self::Preflight => "the web page may send what it asks for",
             Self::PreflightRefused => "the proxy does not take this method or these headers from web pages",
             Self::OriginRefused => "the proxy takes no WebSockets from web pages of this origin",
+            Self::SecretEchoed => "the upstream sent back the secret that it was sent",
             Self::TooManyBodies => {
                 "a body must be looked at whole, and this node holds as many as it may; retry-after says when to try again"
             }

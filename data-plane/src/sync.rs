@@ -29,6 +29,7 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::{self, Backoff};
 use crate::control_plane::ControlPlane;
+use crate::echo::{Echoed, Echoes};
 use crate::jwt::{Away, Issuers};
 use crate::report::SpoolHandle;
 use crate::snapshot::Snapshot;
@@ -130,6 +131,7 @@ pub(crate) struct Sync {
     issuers: Issuers,
     /// `None`: this node tests nothing.
     tests: Option<Box<dyn TestTargets>>,
+    echoes: Echoes,
     /// Held until there is a configuration.
     configured: Option<Gate>,
     boot_id: [u8; 16],
@@ -159,6 +161,7 @@ impl Sync {
             spool,
             issuers: Issuers::default(),
             tests: None,
+            echoes: Echoes::default(),
             configured: Some(configured),
             boot_id,
             skew: Skew::default(),
@@ -169,9 +172,9 @@ impl Sync {
         sync
     }
 
-    /// Tells of these issuers.
-    pub(crate) fn telling(self, issuers: Issuers) -> Self {
-        Self { issuers, ..self }
+    /// Tells of these issuers, and of these secrets that came back.
+    pub(crate) fn telling(self, issuers: Issuers, echoes: Echoes) -> Self {
+        Self { issuers, echoes, ..self }
     }
 
     /// Tests targets that it is asked to test.
@@ -276,7 +279,19 @@ impl Sync {
             disk_set_back: self.applier.is_set_back(),
             disk_stalled: self.applier.is_disk_stalled(),
             away_issuers: self.away_issuers(),
+            echoed_secrets: self.echoed_secrets(),
         }
+    }
+
+    fn echoed_secrets(&self) -> Vec<fleet::EchoedSecret> {
+        let told = |echoed: Echoed| fleet::EchoedSecret {
+            org: echoed.org.to_string(),
+            credential: echoed.credential.to_string(),
+            proxy: echoed.proxy.to_string(),
+            at: Some(time::timestamp(echoed.at)),
+            refused: echoed.refused,
+        };
+        self.echoes.told(self.seams.clock.now()).into_iter().map(told).collect()
     }
 
     fn away_issuers(&self) -> Vec<fleet::AwayIssuer> {

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::body::BodyBudget;
 use crate::counters::Counters;
 use crate::current::{Reader, View};
+use crate::echo::Echoes;
 use crate::jwt::Tokens;
 use crate::passwords::{Checker, Passwords};
 use crate::quota::QuotaClock;
@@ -51,6 +52,8 @@ pub(crate) struct Worker {
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     /// The name of this node in `Via` headers.
     pub(crate) pseudonym: Arc<str>,
+    /// The secrets that upstreams sent back.
+    pub(crate) echoes: Echoes,
     /// What tunnels read into, one after the other; empty before the first one.
     piece: RefCell<Vec<u8>>,
     /// Tells tunnels that the configuration has changed.
@@ -66,6 +69,7 @@ pub(crate) struct Common {
     pub(crate) quota_clock: Arc<QuotaClock>,
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     pub(crate) pseudonym: Arc<str>,
+    pub(crate) echoes: Echoes,
     /// Who is told when callers came. `None`: nobody.
     pub(crate) uses: Option<UseSender>,
     /// How many bytes of bodies each of them holds whole.
@@ -80,7 +84,7 @@ impl Worker {
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
-        let Common { seams, passwords, quota_clock, statement, pseudonym, uses, bodies } = common;
+        let Common { seams, passwords, quota_clock, statement, pseudonym, echoes, uses, bodies } = common;
         let bodies = BodyBudget::new(bodies, Arc::clone(&counters));
         let random = RefCell::new(Drawn::new(seams.entropy));
         let clock = seams.clock;
@@ -102,6 +106,7 @@ impl Worker {
             random,
             statement,
             pseudonym,
+            echoes,
             piece: RefCell::default(),
             revisions,
             ticks: Cell::default(),

@@ -1,6 +1,6 @@
 //! A node without a control plane as a process, with the targets that a test names.
 //!
-//! Each target has one proxy of its own name, which takes one key and sends no secret. The invariant: the node has one
+//! Each target has one proxy of its own name, which takes one key and sends no secret, if the test names none. The invariant: the node has one
 //! worker, so what comes later on another connection does not overtake what came before.
 
 use std::net::SocketAddr;
@@ -28,6 +28,7 @@ pub struct Behind {
     name: String,
     target: String,
     proxy: String,
+    upstream: String,
 }
 
 impl Behind {
@@ -35,7 +36,7 @@ impl Behind {
     pub fn new(name: &str, url: &str) -> Self {
         let plain = if url.starts_with("http:") { "danger_plaintext: true\n" } else { "" };
         let target = format!("kind: target\nname: {name}\nbase_url: {url}\n{plain}");
-        Self { name: name.to_owned(), target, proxy: String::new() }
+        Self { name: name.to_owned(), target, proxy: String::new(), upstream: "open".to_owned() }
     }
 
     /// With a field of the target, as a line of the file.
@@ -54,11 +55,18 @@ impl Behind {
         self
     }
 
+    /// With the secret of another credential of the file.
+    #[must_use]
+    pub fn upstream(mut self, credential: &str) -> Self {
+        credential.clone_into(&mut self.upstream);
+        self
+    }
+
     fn documents(&self) -> String {
-        let Self { name, target, proxy } = self;
+        let Self { name, target, proxy, upstream } = self;
         format!(
             "{target}---\nkind: proxy\nname: {name}\ntarget: {name}\ncaller_credentials: [app]\n\
-             upstream_credential: open\n{proxy}---\n"
+             upstream_credential: {upstream}\n{proxy}---\n"
         )
     }
 }

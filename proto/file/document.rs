@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pbjson_types::{Duration, Timestamp};
-use rr_wire::fleet::{self, Balance, Effect, FilterAction, ForwardedHeaders};
+use rr_wire::fleet::{self, Balance, EchoGuard, Effect, FilterAction, ForwardedHeaders};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -262,6 +262,8 @@ document! {
         forwarded: ForwardedHeaders,
         #[serde(rename = "test_after_change")]
         _test_after_change: IgnoredAny,
+        #[serde(deserialize_with = "spelled")]
+        echo_guard: EchoGuard,
         #[serde(rename = "over_ceiling")]
         _over_ceiling: IgnoredAny,
     }

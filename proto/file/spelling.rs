@@ -19,6 +19,11 @@ pub trait Spelled: Sized {
     /// By the whole name.
     fn named(name: &str) -> Option<Self>;
     fn numbered(number: i32) -> Option<Self>;
+
+    /// What `off` means, which YAML reads as false.
+    fn off() -> Option<Self> {
+        None
+    }
 }
 
 /// Reads an enum.
@@ -39,6 +44,11 @@ pub fn spelled<'de, E: Spelled, D: Deserializer<'de>>(deserializer: D) -> Result
                 format!("{}{}", E::PREFIX, text.to_uppercase().replace('-', "_"))
             };
             E::named(&name).ok_or_else(|| X::invalid_value(de::Unexpected::Str(text), &self))
+        }
+
+        fn visit_bool<X: Error>(self, is_on: bool) -> Result<E, X> {
+            let value = if is_on { None } else { E::off() };
+            value.ok_or_else(|| X::invalid_value(de::Unexpected::Bool(is_on), &self))
         }
 
         fn visit_u64<X: Error>(self, number: u64) -> Result<E, X> {
@@ -157,6 +167,23 @@ impl Spelled for fleet::ForwardedHeaders {
 
     fn numbered(number: i32) -> Option<Self> {
         Self::try_from(number).ok()
+    }
+}
+
+impl Spelled for fleet::EchoGuard {
+    const PREFIX: &'static str = "ECHO_GUARD_";
+    const EXPECTED: &'static str = "mask, refuse or off";
+
+    fn named(name: &str) -> Option<Self> {
+        Self::from_str_name(name)
+    }
+
+    fn numbered(number: i32) -> Option<Self> {
+        Self::try_from(number).ok()
+    }
+
+    fn off() -> Option<Self> {
+        Some(Self::Off)
     }
 }
 

@@ -129,7 +129,8 @@ RequestRocket runs in {folder}
   upstream     http://{upstream}   (shows what it is sent)
   token        {token}
 
-Call the sample proxy; the upstream sees its own secret and not your key:
+Call the sample proxy. The upstream gets its own secret and not your key. It answers with what it got, where the edge
+masks the secret:
 
   curl -H 'Authorization: {key}' http://{edge}/api/{org}.{proxy}/hello
 

@@ -1,7 +1,7 @@
 //! `rrctl proxy`: the addresses that callers call.
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use rr_contract::wire::fleet;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
@@ -118,12 +118,37 @@ pub(crate) struct Settings {
     /// of its target and credentials are not concerned.
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
     observe: Option<bool>,
+    /// What becomes of answers in which the upstream sends back the secret that it was sent; mask when never given. Secrets
+    /// of less than 24 bytes and passwords are not looked for.
+    #[arg(long)]
+    echo_guard: Option<Guard>,
     #[command(flatten)]
     shape: ShapeArgs,
     #[command(flatten)]
     default: DefaultEffect,
     #[command(flatten)]
     owner: Owner,
+}
+
+/// What becomes of a secret that comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Guard {
+    /// Each byte of it becomes `*`.
+    Mask,
+    /// The answer is refused with 502; one that has begun to go out is broken off.
+    Refuse,
+    /// It is passed on, and not looked for.
+    Off,
+}
+
+impl Guard {
+    fn to_wire(self) -> i32 {
+        match self {
+            Self::Mask => fleet::EchoGuard::Mask.into(),
+            Self::Refuse => fleet::EchoGuard::Refuse.into(),
+            Self::Off => fleet::EchoGuard::Off.into(),
+        }
+    }
 }
 
 fn deny_status(text: &str) -> Result<u32, String> {
@@ -165,6 +190,7 @@ impl Settings {
         let cors = self.shape.over_cors(proxy.cors.take());
         mask.put("cors", &mut proxy.cors, cors);
         mask.put("forwarded", &mut proxy.forwarded, self.shape.forwarded());
+        mask.put("echo_guard", &mut proxy.echo_guard, self.echo_guard.map(Guard::to_wire));
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut proxy.default_effect, effect);
         mask.put("owner", &mut proxy.owner, self.owner.owner);
@@ -259,6 +285,7 @@ impl Row for mg::Proxy {
         "rewrite",
         "cors",
         "forwarded",
+        "echo guard",
         "owner",
         "urls",
         "updated",
@@ -273,6 +300,7 @@ impl Row for mg::Proxy {
         "rewrite",
         "cors",
         "forwarded",
+        "echo guard",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -305,6 +333,12 @@ impl Row for mg::Proxy {
             shape::rewrite_of(self),
             shape::cors_of(self),
             shape::forwarded_of(self),
+            match self.echo_guard() {
+                fleet::EchoGuard::Unspecified | fleet::EchoGuard::Mask => "mask",
+                fleet::EchoGuard::Refuse => "refuse",
+                fleet::EchoGuard::Off => "off",
+            }
+            .to_owned(),
             self.owner.clone(),
             self.urls.join(" "),
             time(self.updated_at.as_ref()),

@@ -135,6 +135,7 @@ fn every_field_of_a_proxy_is_sent() {
             max_age: seconds(3),
         }),
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
+        echo_guard: fleet::EchoGuard::Refuse.into(),
         ..wire::Proxy::default()
     };
     let wanted = fleet::ProxyResource {
@@ -162,6 +163,7 @@ fn every_field_of_a_proxy_is_sent() {
         rewrite: said.rewrite.clone(),
         cors: said.cors.clone(),
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
+        echo_guard: fleet::EchoGuard::Refuse.into(),
     };
     let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(said.clone()));
     assert_eq!(found, wanted);
@@ -180,6 +182,7 @@ fn every_field_of_a_proxy_is_sent() {
         feature::REWRITE,
         feature::CORS,
         feature::FORWARDED,
+        feature::ECHO_GUARD,
     ] {
         assert!(needs.contains(&needed), "{needed}: {needs:?}");
     }
@@ -203,6 +206,7 @@ fn every_field_of_a_proxy_is_sent() {
         rewrite: None,
         cors: None,
         forwarded: 0,
+        echo_guard: fleet::EchoGuard::Mask.into(),
         ..said
     };
     let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(plain));

@@ -1,6 +1,6 @@
 //! Proxies.
 
-use rr_contract::wire::fleet::{Effect, Limits};
+use rr_contract::wire::fleet::{EchoGuard, Effect, Limits};
 use rr_contract::wire::management::Proxy;
 
 use super::mask::{MaskPath, field_path};
@@ -34,6 +34,7 @@ impl Resource for Proxy {
         field_path!(Proxy, cors),
         field_path!(Proxy, forwarded),
         field_path!(Proxy, test_after_change),
+        field_path!(Proxy, echo_guard),
         field_path!(Proxy, owner),
     ];
 
@@ -80,6 +81,9 @@ impl Resource for Proxy {
         self.active.get_or_insert(true);
         if self.deny_status == 0 {
             self.deny_status = 400;
+        }
+        if self.echo_guard == 0 {
+            self.echo_guard = EchoGuard::Mask.into();
         }
     }
 }

@@ -98,7 +98,8 @@ pub(super) async fn troubles(store: &Store, fleet: &Fleet, told: &Told) -> Resul
     told.tell(store, rows).await
 }
 
-/// What nodes that reported lately refuse, which issuers are away for them, and whose disk was set back.
+/// What nodes that reported lately refuse, which issuers are away for them, which secrets came back to them, and whose
+/// disk was set back.
 pub(super) async fn refusals(store: &Store, told: &Told) -> Result<u64, StoreError> {
     let now = store.now();
     let regions = Regions::read(store).await?;
@@ -111,6 +112,7 @@ pub(super) async fn refusals(store: &Store, told: &Told) -> Result<u64, StoreErr
         let mut standing: Vec<(&node_row::Model, fleet::Refusal)> = Vec::new();
         let mut rows = Vec::new();
         let mut away: Vec<(&node_row::Model, fleet::AwayIssuer)> = Vec::new();
+        let mut echoed: Vec<(&node_row::Model, fleet::EchoedSecret)> = Vec::new();
         for node in &nodes {
             // One that does not decode was written by another version: the node's next one is ours.
             let status = fleet::Status::decode(node.status.as_slice()).unwrap_or_default();
@@ -119,9 +121,11 @@ pub(super) async fn refusals(store: &Store, told: &Told) -> Result<u64, StoreErr
                 rows.push(notice::node_disk(now, owner, node, regions.name(&node.region)));
             }
             away.extend(status.away_issuers.into_iter().map(|issuer| (node, issuer)));
+            echoed.extend(status.echoed_secrets.into_iter().map(|secret| (node, secret)));
             standing.extend(status.standing.into_iter().map(|refusal| (node, refusal)));
         }
         rows.extend(issuers(store, &regions, now, &away).await?);
+        rows.extend(secrets(store, &regions, now, &echoed).await?);
         let resources = resources(store, &standing).await?;
         let refused = standing.iter();
         rows.extend(refused.filter_map(|(node, refusal)| row(now, &regions, &resources, node, refusal)));
@@ -143,9 +147,6 @@ async fn issuers(
     let orgs: Vec<String> = orgs.into_iter().collect();
     let there = store::resource::find_all(store, Noun::Org, "", &orgs).await?;
     let there: BTreeSet<&str> = there.iter().map(|row| row.id.as_str()).collect();
-    let micros = |at: &pbjson_types::Timestamp| {
-        time::system_time(at).ok().map(|at| i64::try_from(since_1970(at).as_micros()).unwrap_or(i64::MAX))
-    };
     let row = |(node, issuer): &(&node_row::Model, fleet::AwayIssuer)| {
         let owner = regions.owner(&node.region);
         let is_theirs = owner.is_empty() || owner == issuer.org;
@@ -164,6 +165,52 @@ async fn issuers(
         Some(notice::issuer(now, &of))
     };
     Ok(away.iter().filter_map(row).collect())
+}
+
+/// What is told of secrets that upstreams sent back: to the organizations that have them.
+async fn secrets(
+    store: &Store,
+    regions: &Regions,
+    now: i64,
+    echoed: &[(&node_row::Model, fleet::EchoedSecret)],
+) -> Result<Vec<NotificationRow>, StoreError> {
+    let mut rows = Vec::new();
+    let orgs: BTreeSet<&str> = echoed.iter().map(|(_, secret)| secret.org.as_str()).collect();
+    for org in orgs {
+        let theirs = || echoed.iter().filter(|(_, secret)| secret.org == org);
+        let ids = |of: fn(&fleet::EchoedSecret) -> &String| -> Vec<String> {
+            let ids: BTreeSet<&String> = theirs().map(|(_, secret)| of(secret)).collect();
+            ids.into_iter().cloned().collect()
+        };
+        let credentials = ids(|secret| &secret.credential);
+        let credentials = store::resource::find_all(store, Noun::Credential, org, &credentials).await?;
+        let proxies =
+            store::resource::find_all(store, Noun::Proxy, org, &ids(|secret| &secret.proxy)).await?;
+        for (node, secret) in theirs() {
+            let owner = regions.owner(&node.region);
+            let credential = credentials.iter().find(|row| row.id == secret.credential);
+            let proxy = proxies.iter().find(|row| row.id == secret.proxy);
+            let (Some(credential), Some(proxy)) = (credential, proxy) else { continue };
+            let Some(at) = secret.at.as_ref().and_then(micros) else { continue };
+            if !owner.is_empty() && owner != org {
+                continue;
+            }
+            let of = notice::Echoed {
+                org,
+                credential: (&credential.id, &credential.name),
+                proxy: &proxy.name,
+                region: regions.name(&node.region),
+                at,
+                refused: secret.refused,
+            };
+            rows.push(notice::secret_echoed(now, &of));
+        }
+    }
+    Ok(rows)
+}
+
+fn micros(at: &pbjson_types::Timestamp) -> Option<i64> {
+    time::system_time(at).ok().map(|at| i64::try_from(since_1970(at).as_micros()).unwrap_or(i64::MAX))
 }
 
 fn since_1970(at: SystemTime) -> Duration {

@@ -251,5 +251,40 @@ pub(crate) fn issuer(now: i64, of: &Issuer<'_>) -> NotificationRow {
     )
 }
 
+/// A secret that an upstream sent back.
+pub(crate) struct Echoed<'a> {
+    pub(crate) org: &'a str,
+    /// Id and name of the credential.
+    pub(crate) credential: (&'a str, &'a str),
+    /// The name of the proxy.
+    pub(crate) proxy: &'a str,
+    pub(crate) region: &'a str,
+    pub(crate) at: i64,
+    pub(crate) refused: bool,
+}
+
+/// An upstream sent back the secret that it was sent. Once an hour for a credential.
+pub(crate) fn secret_echoed(now: i64, of: &Echoed<'_>) -> NotificationRow {
+    let Echoed { org, credential: (id, name), proxy, region, at, refused } = *of;
+    let about = About {
+        org: org.to_owned(),
+        kind: NotificationKind::SecretEchoed,
+        subject: id.to_owned(),
+        window: at.div_euclid(HOUR).to_string(),
+    };
+    let became = if refused { "The answer was refused." } else { "It was masked." };
+    about.says(
+        now,
+        format!("an upstream sends back the secret of credential {name}"),
+        format!(
+            "An answer that came through proxy {proxy} in region {region} at {} held the secret of credential {name} ({id}), \
+             which the upstream had been sent. {became} `rrctl request list --proxy {proxy} -o wide` shows such answers \
+             under `echo`. Look why the upstream does that: the guard stops accidents, and no upstream that wants to show the \
+             secret. If somebody may have seen it, replace it (`rrctl credential replace-secret {name}`).",
+            shown(at)
+        ),
+    )
+}
+
 #[cfg(test)]
 mod tests;

@@ -9,14 +9,16 @@ use pbjson_types::Timestamp;
 use rr_contract::model::target::BASE_URLS_MAX;
 use rr_contract::model::time;
 use rr_contract::wire::fleet::{
-    AwayIssuer, BaseUrlTest, Key, Kind, Position, Refusal, Status, TargetTested, TestRefusal, TestStage,
-    TestTls, Verdict, Why,
+    AwayIssuer, BaseUrlTest, EchoedSecret, Key, Kind, Position, Refusal, Status, TargetTested, TestRefusal,
+    TestStage, TestTls, Verdict, Why,
 };
 
 /// How many refusals are kept of one node; it reports no more at once.
 pub(crate) const STANDING_MOST: usize = 500;
 /// How many issuers that are away are kept of one node.
 const ISSUERS_MOST: usize = 20;
+/// And how many secrets that were sent back.
+const ECHOED_MOST: usize = 20;
 const TEXT_MOST: usize = 512;
 const HASH: usize = 32;
 const LINEAGE: usize = 16;
@@ -47,6 +49,7 @@ pub(super) fn status(said: Status) -> Status {
         proven: said.proven.and_then(position),
         standing: refusals(said.standing),
         away_issuers: issuers(said.away_issuers),
+        echoed_secrets: echoed(said.echoed_secrets),
         ..said
     }
 }
@@ -62,6 +65,16 @@ fn issuers(said: Vec<AwayIssuer>) -> Vec<AwayIssuer> {
     kept.take(ISSUERS_MOST)
         .map(|issuer| AwayIssuer { jwks_url: text(&issuer.jwks_url, TEXT_MOST), ..issuer })
         .collect()
+}
+
+/// Secrets that were sent back, cut to what is kept; those with a time that can be none are left out.
+fn echoed(said: Vec<EchoedSecret>) -> Vec<EchoedSecret> {
+    let is_time = |at: &Timestamp| time::system_time(at).is_ok();
+    let kept = said.into_iter().filter(|echoed| {
+        let ids = [&echoed.org, &echoed.credential, &echoed.proxy];
+        ids.into_iter().all(|id| is_id(id)) && echoed.at.as_ref().is_some_and(is_time)
+    });
+    kept.take(ECHOED_MOST).collect()
 }
 
 fn is_id(id: &str) -> bool {
@@ -180,6 +193,23 @@ mod tests {
             AwayIssuer { back_at: at(i64::MIN), ..good.clone() },
         ] {
             assert_eq!(issuers(vec![bad.clone(), good.clone()]), std::slice::from_ref(&good), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_that_were_sent_back_are_few_and_have_ids_and_times() {
+        let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
+        let good = EchoedSecret { org: "og_1".to_owned(), at: at(7), ..EchoedSecret::default() };
+        let said = status(Status { echoed_secrets: vec![good.clone(); 500], ..Status::default() });
+        assert_eq!(said.echoed_secrets.len(), ECHOED_MOST);
+        for bad in [
+            EchoedSecret { org: "o\x1b[2J".to_owned(), ..good.clone() },
+            EchoedSecret { credential: "c".repeat(65), ..good.clone() },
+            EchoedSecret { proxy: "p\0".to_owned(), ..good.clone() },
+            EchoedSecret { at: None, ..good.clone() },
+            EchoedSecret { at: at(i64::MAX), ..good.clone() },
+        ] {
+            assert_eq!(echoed(vec![bad.clone(), good.clone()]), std::slice::from_ref(&good), "{bad:?}");
         }
     }
 

@@ -322,6 +322,7 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
         cors,
         forwarded,
         test_after_change: _,
+        echo_guard: _,
         retry: _,
         deny_status: _,
         id: _,
@@ -397,6 +398,14 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
     }
     if older.forwarded != 0 && older.forwarded != *forwarded {
         return Some("tells the upstream about callers; a person decides that");
+    }
+    let strictness = |proxy: &wire::Proxy| match proxy.echo_guard() {
+        fleet::EchoGuard::Off => 0,
+        fleet::EchoGuard::Unspecified | fleet::EchoGuard::Mask => 1,
+        fleet::EchoGuard::Refuse => 2,
+    };
+    if strictness(older) < strictness(newer) {
+        return Some("guards less against a secret that the upstream sends back; a person decides that");
     }
     None
 }

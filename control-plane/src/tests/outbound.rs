@@ -128,6 +128,8 @@ async fn what_no_node_could_serve_is_refused_by_its_field() {
         ("cors", cors("maxAge", json!("86401s"))),
         ("forwarded", json!("FORWARDED_HEADERS_WHATEVER")),
         ("forwarded", json!(9)),
+        ("echoGuard", json!("ECHO_GUARD_WHATEVER")),
+        ("echoGuard", json!(9)),
         ("maxConcurrentRequestsPerNode", json!(-1)),
         ("maxConcurrentRequestsPerNode", json!(4_294_967_296_u64)),
         ("tunnelsUnread", json!(true)),

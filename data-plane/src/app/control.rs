@@ -275,6 +275,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         quota_clock: Arc::clone(quotas.clock()),
         statement: Arc::clone(&statement),
         pseudonym: pseudonym(&*seams.entropy),
+        echoes: standings.echoes().clone(),
         uses,
         neighbours: Neighbours {
             proxy_protocol_from: proxy_protocol_from.into(),

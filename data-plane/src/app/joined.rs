@@ -224,7 +224,7 @@ impl Core {
         let (state_dir, seams) = (self.state_dir, self.seams.clone());
         let sync =
             Sync::new(self.control_plane, tls, applier, self.seams, self.board, self.spool, self.configured)
-                .telling(self.standings.issuers().clone())
+                .telling(self.standings.issuers().clone(), self.standings.echoes().clone())
                 .testing(self.tests);
         let run = Box::pin(AssertUnwindSafe(sync.run(late.clone())).catch_unwind());
         tasks.spawn_local("sync", async move {

@@ -15,6 +15,7 @@ use tracing::error;
 use crate::caller_tls::ServerTls;
 use crate::counters::Counters;
 use crate::current::{Follower, PendingReader};
+use crate::echo::Echoes;
 use crate::listen::{self, Door, Limits, Neighbours};
 use crate::passwords::Passwords;
 use crate::quota::QuotaClock;
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub(super) quota_clock: Arc<QuotaClock>,
     pub(super) statement: Arc<OnceLock<String>>,
     pub(super) pseudonym: Arc<str>,
+    pub(super) echoes: Echoes,
     /// `None`: nobody is told when callers came.
     pub(super) uses: Option<UseSender>,
     pub(super) neighbours: Neighbours,
@@ -119,6 +121,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         quota_clock,
         statement,
         pseudonym,
+        echoes,
         uses,
         neighbours,
         limits,
@@ -139,7 +142,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             connections,
             setup.records,
             setup.counters,
-            Common { seams, passwords, quota_clock, statement, pseudonym, uses, bodies },
+            Common { seams, passwords, quota_clock, statement, pseudonym, echoes, uses, bodies },
         );
         let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();

@@ -11,6 +11,10 @@ use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
 use super::{Coding, Held, NoRoom};
 
+mod stream;
+
+pub(crate) use self::stream::Decoding;
+
 /// The most that a body may be decoded to.
 const DECODED_MAX: usize = 8 * 1024 * 1024;
 /// How many times as long as the encoded body a decoded one may be, if it is longer than [`RATIO_FREE`].
@@ -79,22 +83,7 @@ pub(crate) async fn decode(coding: Coding, encoded: Bytes, held: &mut Held) -> R
 
 impl Decoder {
     fn new(coding: Coding, encoded: Bytes) -> Self {
-        let engine = match coding {
-            Coding::Identity => Engine::None,
-            Coding::Gzip => Engine::Gzip(Decompress::new_gzip(DEFLATE_WINDOW_LOG)),
-            Coding::Deflate => Engine::Deflate(Decompress::new(true)),
-            Coding::Br => {
-                let (bytes, words, codes) = <(StandardAlloc, StandardAlloc, StandardAlloc)>::default();
-                // Strict: no window of more than 16 MiB.
-                Engine::Br(Box::new(BrotliState::new_strict(bytes, words, codes)))
-            }
-            Coding::Zstd => {
-                let mut context = DCtx::create();
-                let set = context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX));
-                set.expect("the bound is in the range of the format");
-                Engine::Zstd(context)
-            }
-        };
+        let engine = Engine::new(coding);
         let max = encoded.len().saturating_mul(RATIO_MAX).clamp(RATIO_FREE, DECODED_MAX);
         Self { engine, encoded, at: 0, decoded: Vec::new(), max }
     }
@@ -132,7 +121,7 @@ impl Decoder {
                 return Err(DecodeError::Malformed);
             }
             if ran.ended {
-                self.next_part()?;
+                self.engine.next_part()?;
                 // Costs more than its bytes say.
                 return Ok(None);
             }
@@ -155,21 +144,40 @@ impl Decoder {
         self.at += ran.as_ref().map_or(0, |ran| ran.read);
         ran
     }
-
-    /// Only some formats may go on after their end.
-    fn next_part(&mut self) -> Result<(), DecodeError> {
-        match &mut self.engine {
-            Engine::Gzip(inflate) => {
-                *inflate = Decompress::new_gzip(DEFLATE_WINDOW_LOG);
-                Ok(())
-            }
-            Engine::Zstd(_) => Ok(()),
-            Engine::None | Engine::Deflate(_) | Engine::Br(_) => Err(DecodeError::Malformed),
-        }
-    }
 }
 
 impl Engine {
+    fn new(coding: Coding) -> Self {
+        match coding {
+            Coding::Identity => Self::None,
+            Coding::Gzip => Self::Gzip(Decompress::new_gzip(DEFLATE_WINDOW_LOG)),
+            Coding::Deflate => Self::Deflate(Decompress::new(true)),
+            Coding::Br => {
+                let (bytes, words, codes) = <(StandardAlloc, StandardAlloc, StandardAlloc)>::default();
+                // Strict: no window of more than 16 MiB.
+                Self::Br(Box::new(BrotliState::new_strict(bytes, words, codes)))
+            }
+            Coding::Zstd => {
+                let mut context = DCtx::create();
+                let set = context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX));
+                set.expect("the bound is in the range of the format");
+                Self::Zstd(context)
+            }
+        }
+    }
+
+    /// Only some formats may go on after their end.
+    fn next_part(&mut self) -> Result<(), DecodeError> {
+        match self {
+            Self::Gzip(inflate) => {
+                *inflate = Decompress::new_gzip(DEFLATE_WINDOW_LOG);
+                Ok(())
+            }
+            Self::Zstd(_) => Ok(()),
+            Self::None | Self::Deflate(_) | Self::Br(_) => Err(DecodeError::Malformed),
+        }
+    }
+
     fn run(&mut self, input: &[u8], output: &mut [u8]) -> Result<Ran, DecodeError> {
         match self {
             Self::None => Ok(Ran { read: 0, wrote: 0, ended: true }),

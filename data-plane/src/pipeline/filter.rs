@@ -10,7 +10,7 @@ use http::header::{
     ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue,
     IF_RANGE, RANGE,
 };
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body::Body as _;
 use rr_contract::policy::filter::FilterChain;
 use tokio::task::yield_now;
@@ -21,6 +21,7 @@ use crate::counters::Gathered;
 use crate::reply::{Failure, Unreadable};
 use crate::snapshot::{CompiledCaller, Route, Shape};
 
+use super::echo::{Guard, Search, search_head};
 use super::forward::Forwarded;
 use super::settle::Draft;
 use super::tee::{Tee, may_be_json};
@@ -28,6 +29,8 @@ use super::upstream_body::{BodyError, UpstreamBody};
 
 /// How long a body may be that filters go over, in bytes as it comes.
 const GATHERED_MAX: u64 = 8 * 1024 * 1024;
+/// Up to this length, an answer that is to be refused for a secret in it is refused before its head goes out.
+const SEARCHED_WHOLE_MAX: u64 = 1024 * 1024;
 
 /// Headers about the bytes of a body, which are others after a filter.
 const OF_THE_BYTES: [HeaderName; 6] = [
@@ -95,9 +98,11 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 
 /// What becomes of a response, by its head.
 pub(super) enum Passed {
-    /// It goes out as it came.
+    /// It goes out as it comes.
     As(Filtered),
     ToFilter(Unfiltered),
+    /// It is short, and is to be refused as a whole if the upstream's secret is in it.
+    ToSearch(Filtered),
 }
 
 /// A response that filters have to go over.
@@ -109,18 +114,40 @@ pub(super) struct Unfiltered {
 pub(super) fn pass(
     forwarded: Forwarded,
     chain: &FilterChain<'_>,
+    search: Option<Search<'_>>,
     most: u64,
     draft: &mut Draft,
 ) -> Result<Passed, Failure> {
-    let Forwarded { response, lease, waits, .. } = forwarded;
-    let (parts, body) = response.into_parts();
+    let Forwarded { mut response, lease, waits, version } = forwarded;
+    search_head(&mut response, search, draft)?;
+    let (mut parts, body) = response.into_parts();
     // A status without a body is not trusted to have none: whatever body there is, filters go over it.
     let is_filtered = !chain.is_empty() && parts.status.is_success() && draft.method() != Method::HEAD;
     let most = if is_filtered { most.min(GATHERED_MAX) } else { most };
-    let body = UpstreamBody::new(body, lease, waits, most).map_err(broken)?;
+    let mut body = UpstreamBody::new(body, lease, waits, most).map_err(broken)?;
     draft.read_headers(&parts.headers);
     if is_filtered && !body.is_end_stream() {
         return Ok(Passed::ToFilter(Unfiltered { parts, body }));
+    }
+    let mut is_whole = false;
+    if let Some(search) = search
+        && !body.is_end_stream()
+    {
+        // HTTP/2 can have trailers behind any body, which would be lost.
+        let length = body.size_hint().exact().filter(|_| version == Version::HTTP_11);
+        is_whole = search.refuses && length.is_some_and(|length| length <= SEARCHED_WHOLE_MAX);
+        let coding = Coding::of(&parts.headers).map_err(|_| Failure::Unreadable(Unreadable::Coding))?;
+        if coding != Coding::Identity {
+            if parts.status == StatusCode::PARTIAL_CONTENT {
+                return Err(Failure::Unreadable(Unreadable::Partial));
+            }
+            of_other_bytes(&mut parts.headers);
+        }
+        body.is_searched(Guard::new(search, coding, || draft.holds(Gathered::Response)));
+    }
+    if is_whole {
+        let body = FilteredBody::Passing(body, None);
+        return Ok(Passed::ToSearch(Filtered { head: Response::from_parts(parts, ()), body }));
     }
     let tee = if draft.reads_bodies() {
         Tee::of(&parts.headers, || draft.holds(Gathered::Copy)).map(Box::new)
@@ -131,9 +158,31 @@ pub(super) fn pass(
     Ok(Passed::As(Filtered { head: Response::from_parts(parts, ()), body }))
 }
 
+/// Has all of a short body before a byte goes out, so that it can be refused.
+pub(super) async fn search_whole(waiting: Filtered, draft: &mut Draft) -> Result<Filtered, Failure> {
+    let Filtered { head, body } = waiting;
+    let FilteredBody::Passing(body, _) = body else { return Ok(Filtered { head, body }) };
+    let mut held = draft.holds(Gathered::Response);
+    let bytes = gather(body, usize::try_from(GATHERED_MAX).unwrap_or(usize::MAX), &mut held).await;
+    let bytes = bytes.map_err(ungathered)?;
+    if draft.reads_bodies() && may_be_json(head.headers()) {
+        draft.read_in_turn(&bytes, true).await;
+    }
+    Ok(Filtered { head, body: FilteredBody::Whole(Whole::new(bytes, held)) })
+}
+
+fn ungathered(error: GatherError<BodyError>) -> Failure {
+    match error {
+        GatherError::TooLarge(_) => Failure::ResponseTooLarge,
+        GatherError::Body(error) => broken(error),
+        GatherError::NoRoom(error) => Failure::NoRoom(error),
+    }
+}
+
 pub(super) async fn filter(
     unfiltered: Unfiltered,
     chain: &FilterChain<'_>,
+    search: Option<Search<'_>>,
     takes: Coding,
     draft: &mut Draft,
 ) -> Result<Filtered, Failure> {
@@ -147,11 +196,7 @@ pub(super) async fn filter(
     let coding = if should_be_empty { coding } else { Ok(coding?) };
     let mut held = draft.holds(Gathered::Response);
     let bytes = gather(body, usize::try_from(GATHERED_MAX).unwrap_or(usize::MAX), &mut held).await;
-    let bytes = bytes.map_err(|error| match error {
-        GatherError::TooLarge(_) => Failure::ResponseTooLarge,
-        GatherError::Body(error) => broken(error),
-        GatherError::NoRoom(error) => Failure::NoRoom(error),
-    })?;
+    let bytes = bytes.map_err(ungathered)?;
     if bytes.is_empty() {
         let body = FilteredBody::Whole(Whole::new(bytes, held));
         return Ok(Filtered { head: Response::from_parts(parts, ()), body });
@@ -162,12 +207,13 @@ pub(super) async fn filter(
     let document = decode(coding, bytes, &mut of_document).await.map_err(undecodable)?;
     // One that was decoded is another copy, and what came is gone.
     let held = if coding == Coding::Identity { held } else { of_document };
+    let document = match search {
+        Some(search) => search.whole(document, draft).await?,
+        None => document,
+    };
     draft.read_in_turn(&document, true).await;
     let mut left = go_over(Whole::new(document, held), chain, draft, began).await?;
-    for name in &OF_THE_BYTES {
-        parts.headers.remove(name);
-    }
-    weaken(&mut parts.headers);
+    of_other_bytes(&mut parts.headers);
     // An upstream that compresses for this caller has a reason to. Where there is no room for a second copy, the caller
     // has the first.
     if coding != Coding::Identity && takes == Coding::Gzip {
@@ -226,6 +272,14 @@ fn undecodable(error: DecodeError) -> Failure {
         error @ DecodeError::Malformed => Failure::Unreadable(Unreadable::Decoding(error)),
         DecodeError::NoRoom(error) => Failure::NoRoom(error),
     }
+}
+
+/// The body is another than the upstream said.
+fn of_other_bytes(headers: &mut HeaderMap) {
+    for name in &OF_THE_BYTES {
+        headers.remove(name);
+    }
+    weaken(headers);
 }
 
 /// A filtered document is not the one that its tag stands for, byte for byte.

@@ -11,6 +11,7 @@ use http::Method;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::body::Whole;
+use crate::outcome::Code;
 
 use super::numbers;
 use super::settle::Draft;
@@ -107,8 +108,15 @@ impl Body for ReplyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let frame = match &mut this.inner {
-            Inner::Upstream(body) => match Pin::new(body).poll_frame(cx) {
-                Poll::Ready(frame) => frame,
+            Inner::Upstream(body) => match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Ready(frame) => {
+                    if let Some(draft) = &mut this.draft
+                        && body.has_echoed()
+                    {
+                        draft.echoed(false);
+                    }
+                    frame
+                }
                 Poll::Pending => return Poll::Pending,
             },
             Inner::Own(body) => body.take().map(|bytes| Ok(Frame::data(bytes))),
@@ -134,6 +142,9 @@ impl Body for ReplyBody {
                     && let Some(code) = broken.code()
                 {
                     draft.broken_off(code);
+                    if code == Code::SecretEchoed {
+                        draft.echoed(true);
+                    }
                 }
             }
             None => this.settle(),

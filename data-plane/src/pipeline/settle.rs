@@ -14,11 +14,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rr_contract::model::id::{OrgId, ProxyId, RequestId};
 use rr_contract::policy::filter::Filtered;
 use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verdict};
-use rr_contract::wire::fleet::{Effect, TunnelEnd};
+use rr_contract::wire::fleet::{EchoOutcome, Effect, TunnelEnd};
 use tokio::time::Instant;
 
 use crate::body::Held;
 use crate::counters::Gathered;
+use crate::echo::Echoed;
 use crate::holder::Holder;
 use crate::outcome::Code;
 use crate::quota::{Moment, UnderWay};
@@ -169,6 +170,9 @@ impl Draft {
                 SendError::ResponseTimeout | SendError::TotalTimeout { is_asked: true }
             ))
         );
+        if refused.code() == Code::SecretEchoed {
+            self.echoed(true);
+        }
         if let Refused::Failure(Failure::NoRoom(_)) = refused {
             // The answer has come, and its caller may have seen to it that there is no room.
             self.unread();
@@ -191,6 +195,21 @@ impl Draft {
                 record.meters.extend(meter);
             }
             _ => {}
+        }
+    }
+
+    /// The upstream sent its secret back, which was masked, or for which the answer was `refused`.
+    pub(super) fn echoed(&mut self, refused: bool) {
+        let record = self.record();
+        if record.echo.is_some() {
+            return;
+        }
+        record.echo = Some(if refused { EchoOutcome::Refused } else { EchoOutcome::Masked });
+        let ids = (record.org, record.upstream, record.proxy);
+        self.worker.counters.echoed(refused);
+        if let (Some(org), Some(credential), Some(proxy)) = ids {
+            let at = self.worker.clock.now();
+            self.worker.echoes.note(Echoed { org, credential, proxy, at, refused });
         }
     }
 

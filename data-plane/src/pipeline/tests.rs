@@ -12,6 +12,7 @@ mod client_certificates;
 mod closed;
 mod cors;
 mod dials;
+mod echoes;
 mod edge;
 mod endpoints;
 mod expiry;

@@ -1,6 +1,6 @@
 //! The body of an upstream's response: watched, bounded, and its connection given back at the end.
 //!
-//! Looks at no byte of it but trailers. The invariants: a connection is used again only when its response was read to the end, and
+//! Looks at no byte of it but trailers, unless it is searched for the upstream's secret. The invariants: a connection is used again only when its response was read to the end, and
 //! an upstream that waits for more of the request is not taken for a silent one.
 
 use std::pin::Pin;
@@ -20,6 +20,7 @@ use crate::snapshot::Shape;
 use crate::upstream::{CALLER_IDLE, LOOK_AFTER, Lease, Passage, Turn};
 
 use super::clean::strip_trailers;
+use super::echo::{Guard, Step};
 use super::{cors, rewrite};
 
 /// Why a response body broke off.
@@ -41,6 +42,8 @@ pub(crate) struct UpstreamBody {
     left: u64,
     /// How its trailers are changed; `None`: not at all.
     shape: Option<Arc<Shape>>,
+    /// Searches it for the upstream's secret; `None`: nobody does.
+    guard: Option<Box<Guard>>,
 }
 
 impl UpstreamBody {
@@ -51,7 +54,7 @@ impl UpstreamBody {
             return Err(BodyError::TooLong);
         }
         let silence = Silence { waits, since: None, deadline: lease.deadline() };
-        let mut body = Self { body, lease: Some(lease), silence, left: most, shape: None };
+        let mut body = Self { body, lease: Some(lease), silence, left: most, shape: None, guard: None };
         body.settle_at_end();
         Ok(body)
     }
@@ -61,10 +64,20 @@ impl UpstreamBody {
         self.shape = Some(Arc::clone(shape));
     }
 
+    /// Has it searched for the upstream's secret.
+    pub(super) fn is_searched(&mut self, guard: Guard) {
+        self.guard = Some(Box::new(guard));
+    }
+
+    /// Whether that was found in what has come, and masked.
+    pub(super) fn has_echoed(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.has_echoed())
+    }
+
     /// Gives the connection back as soon as nothing more can come on it: the server does not ask a body of
     /// known length for its end.
     fn settle_at_end(&mut self) {
-        if self.is_end_stream() {
+        if self.body.is_end_stream() {
             self.settle();
         }
     }
@@ -77,15 +90,49 @@ impl UpstreamBody {
     }
 }
 
+type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
 impl Body for UpstreamBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let Some(mut guard) = self.guard.take() else { return self.poll_as_it_comes(cx) };
+        let polled = loop {
+            match guard.next() {
+                Step::Goes(frame) => break Poll::Ready(frame.map(Ok)),
+                Step::Fails(broken) => break Poll::Ready(Some(Err(BodyError::Broken(broken)))),
+                Step::Waits => {}
+            }
+            match self.poll_as_it_comes(cx) {
+                Poll::Ready(Some(Ok(frame))) => guard.take(frame, self.body.is_end_stream()),
+                Poll::Ready(Some(Err(error))) => break Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => guard.end(),
+                Poll::Pending => break guard.overdue(cx).map(|held| Some(Ok(Frame::data(held)))),
+            }
+        };
+        self.guard = Some(guard);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.guard {
+            Some(guard) => guard.is_at_end(self.body.is_end_stream()),
+            None => self.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.guard {
+            Some(guard) => guard.size_hint(self.body.size_hint()),
+            None => self.body.size_hint(),
+        }
+    }
+}
+
+impl UpstreamBody {
+    fn poll_as_it_comes(&mut self, cx: &mut Context<'_>) -> Polled {
+        let this = self;
         if this.silence.is_late() {
             return Poll::Ready(Some(Err(BodyError::Broken(BodyBroken::Late))));
         }
@@ -124,14 +171,6 @@ impl Body for UpstreamBody {
             None => this.settle(),
         }
         Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Broken(BodyBroken::Broken(error)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -180,11 +180,14 @@ pub(crate) enum Failure {
     /// The upstream's side, while its response was gathered for filters.
     #[error("response broke off before filters had all of it")]
     Response(#[source] BodyBroken),
+    /// The upstream's side: it sent its secret back.
+    #[error("upstream sent back the secret that it was sent")]
+    Echoed,
     /// This node's side: filters must go over the response, and it holds as much of bodies as it may.
     #[error("no room to hold the response for filters")]
     NoRoom(#[source] NoRoom),
-    /// The upstream's side: filters cannot go over the response.
-    #[error("filters cannot go over the response")]
+    /// The upstream's side: filters, or the search for its secret, cannot go over the response.
+    #[error("response cannot be filtered or searched")]
     Unreadable(#[source] Unreadable),
 }
 
@@ -199,6 +202,10 @@ pub(crate) enum BodyBroken {
     Late,
     #[error("caller sent nothing more of the request body")]
     Stalled,
+    #[error("upstream sent back the secret that it was sent")]
+    Echoed,
+    #[error("response cannot be decoded, to be searched")]
+    Undecodable(#[source] DecodeError),
 }
 
 impl BodyBroken {
@@ -209,6 +216,11 @@ impl BodyBroken {
             Self::Silent => Some(Code::UpstreamIdle),
             Self::Late => Some(Code::UpstreamTotalTimeout),
             Self::Stalled => Some(Code::RequestTimeout),
+            Self::Echoed => Some(Code::SecretEchoed),
+            Self::Undecodable(DecodeError::TooLarge) => Some(Code::ResponseTooLarge),
+            Self::Undecodable(DecodeError::Malformed | DecodeError::NoRoom(_)) => {
+                Some(Code::ResponseUnreadable)
+            }
         }
     }
 }
@@ -230,7 +242,7 @@ pub(crate) enum BadSwitch {
     Unswitched,
 }
 
-/// Why filters cannot go over a response.
+/// Why a response cannot be filtered or searched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
     #[error("content type is not JSON")]
@@ -313,6 +325,7 @@ impl Failure {
             Self::Switch(_) => Code::UpgradeRefused,
             Self::ResponseTooLarge => Code::ResponseTooLarge,
             Self::NoRoom(_) => Code::TooManyBodies,
+            Self::Echoed => Code::SecretEchoed,
             Self::Response(broken) => broken.code().unwrap_or(Code::UpstreamUnreachable),
             Self::Unreadable(_) => Code::ResponseUnreadable,
             Self::Upstream(error) => match error {

@@ -11,7 +11,7 @@ use rr_contract::model::id::{CredentialId, MeterId, OrgId, ProxyId, RequestId, R
 use rr_contract::model::time::{timestamp, wire_duration};
 use rr_contract::policy::verdict::Scope;
 use rr_contract::wire::fleet;
-use rr_contract::wire::fleet::{Effect, LimitKind, TunnelEnd, Window};
+use rr_contract::wire::fleet::{EchoOutcome, Effect, LimitKind, TunnelEnd, Window};
 
 use crate::jwt::Fault;
 use crate::outcome::Code;
@@ -67,6 +67,8 @@ pub(crate) struct RawRecord {
     pub(crate) tunnel_end: Option<TunnelEnd>,
     /// Of the client certificate.
     pub(crate) client_key: Option<[u8; 32]>,
+    /// Set where the upstream sent its secret back.
+    pub(crate) echo: Option<EchoOutcome>,
 }
 
 /// Why a credential or a sender was refused, or the upstream's credential could not be used.
@@ -235,6 +237,7 @@ impl RawRecord {
             endpoint: None,
             tunnel_end: None,
             client_key: None,
+            echo: None,
         }
     }
 
@@ -307,6 +310,7 @@ impl RawRecord {
             endpoint: self.endpoint.as_deref().unwrap_or_default().to_owned(),
             tunnel_end: self.tunnel_end.unwrap_or(TunnelEnd::Unspecified).into(),
             client_key: self.client_key.map(Vec::from).unwrap_or_default(),
+            echo: self.echo.unwrap_or(EchoOutcome::Unspecified).into(),
         };
     }
 }
@@ -387,6 +391,7 @@ mod tests {
             endpoint: Some("a:443".into()),
             tunnel_end: Some(TunnelEnd::Caller),
             client_key: Some([9; 32]),
+            echo: Some(EchoOutcome::Masked),
             ..bare()
         };
         let mut record = full.into_record();

@@ -18,6 +18,8 @@ use rr_contract::seal::region_key::RegionOpeningKey;
 use rr_contract::seal::{Means, OpenError, OpenedSecret, SealContext, SealedSecret, Slot};
 use zeroize::Zeroizing;
 
+use crate::echo::{Needles, VALUE_MIN};
+
 use super::SentHost;
 use super::query_edits::encoded;
 
@@ -75,6 +77,9 @@ pub(crate) struct Ready {
     ca: Option<CaHash>,
     /// It has the form of a caller's key.
     is_key: bool,
+    /// Its values but passwords, as far as they are looked for in what upstreams answer.
+    guarded: Box<[Zeroizing<Vec<u8>>]>,
+    needles: OnceLock<Option<Arc<Needles>>>,
 }
 
 /// A value in the query.
@@ -165,6 +170,14 @@ impl UpstreamCredential {
         self.not_after.into_iter().chain(sealed).min()
     }
 
+    /// What is looked for in what upstreams answer; `None`: nothing.
+    pub(crate) fn needles(&self) -> Option<&Arc<Needles>> {
+        match &self.kind {
+            Kind::None => None,
+            Kind::Sealed(sealed) => sealed.ready()?.needles(),
+        }
+    }
+
     /// What goes into a request to `target` at `now`, whose certificates `ca` alone can vouch for, if it is given, and
     /// which bears another `host`, if that is.
     pub(crate) fn injection(
@@ -218,6 +231,12 @@ impl Ready {
         self.is_key
     }
 
+    /// Made with the first request: few credentials of a region are used at each node.
+    fn needles(&self) -> Option<&Arc<Needles>> {
+        let make = || Needles::of(self.guarded.iter().map(|value| &***value)).map(Arc::new);
+        self.needles.get_or_init(make).as_ref()
+    }
+
     fn may_go(&self, target: &BaseUrl, ca: Option<&CaHash>, host: Option<&SentHost>) -> Result<(), Unusable> {
         // Against the seal, not against plain configuration: who edits a target cannot redirect a secret.
         let covers = |url: &BaseUrl| self.origins.iter().any(|origin| origin.covers(url));
@@ -243,6 +262,7 @@ impl Sealed {
     fn open(&self) -> Result<Ready, OpenError> {
         let secret = self.secret.open(&self.context, &self.vault.keys)?;
         let (mut headers, mut pairs, mut is_key) = (Vec::new(), Vec::new(), false);
+        let mut guarded = Vec::new();
         // Others need features that this node does not name.
         let Means::Sent { slot, more } = secret.means() else { return Err(OpenError::Content) };
         let first = std::iter::once((secret.value(), slot));
@@ -252,6 +272,9 @@ impl Sealed {
                 .expose()
                 .split(u8::is_ascii_whitespace)
                 .any(|word| api_key::hash_unsummed(KeyKind::Caller, word).is_some());
+            if value.len() >= VALUE_MIN && !is_password(slot) {
+                guarded.push(Zeroizing::new(value.expose().to_vec()));
+            }
             match slot {
                 Slot::Header { name, prefix } => {
                     let mut text = Zeroizing::new(Vec::with_capacity(prefix.len() + value.len()));
@@ -269,6 +292,8 @@ impl Sealed {
         }
         Ok(Ready {
             is_key,
+            guarded: guarded.into(),
+            needles: OnceLock::new(),
             headers: headers.into(),
             pairs: pairs.into(),
             origins: secret.origins().to_vec(),
@@ -276,6 +301,11 @@ impl Sealed {
             ca: secret.ca().copied(),
         })
     }
+}
+
+/// Whether it holds user and password: what somebody chose can be guessed, and a mask would confirm it.
+fn is_password(slot: &Slot) -> bool {
+    matches!(slot, Slot::Header { prefix, .. } if prefix.trim().eq_ignore_ascii_case("basic"))
 }
 
 #[cfg(test)]

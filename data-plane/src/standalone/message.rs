@@ -298,7 +298,7 @@ fn upstream(
         }
         (None, Some(from)) => {
             let spec = place.spec(from, kind, targets)?;
-            return Ok(Body::Value(Box::new((message, Unsealed::Upstream(spec)))));
+            return Ok(Body::Value(Box::new((message, Unsealed::Upstream(Box::new(spec))))));
         }
         (None, None) if kind == UpstreamKind::None => upstream_credential::Kind::None(fleet::UpstreamNone {}),
         (None, None) => {
@@ -342,7 +342,13 @@ pub(super) fn proxy(
         forwarded: said.forwarded.into(),
         // Nobody asks a node without a control plane for tests.
         test_after_change: false,
+        echo_guard: echo_guard(said.echo_guard),
     }
+}
+
+/// What means the same has one form.
+fn echo_guard(said: fleet::EchoGuard) -> i32 {
+    if said == fleet::EchoGuard::Mask { 0 } else { said.into() }
 }
 
 pub(super) fn rule(said: Rule, parent: &Key) -> fleet::RuleResource {

@@ -43,7 +43,7 @@ pub(super) struct Lives {
 /// A value that has to be sealed.
 pub(super) enum Unsealed {
     /// For an upstream.
-    Upstream(SecretSpec),
+    Upstream(Box<SecretSpec>),
     /// It verifies tokens.
     Shared(Secret),
 }

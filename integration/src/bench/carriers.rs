@@ -3,6 +3,7 @@
 //! Each is one process of one thread, pinned to one processor. No keys but one, and no records beside a file.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -17,6 +18,8 @@ use crate::source::Source;
 
 /// The name of the edge.
 pub(crate) const EDGE: &str = "rr-edge";
+/// The name of the edge that searches answers for the upstream's secret.
+pub(crate) const SEARCHING: &str = "rr-edge-searching";
 /// The name of nginx.
 pub(crate) const NGINX: &str = "nginx";
 /// The name of no proxy.
@@ -74,14 +77,31 @@ pub(crate) fn direct(source: &Source) -> Carrier {
 }
 
 /// The edge.
-pub(crate) async fn edge(source: &Source, processor: usize) -> anyhow::Result<Carrier> {
-    let url = format!("http://{}", source.address());
+pub(crate) fn edge(source: &Source, processor: usize) -> anyhow::Result<Carrier> {
+    let behind = Behind::new("source", &format!("http://{}", source.address()));
+    started(EDGE, behind, "", processor)
+}
+
+/// The edge, with a secret for the upstream in a file, which it searches answers for.
+pub(crate) fn searching_edge(source: &Source, processor: usize, folder: &Path) -> anyhow::Result<Carrier> {
+    let file = folder.join("value");
+    std::fs::write(&file, "a-secret-of-the-bench-that-no-event-holds")?;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+    let behind = Behind::new("source", &format!("http://{}", source.address())).upstream("token");
+    let more = format!(
+        "---\nkind: credential\nname: token\nupstream: {{kind: bearer}}\nvalue_from: {{file: {}, targets: [source]}}\n",
+        file.display()
+    );
+    started(SEARCHING, behind, &more, processor)
+}
+
+fn started(name: &'static str, behind: Behind, more: &str, processor: usize) -> anyhow::Result<Carrier> {
     let runtime = Handle::current();
-    let start = || runtime.block_on(Standalone::start(&[Behind::new("source", &url)], &[]));
+    let start = || runtime.block_on(Standalone::start_with(&[behind], more, &[]));
     let node = block_in_place(|| machine::on(processor, start))?;
     let (address, key) = (node.listen(), node.key().to_owned());
     let held = Held::Edge(Box::new(node));
-    Ok(Carrier { name: EDGE, http1: address, http2: address, prefix: "/api/local.source", key, held })
+    Ok(Carrier { name, http1: address, http2: address, prefix: "/api/local.source", key, held })
 }
 
 /// nginx, if it is installed.

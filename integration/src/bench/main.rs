@@ -87,6 +87,8 @@ enum Bench {
     Floods(floods::Args),
     /// How fast filters go over a document, decoding included.
     Filter(stages::Args),
+    /// What the search for the upstream's secret takes of a request with 1 KiB of JSON.
+    Echo(stages::Args),
     /// Very many bytes through one connection, and the memory of it, beside nginx.
     Stream(stream::Args),
     /// How long a server-sent event takes through the edge, beside no proxy.
@@ -123,6 +125,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Floods(args) => floods::run(args, &mut report).await?,
         Bench::Jwt(args) => callers::run(args, &mut report).await?,
         Bench::Filter(args) => stages::filter(args, &mut report).await?,
+        Bench::Echo(args) => stages::echo(args, &mut report).await?,
         Bench::Stream(args) => stream::run(args, &mut report).await?,
         Bench::Sse(args) => sse::run(args, &mut report).await?,
         Bench::Slow(args) => slow::run(args, &mut report).await?,

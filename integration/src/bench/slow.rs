@@ -39,7 +39,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
     ensure!(args.seconds > 0 && args.rate > 0, "at least one request in one second");
     let source = Source::start(args.load_processor)?;
-    let edge = carriers::edge(&source, args.proxy_processor).await?;
+    let edge = carriers::edge(&source, args.proxy_processor)?;
     block_in_place(|| {
         let quiet = behave(&args, &edge)?;
         let before = edge.resident()?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use tokio::task::block_in_place;
 
-use crate::carriers::{self, Carrier, DIRECT, EDGE, NGINX};
+use crate::carriers::{self, Carrier, DIRECT, EDGE, NGINX, SEARCHING};
 use crate::machine;
 use crate::report::{Report, percentile};
 use crate::source::Source;
@@ -40,7 +40,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
     ensure!(args.rounds > 0 && args.events > 0 && args.rate > 0, "at least one event in one round");
     let (folder, source) = (tempfile::tempdir()?, Source::start(args.load_processor)?);
-    let mut all = vec![carriers::direct(&source), carriers::edge(&source, args.proxy_processor).await?];
+    let mut all = vec![carriers::direct(&source), carriers::edge(&source, args.proxy_processor)?];
+    all.push(carriers::searching_edge(&source, args.proxy_processor, folder.path())?);
     match carriers::nginx(&source, args.proxy_processor, folder.path()).await? {
         Some(nginx) => all.push(nginx),
         None => report.say("nginx is not installed and left out"),
@@ -66,6 +67,11 @@ pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
     let added: Vec<f64> =
         halves[edge].iter().zip(&halves[direct]).map(|(edge, direct)| edge - direct).collect();
     report.metric("sse", "added p50", &added, "us", "over no proxy, by round");
+    let searching = find(SEARCHING)?;
+    let by_search: Vec<f64> =
+        halves[searching].iter().zip(&halves[edge]).map(|(with, without)| with - without).collect();
+    let note = "over an edge without a secret, by round; asked for: at most 1000";
+    report.metric("sse", "search p50", &by_search, "us", note);
     let ratios: Vec<f64> = most[edge].iter().zip(&most[direct]).map(|(edge, direct)| edge / direct).collect();
     report.metric("sse", "p99 by no proxy", &ratios, "", "median of ratios within a round");
     if let Ok(nginx) = find(NGINX) {

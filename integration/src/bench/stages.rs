@@ -34,7 +34,7 @@ async fn measure(args: Args, job: Job, report: &mut Report) -> anyhow::Result<Ve
     let mut place = args.place;
     place.job = Some(job);
     let Peers { peers, upstream, .. } = Peers::start(folder.path(), &place).await?;
-    ensure!(job != Job::Filter || upstream.process().is_some(), "install nginx: it serves the document");
+    ensure!(job == Job::Rules || upstream.process().is_some(), "install nginx: it serves the document");
     report.say(&format!("load: {}", ClosedLoop::name()));
     let load = ClosedLoop { processor: place.load_processor, connections: args.connections };
     block_in_place(|| {
@@ -87,5 +87,24 @@ pub(crate) async fn filter(args: Args, report: &mut Report) -> anyhow::Result<()
         let note = format!("1 MiB of JSON, {note}; by the processor time of the whole node");
         report.metric("filter", label, &speed, "MB/s", &note);
     }
+    Ok(())
+}
+
+/// A document of 1 KiB, searched for the secret that the upstream was sent.
+pub(crate) async fn echo(args: Args, report: &mut Report) -> anyhow::Result<()> {
+    let all = measure(args, Job::Echo, report).await?;
+    let unsearched = of(&all, "unsearched")?;
+    report.metric("echo", "unsearched", unsearched, "us", "1 KiB of JSON, passed on as it is");
+    let over: Vec<f64> =
+        of(&all, "searched")?.iter().zip(unsearched).map(|(with, without)| with - without).collect();
+    report.metric("echo", "searched", &over, "us", "over unsearched in the same round");
+    let part: Vec<f64> = over.iter().zip(unsearched).map(|(over, of)| over / of * 100.0).collect();
+    report.metric(
+        "echo",
+        "searched, part",
+        &part,
+        "%",
+        "of unsearched in the same round; asked for: at most 5",
+    );
     Ok(())
 }

@@ -62,7 +62,7 @@ const WAYS: [(&str, bool, Way); 4] = [
 pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
     ensure!(args.mib > 0 && args.rounds > 0, "at least one MiB in one round");
     let (folder, source) = (tempfile::tempdir()?, Source::start(args.load_processor)?);
-    let mut all = vec![carriers::edge(&source, args.proxy_processor).await?];
+    let mut all = vec![carriers::edge(&source, args.proxy_processor)?];
     match carriers::nginx(&source, args.proxy_processor, folder.path()).await? {
         Some(nginx) => all.push(nginx),
         None => report.say("nginx is not installed and left out"),

@@ -8,6 +8,7 @@ mod config_push;
 mod crash;
 mod credential_swap;
 mod dev;
+mod echoes;
 mod edge_tls;
 mod expiry;
 mod explain;

@@ -38,9 +38,13 @@ impl Installation {
 
     /// The same, whose node has these settings.
     pub(crate) async fn start_with(settings: &[(&str, String)]) -> Self {
+        Self::start_before(Upstream::start().await, settings).await
+    }
+
+    /// The same before an upstream of the test's.
+    pub(crate) async fn start_before(upstream: Upstream, settings: &[(&str, String)]) -> Self {
         let (folder, values) =
             (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-        let upstream = Upstream::start().await;
         let sample = Sample::start(folder.path(), &upstream.url(), &[]).await.expect("a sample");
         let token = sample.api.node_token(REGION, &sample.keys, 1).await.expect("a token");
         let (state, token) = (folder.path().join("edge"), token.to_secret());

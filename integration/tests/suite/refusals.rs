@@ -52,7 +52,7 @@ async fn lead(sample: &Sample, base_url: &str) -> u64 {
 }
 
 /// Notifications of the installation where the organization is empty.
-async fn told(sample: &Sample, org: &str, kind: NotificationKind) -> Option<mg::Notification> {
+pub(crate) async fn told(sample: &Sample, org: &str, kind: NotificationKind) -> Option<mg::Notification> {
     let mut stub = NotificationServiceClient::new(sample.api.connection());
     let found = if org.is_empty() {
         let ask = mg::ListInstallationNotificationsRequest::default();

@@ -6,7 +6,7 @@
 use super::caller::{Caller, CallerKind};
 use super::credential::{Upstream, Usage};
 use super::effect::Effect;
-use super::proxy::{DenyStatus, Forwarded};
+use super::proxy::{DenyStatus, EchoGuard, Forwarded};
 use super::resource::Model;
 use super::target::IDLE_TIMEOUT;
 use super::tls::Wire;
@@ -55,6 +55,9 @@ pub const REWRITE: &str = "rewrite.v1";
 pub const CORS: &str = "cors.v1";
 /// Telling upstreams about callers.
 pub const FORWARDED: &str = "forwarded.v1";
+/// Proxies that refuse answers in which the upstream sends its secret back. One that masks or does not look needs nothing: a
+/// node that does not know of it does not look either, and goes on as before.
+pub const ECHO_GUARD: &str = "echo-guard.v1";
 /// Callers with a value that we did not make.
 pub const CALLER_BEARER: &str = "caller.bearer.v1";
 /// Callers with user and password.
@@ -91,7 +94,7 @@ pub const UPSTREAM_CLIENT_CERTIFICATE: &str = "upstream.client-certificate.v1";
 pub const TARGET_TEST: &str = "target-test.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 37] = [
+pub const ALL: [&str; 38] = [
     RULES,
     FILTERS,
     METERS,
@@ -114,6 +117,7 @@ pub const ALL: [&str; 37] = [
     REWRITE,
     CORS,
     FORWARDED,
+    ECHO_GUARD,
     CALLER_BEARER,
     CALLER_BASIC,
     CALLER_JWT,
@@ -189,6 +193,7 @@ impl Model {
                 note(proxy.rewrite.is_some(), REWRITE);
                 note(proxy.cors.is_some(), CORS);
                 note(proxy.forwarded != Forwarded::Nothing, FORWARDED);
+                note(proxy.echo_guard == EchoGuard::Refuse, ECHO_GUARD);
             }
             Self::Rule(rule) => {
                 note(true, RULES);
@@ -249,6 +254,10 @@ mod tests {
         let limits = Some(fleet::Limits::default());
         let proxy = fleet::ProxyResource { deny_status: 400, limits, default_effect: 1, ..proxy() };
         assert!(needs(ResourceId::Proxy(ProxyId::from_random([1; 16])), &proxy).is_empty());
+        for echo_guard in [fleet::EchoGuard::Mask, fleet::EchoGuard::Off] {
+            let proxy = fleet::ProxyResource { echo_guard: echo_guard.into(), ..proxy.clone() };
+            assert!(needs(ResourceId::Proxy(ProxyId::from_random([1; 16])), &proxy).is_empty());
+        }
         let caller = caller(Kind::ApiKey(key), "authorization");
         assert!(needs(ResourceId::Credential(CredentialId::from_random([1; 16])), &caller).is_empty());
     }
@@ -277,6 +286,7 @@ mod tests {
             (fleet::ProxyResource { rewrite: Some(fleet::Rewrite::default()), ..proxy() }, REWRITE),
             (fleet::ProxyResource { cors: Some(cors), ..proxy() }, CORS),
             (fleet::ProxyResource { forwarded: 1, ..proxy() }, FORWARDED),
+            (fleet::ProxyResource { echo_guard: 2, ..proxy() }, ECHO_GUARD),
         ] {
             assert_eq!(needs(id, &proxy), [feature]);
         }

@@ -68,6 +68,20 @@ pub struct Proxy {
     pub forwarded: Forwarded,
     /// For the control plane alone: the target is tested when a change is in effect.
     pub test_after_change: bool,
+    /// What becomes of answers in which the upstream sends its secret back.
+    pub echo_guard: EchoGuard,
+}
+
+/// What becomes of an answer in which the upstream sends its secret back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EchoGuard {
+    /// The secret is masked.
+    #[default]
+    Mask,
+    /// The answer is refused.
+    Refuse,
+    /// It is not looked for.
+    Off,
 }
 
 /// What the upstream is told about the caller.
@@ -161,6 +175,15 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 Forwarded::default()
             }
         };
+        let echo_guard = match fleet::EchoGuard::try_from(wire.echo_guard) {
+            Ok(fleet::EchoGuard::Unspecified | fleet::EchoGuard::Mask) => EchoGuard::Mask,
+            Ok(fleet::EchoGuard::Refuse) => EchoGuard::Refuse,
+            Ok(fleet::EchoGuard::Off) => EchoGuard::Off,
+            Err(_) => {
+                faults.add("echo_guard", "is not known to this build");
+                EchoGuard::default()
+            }
+        };
         let retry = wire.retry.map(|wire| Retry::read(&mut faults, wire));
         let rewrite = wire.rewrite.map(|wire| Box::new(Rewrite::read(&mut faults, wire)));
         let cors = wire.cors.and_then(|wire| Cors::read(&mut faults, wire)).map(Box::new);
@@ -193,6 +216,7 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 cors,
                 forwarded,
                 test_after_change: wire.test_after_change,
+                echo_guard,
             })
         })
     }

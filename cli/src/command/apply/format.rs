@@ -11,12 +11,13 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// Fields that hold an enum: the field around them, their name, and the prefix of the values.
-const ENUMS: [(&str, &str, &str); 7] = [
+const ENUMS: [(&str, &str, &str); 8] = [
     ("", "effect", "EFFECT_"),
     ("", "default_effect", "EFFECT_"),
     ("", "action", "FILTER_ACTION_"),
     ("", "balance", "BALANCE_"),
     ("", "forwarded", "FORWARDED_HEADERS_"),
+    ("", "echo_guard", "ECHO_GUARD_"),
     ("caller", "kind", "CALLER_KIND_"),
     ("upstream", "kind", "UPSTREAM_KIND_"),
 ];
@@ -117,6 +118,8 @@ fn lengthen(fields: &mut Map<String, Value>, around: &str) {
             (Value::String(text), Some(prefix)) if !text.starts_with(prefix) => {
                 *text = format!("{prefix}{}", text.to_uppercase().replace('-', "_"));
             }
+            // YAML reads `off` so.
+            (value @ Value::Bool(false), Some(prefix)) => *value = format!("{prefix}OFF").into(),
             (Value::Object(inner), _) if around.is_empty() => lengthen(inner, &snake_key(key)),
             _ => {}
         }
@@ -234,6 +237,21 @@ mod tests {
         ] {
             let error = read(value).expect_err(part);
             assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn off_is_read_as_yaml_has_it_where_an_enum_has_such_a_value_and_nowhere_else() {
+        for said in [json!(false), json!("off"), json!("ECHO_GUARD_OFF")] {
+            let Some(Resource::Proxy(proxy)) =
+                read(json!({"kind": "proxy", "name": "a", "echo_guard": said})).expect("it is good").resource
+            else {
+                panic!("a proxy")
+            };
+            assert_eq!(proxy.echo_guard(), fleet::EchoGuard::Off, "{said}");
+        }
+        for (field, said) in [("echo_guard", json!(true)), ("default_effect", json!(false))] {
+            read(json!({"kind": "proxy", "name": "a", field: said})).expect_err("it is no value of it");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The sample upstream: answers every request with the request and a customer, as JSON.
 //!
-//! The customer is there for the sample filter, which masks the address. Shows secrets on purpose, so that the user sees which one arrived. It listens on loopback only.
+//! The customer is there for the sample filter, which masks the address. Answers with secrets on purpose: the edge masks its
+//! own, and whoever calls this port sees what it was sent. It listens on loopback only.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -38,6 +38,7 @@ impl Row for mg::Request {
         "interim",
         "ended",
         "client key",
+        "echo",
         "ms to filter",
         "revision",
         "node",
@@ -60,6 +61,7 @@ impl Row for mg::Request {
         "interim",
         "ended",
         "client key",
+        "echo",
         "ms to filter",
     ];
 
@@ -99,6 +101,7 @@ impl Row for mg::Request {
             counted(record.interim_responses),
             ended(&record),
             hex(&record.client_key),
+            plain(record.echo().as_str_name(), "ECHO_OUTCOME_"),
             millis(record.filter_duration.as_ref()),
             record.revision.to_string(),
             self.node.clone(),
@@ -181,7 +184,7 @@ fn filtered(effect: &FilterEffect) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rr_contract::wire::fleet::{LimitKind, Scope, TunnelEnd, Window};
+    use rr_contract::wire::fleet::{EchoOutcome, LimitKind, Scope, TunnelEnd, Window};
 
     use super::*;
 
@@ -225,6 +228,7 @@ mod tests {
             tunnel_end: TunnelEnd::Upstream.into(),
             aborted: true,
             client_key: vec![0xab, 0x01],
+            echo: EchoOutcome::Masked.into(),
             reason: "not-admitted".to_owned(),
             ..Record::default()
         };
@@ -235,6 +239,7 @@ mod tests {
             ("proxy", "echo"),
             ("caller", "cr_9"),
             ("reason", "not-admitted"),
+            ("echo", "masked"),
             ("rules", "deny by no-delete of proxy"),
             ("observed", "unreadable"),
             ("matched", "no-delete, rl_gone"),

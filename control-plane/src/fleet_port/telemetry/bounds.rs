@@ -7,7 +7,7 @@
 use pbjson_types::Duration;
 use rr_contract::model::time;
 use rr_contract::wire::fleet::{
-    Effect, LimitKind, LimitState, MeterState, Record, RuleOutcome, Scope, TunnelEnd, Window,
+    EchoOutcome, Effect, LimitKind, LimitState, MeterState, Record, RuleOutcome, Scope, TunnelEnd, Window,
 };
 
 use crate::publish::sanitize::text;
@@ -53,6 +53,7 @@ pub(super) fn bounded(said: Record) -> Record {
         reason: text(&said.reason, CODE),
         endpoint: text(&said.endpoint, ENDPOINT),
         tunnel_end: TunnelEnd::try_from(said.tunnel_end).unwrap_or_default().into(),
+        echo: EchoOutcome::try_from(said.echo).unwrap_or_default().into(),
         client_key: said.client_key.iter().copied().take(KEY).collect(),
         status: said.status,
         upstream_status: said.upstream_status,
@@ -133,6 +134,7 @@ mod tests {
             endpoint: "a.example:443".to_owned(),
             tunnel_end: 5,
             client_key: vec![7; 32],
+            echo: 2,
             attempts: 2,
             interim_responses: 64,
             ..Record::default()
@@ -164,6 +166,7 @@ mod tests {
             endpoint: "\0\x1b[2J".repeat(100_000),
             tunnel_end: 77,
             client_key: vec![7; 1_000_000],
+            echo: 77,
             ..Record::default()
         };
         assert!(serde_json::to_string(&hostile).is_err(), "or there is nothing to guard against");

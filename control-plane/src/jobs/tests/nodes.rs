@@ -139,6 +139,63 @@ async fn an_issuer_that_is_away_is_told_to_its_organization_once_an_hour_and_nod
     .await;
 }
 
+/// A credential and a proxy of organization 1, as its word and that of two others say that its secret came back.
+async fn echoing(store: &Store) -> fleet::Status {
+    node_token(store).await;
+    write(store, vec![place(1, "eu", ""), place(2, "foreign", &org(2)), credential(1, "live", None)]).await;
+    let named = |n: u8| Org { id: org(n), name: format!("org-{n}"), ..Org::default() };
+    write(store, [1, 2].map(|n| put("", &org(n), &named(n).name, named(n), None)).into()).await;
+    let proxy = Noun::Proxy.id([1; 16]);
+    let shop = Proxy { id: proxy.clone(), name: "shop".to_owned(), ..Proxy::default() };
+    write(store, vec![put(&org(1), &proxy, "shop", shop, None)]).await;
+    let echoed = |n: u8, credential: &str| fleet::EchoedSecret {
+        org: org(n),
+        credential: credential.to_owned(),
+        proxy: proxy.clone(),
+        at: Some(time::timestamp(time_of(store.now()))),
+        refused: false,
+    };
+    let theirs = Noun::Credential.id([1; 16]);
+    // Of another organization than the credential's, and of a credential that is gone.
+    let echoed_secrets =
+        vec![echoed(2, &theirs), echoed(1, &Noun::Credential.id([7; 16])), echoed(1, &theirs)];
+    fleet::Status { echoed_secrets, ..fleet::Status::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_came_back_is_told_to_its_organization_once_an_hour_and_credential() {
+    on_both("echoes", async |store, clock| {
+        let status = echoing(&store).await;
+        node(&store, 1, &region(1), &status).await;
+        node(&store, 2, &region(1), &status).await;
+        let jobs = jobs(&store);
+        jobs.run(Job::Refusals).await.expect("runs");
+        jobs.run(Job::Refusals).await.expect("runs");
+        let rows = told(&store, &org(1)).await;
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        let kind = i32::from(NotificationKind::SecretEchoed);
+        assert_eq!((row.subject.as_str(), row.kind), (&*Noun::Credential.id([1; 16]), kind));
+        for part in ["proxy shop", "region eu", "credential live", "It was masked."] {
+            assert!(row.message.contains(part), "{part}: {}", row.message);
+        }
+        assert!(told(&store, "").await.is_empty() && told(&store, &org(2)).await.is_empty());
+        clock.pass(DAY);
+        assert_eq!(self::jobs(&store).run(Job::Refusals).await.expect("runs"), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_one_organization_has_no_word_about_the_secrets_of_another() {
+    on_both("foreign_echoes", async |store, _clock| {
+        let status = echoing(&store).await;
+        node(&store, 3, &region(2), &status).await;
+        assert_eq!(jobs(&store).run(Job::Refusals).await.expect("runs"), 0);
+        assert!(told(&store, &org(1)).await.is_empty() && told(&store, &org(2)).await.is_empty());
+    })
+    .await;
+}
+
 fn live(store: &Store, boot: u8, address: &str) -> LiveNode {
     LiveNode {
         region: region(1).parse().expect("an id"),

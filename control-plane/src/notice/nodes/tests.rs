@@ -109,3 +109,20 @@ fn an_issuer_is_told_of_once_an_hour_for_each_node_and_url_and_apart_from_its_re
     assert_eq!(of("nd_1", "https://a.example", 7, Some(HOUR + 2)), others[3], "it comes and goes");
     assert_eq!(others.iter().collect::<std::collections::BTreeSet<_>>().len(), others.len());
 }
+
+#[test]
+fn a_secret_that_comes_back_is_told_once_an_hour_and_credential_wherever_it_is_seen() {
+    let of = |credential, region, at, refused| {
+        let of = Echoed { org: "og_1", credential: (credential, "key"), proxy: "shop", region, at, refused };
+        secret_echoed(5 * HOUR, &of)
+    };
+    let first = of("cr_1", "eu", HOUR, false);
+    assert_eq!(of("cr_1", "us", 2 * HOUR - 1, true).id, first.id);
+    assert_ne!(of("cr_1", "eu", 2 * HOUR, false).id, first.id);
+    assert_ne!(of("cr_2", "eu", HOUR, false).id, first.id);
+    assert_eq!((first.org.as_str(), first.subject.as_str()), ("og_1", "cr_1"));
+    assert!(
+        first.message.contains("It was masked.") && first.message.contains("through proxy shop in region eu")
+    );
+    assert!(of("cr_1", "eu", HOUR, true).message.contains("The answer was refused."));
+}

@@ -42,6 +42,7 @@ fn an_older_proxy_that_gives_nobody_more_may_come_back() {
         caller_credentials: vec!["b".to_owned()],
         limits: Some(fleet::Limits { per_minute_per_node: 9, per_day_per_node: 5 }),
         deny_status: 403,
+        echo_guard: fleet::EchoGuard::Refuse.into(),
         max_request_bytes: 9,
         max_concurrent_requests_per_node: 9,
         cors: None,
@@ -76,6 +77,7 @@ fn an_older_proxy_that_gives_somebody_more_is_left_to_a_person() {
         Proxy { rewrite: None, ..proxy() },
         Proxy { cors: Some(pages("*")), ..proxy() },
         Proxy { forwarded: fleet::ForwardedHeaders::XForwarded.into(), ..proxy() },
+        Proxy { echo_guard: fleet::EchoGuard::Off.into(), ..proxy() },
     ];
     for older in others {
         assert!(more(&older), "{older:?}");

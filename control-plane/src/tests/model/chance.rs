@@ -2,8 +2,8 @@
 
 use pbjson_types::Duration;
 use rr_contract::wire::fleet::{
-    Balance, CircuitBreaker, Cors, Effect, ForwardedHeaders, HealthCheck, Limits, OutlierEjection, Pair,
-    PairEdits, RetryPolicy, Rewrite,
+    Balance, CircuitBreaker, Cors, EchoGuard, Effect, ForwardedHeaders, HealthCheck, Limits, OutlierEjection,
+    Pair, PairEdits, RetryPolicy, Rewrite,
 };
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::rule::Parent;
@@ -151,6 +151,7 @@ impl Run {
                     rewrite: self.rewrite(),
                     cors: self.cors(),
                     forwarded: self.dice.of(&[0, 0, ForwardedHeaders::XForwarded.into()]),
+                    echo_guard: self.dice.of(&[0, 0, 1, EchoGuard::Refuse.into(), EchoGuard::Off.into()]),
                     owner,
                     ..Default::default()
                 }

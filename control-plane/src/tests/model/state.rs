@@ -78,6 +78,9 @@ impl Model {
                 if proxy.deny_status == 0 {
                     proxy.deny_status = 400;
                 }
+                if proxy.echo_guard == 0 {
+                    proxy.echo_guard = 1;
+                }
                 proxy.target = self.id_of(Noun::Target, &proxy.target)?;
                 let credential = |reference: &str, caller: bool| {
                     let (_, entry) = self.find(Noun::Credential, reference)?;
@@ -279,6 +282,7 @@ pub(super) fn said(document: &Document) -> Mask {
             ("rewrite", it.rewrite.is_some()),
             ("cors", it.cors.is_some()),
             ("forwarded", it.forwarded != 0),
+            ("echo_guard", it.echo_guard != 0),
             ("owner", !it.owner.is_empty()),
         ],
         document::Resource::Rule(it) => vec![
@@ -336,6 +340,7 @@ pub(super) const fn fields_of(noun: Noun) -> &'static [&'static str] {
             "rewrite",
             "cors",
             "forwarded",
+            "echo_guard",
             "owner",
         ],
         _ => &["effect", "priority", "notes", "observe", "owner"],
@@ -401,6 +406,7 @@ fn take(into: &mut Document, from: &Document, field: &str) {
             "rewrite" => into.rewrite = from.rewrite,
             "cors" => into.cors = from.cors,
             "forwarded" => into.forwarded = from.forwarded,
+            "echo_guard" => into.echo_guard = from.echo_guard,
             _ => into.owner = from.owner,
         },
         (Rule(into), Rule(from)) => match field {

@@ -26,6 +26,7 @@ use tokio::time::{pause, resume, sleep};
 
 use crate::counters::{Counters, Cut, Gathered, Totals};
 use crate::current::{self, Activator};
+use crate::echo::{Echoed, Echoes};
 use crate::listen::{self, Descriptors, Door, Limits, Neighbours, Notices};
 use crate::passwords::Passwords;
 use crate::quota::Quotas;
@@ -68,6 +69,7 @@ pub(super) struct Edge {
     records: Mutex<Receiver<Box<RawRecord>>>,
     told: Mutex<UseReceiver>,
     counters: Arc<Counters>,
+    echoes: Echoes,
     ask: Sender<Question>,
     activator: Activator<Snapshot>,
     shutdown: Shutdown,
@@ -226,6 +228,8 @@ impl Edge {
         let shutdown = Shutdown::new();
         let stop = shutdown.stop();
         let counted = Arc::clone(&counters);
+        let echoes = Echoes::default();
+        let told_echoes = echoes.clone();
         let (ask, mut questions) = channel::<Question>(1);
         let (activator, mut readers) = current::cell(snapshot, 1);
         let reader = readers.remove(0);
@@ -254,6 +258,7 @@ impl Edge {
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),
                         pseudonym: PSEUDONYM.into(),
+                        echoes: told_echoes,
                         uses: Some(uses),
                         bodies,
                     },
@@ -272,7 +277,7 @@ impl Edge {
         };
         let thread = Builder::new().spawn(work).expect("a thread");
         let (records, told, thread) = (Mutex::new(entries), Mutex::new(told), Some(thread));
-        Self { address, records, told, counters: counted, ask, activator, shutdown, thread }
+        Self { address, records, told, counters: counted, echoes, ask, activator, shutdown, thread }
     }
 
     /// Puts another configuration in force.
@@ -328,6 +333,11 @@ impl Edge {
     /// What its counters say.
     pub(super) fn totals(&self) -> Totals {
         Totals::of(std::iter::once(&*self.counters))
+    }
+
+    /// The secrets that came back, as the control plane is told.
+    pub(super) fn echoes_told(&self) -> Vec<Echoed> {
+        self.echoes.told(std::time::SystemTime::now())
     }
 
     /// Waits until so many passwords wait.

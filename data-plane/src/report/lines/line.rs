@@ -66,6 +66,8 @@ struct Record<'a> {
     tunnel_end: Option<Short>,
     #[serde(skip_serializing_if = "String::is_empty")]
     client_key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    echo: Option<Short>,
 }
 
 #[derive(Serialize)]
@@ -189,6 +191,7 @@ pub(super) fn record(record: &fleet::Record, out: &mut Vec<u8>) {
             tunnel_end: (record.tunnel_end != 0)
                 .then(|| Short(record.tunnel_end().as_str_name(), "TUNNEL_END_")),
             client_key: HEXLOWER.encode(&record.client_key),
+            echo: (record.echo != 0).then(|| Short(record.echo().as_str_name(), "ECHO_OUTCOME_")),
         },
         out,
     );

@@ -5,6 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use rr_contract::model::resource::ResourceId;
 
 use rr_contract::model::effect::Effect;
+use rr_contract::seal::{Means, SecretSpec};
+use rr_contract::secret::Secret;
 
 use super::*;
 use crate::fixture::{ORG, Region, credential_key};
@@ -130,4 +132,37 @@ fn a_secret_goes_out_under_no_host_that_its_seal_does_not_name() {
         assert_eq!(injected, wanted, "{host}");
         assert!(open.injection(&base, None, Some(&sent), UNIX_EPOCH).is_ok(), "there is no secret");
     }
+}
+
+#[test]
+fn values_are_looked_for_in_answers_unless_they_are_short_or_passwords() {
+    let region = Region::new();
+    let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
+    let long = "a-value-of-32-characters-at-all!";
+    let header = |prefix: &str| Slot::header("authorization", prefix).expect("a slot");
+    for (value, slot, is_guarded) in [
+        (long, header("Bearer "), true),
+        (long, header(""), true),
+        (long, Slot::query("key").expect("a slot"), true),
+        (&long[..23], header("Bearer "), false),
+        (&long[..24], header("Bearer "), true),
+        (long, header("Basic "), false),
+        (long, header("basic  "), false),
+    ] {
+        let spec = SecretSpec {
+            value: Secret::from(value.to_owned()),
+            origins: vec!["https://api.example.com".parse().expect("an origin")],
+            means: Means::sent(slot),
+            not_after: None,
+            ca: None,
+        };
+        let upstream = sealed_upstream(region.seal_spec(2, 1, &spec));
+        let credential = UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, upstream, &region.vault());
+        let needles = credential.needles();
+        assert_eq!(needles.is_some(), is_guarded, "{value}");
+        let masked = needles.and_then(|needles| needles.masked(format!("Bearer {value}").as_bytes()));
+        assert_eq!(masked.is_some_and(|masked| masked.ends_with(b"****")), is_guarded);
+    }
+    let open = UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, Upstream::None, &region.vault());
+    assert!(open.needles().is_none());
 }

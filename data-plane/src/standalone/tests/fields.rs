@@ -69,6 +69,7 @@ max_concurrent_requests_per_node: 10
 websocket: true
 tunnels_unread: true
 client_certificates: true
+echo_guard: refuse
 rewrite:
   strip_prefix: /v1
   add_prefix: /v2
@@ -257,6 +258,7 @@ fn every_field_of_a_document_arrives_in_its_message() {
             max_age: seconds(3),
         }),
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
+        echo_guard: fleet::EchoGuard::Refuse.into(),
     };
     assert_eq!(fleet::ProxyResource::decode(payload).expect("a proxy"), wanted);
 

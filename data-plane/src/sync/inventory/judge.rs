@@ -57,6 +57,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::REWRITE,
     feature::CORS,
     feature::FORWARDED,
+    feature::ECHO_GUARD,
     feature::CONCURRENCY,
     feature::CLIENT_CERTIFICATES,
     feature::TARGET_TLS,

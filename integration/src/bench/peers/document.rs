@@ -4,13 +4,23 @@
 use std::io::Write as _;
 
 const SIZE: usize = 1024 * 1024;
+const SMALL: usize = 1024;
 
 /// The document.
 pub(super) fn text() -> String {
-    let mut text = String::with_capacity(SIZE + 1024);
+    of_size(SIZE)
+}
+
+/// One of 1 KiB.
+pub(super) fn small() -> String {
+    of_size(SMALL)
+}
+
+fn of_size(size: usize) -> String {
+    let mut text = String::with_capacity(size + 1024);
     text.push_str(r#"{"first":"to be taken","records":["#);
     for n in 0.. {
-        if text.len() >= SIZE - 64 {
+        if text.len() >= size - 64 {
             break;
         }
         if n > 0 {

@@ -43,6 +43,7 @@ impl Upstream {
             "{}\nhttp {{ {} access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;\n  \
              server {{ {listens} root {}; location / {{ default_type application/json; return 200 '{}'; }}\n  \
              location = /document {{ default_type application/json; }}\n  \
+             location = /small {{ default_type application/json; }}\n  \
              location = /document-gzip {{ default_type application/json; add_header Content-Encoding gzip; }} }}\n}}\n",
             nginx::head(&folder),
             nginx::paths(&folder),
@@ -50,6 +51,7 @@ impl Upstream {
             BODY,
         );
         let document = document::text();
+        std::fs::write(folder.join("small"), document::small())?;
         std::fs::write(folder.join("document"), &document)?;
         std::fs::write(folder.join("document-gzip"), document::gzip(&document)?)?;
         let file = folder.join("nginx.conf");

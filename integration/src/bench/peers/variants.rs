@@ -2,7 +2,7 @@
 //!
 //! Each has a caller, a target and an upstream credential of its own, so that rules of one scope bear on no other.
 
-use rr_contract::wire::fleet::{self, Effect, FilterAction};
+use rr_contract::wire::fleet::{self, EchoGuard, Effect, FilterAction};
 use rr_contract::wire::management::{self as mg, Document, document::Resource, filter, rule};
 use rr_integration::sample::{ORG, REGION, Sample, apply_for_keys};
 
@@ -22,6 +22,8 @@ pub(crate) enum Job {
     Rules,
     /// A document of 1 MiB, with and without filters, plain and compressed.
     Filter,
+    /// A document of 1 KiB, searched for the upstream's secret and not.
+    Echo,
 }
 
 /// One proxy.
@@ -42,11 +44,20 @@ struct Plan {
     rules: [Vec<mg::Rule>; 4],
     destroys: &'static [&'static str],
     is_full: bool,
+    guard: EchoGuard,
 }
 
 impl Plan {
     fn new(label: &'static str, path: &'static str) -> Self {
-        Self { label, path, headers: 0, rules: Default::default(), destroys: &[], is_full: false }
+        Self {
+            label,
+            path,
+            headers: 0,
+            rules: Default::default(),
+            destroys: &[],
+            is_full: false,
+            guard: EchoGuard::Mask,
+        }
     }
 }
 
@@ -60,7 +71,8 @@ fn plans(job: Job) -> Vec<Plan> {
         rules
     };
     let ruled = |label, rules| Plan { headers: 10, rules, ..Plan::new(label, LONG_PATH) };
-    let document = |label, path, destroys| Plan { destroys, ..Plan::new(label, path) };
+    // What is searched is decoded, and these are about filters alone.
+    let document = |label, path, destroys| Plan { destroys, guard: EchoGuard::Off, ..Plan::new(label, path) };
     const FIELDS: &[&str] = &["first", "records[*].middle.secret", "last"];
     match job {
         Job::Gateway => vec![Plan {
@@ -77,6 +89,10 @@ fn plans(job: Job) -> Vec<Plan> {
             ruled("none", Default::default()),
             ruled("miss", many(None)),
             ruled("last", many(Some(matching(Effect::Allow, Some("/items/[a-f0-9]{5}$"), &[])))),
+        ],
+        Job::Echo => vec![
+            Plan { guard: EchoGuard::Off, ..Plan::new("unsearched", "/small") },
+            Plan::new("searched", "/small"),
         ],
         Job::Filter => vec![
             document("plain", "/document", &[]),
@@ -150,6 +166,7 @@ fn resources(plan: &Plan, name: &str, origin: &str) -> Vec<Resource> {
             upstream_credential: upstream.clone(),
             regions: vec![REGION.to_owned()],
             limits: plan.is_full.then_some(limits),
+            echo_guard: plan.guard.into(),
             ..mg::Proxy::default()
         }),
     ];

@@ -36,6 +36,7 @@ fn every_fault_is_told_at_once_and_each_with_its_field() {
         regions: Vec::new(),
         default_effect: 9,
         deny_status: 401,
+        echo_guard: 9,
         ..wire()
     };
     assert_eq!(
@@ -49,6 +50,7 @@ fn every_fault_is_told_at_once_and_each_with_its_field() {
             "regions",
             "default_effect",
             "deny_status",
+            "echo_guard",
         ]
     );
 }
@@ -96,4 +98,14 @@ fn a_limit_of_either_kind_makes_a_proxy_limited_and_zero_means_none() {
     }
     let zero = Proxy::try_from(wire()).expect("a proxy");
     assert_eq!((zero.max_request_bytes, zero.max_response_bytes, zero.is_limited()), (None, None, false));
+}
+
+#[test]
+fn a_secret_that_comes_back_is_masked_unless_the_proxy_says_otherwise() {
+    for (said, wanted) in
+        [(0, EchoGuard::Mask), (1, EchoGuard::Mask), (2, EchoGuard::Refuse), (3, EchoGuard::Off)]
+    {
+        let proxy = Proxy::try_from(fleet::ProxyResource { echo_guard: said, ..wire() }).expect("a proxy");
+        assert_eq!(proxy.echo_guard, wanted);
+    }
 }

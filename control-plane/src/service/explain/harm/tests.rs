@@ -2,7 +2,7 @@
 
 use rr_contract::model::effect::Effect;
 use rr_contract::model::id::{CredentialId, FilterId, MeterId, OrgId, ProxyId, RegionId, RuleId, TargetId};
-use rr_contract::model::proxy::{DenyStatus, Forwarded, Limits};
+use rr_contract::model::proxy::{DenyStatus, EchoGuard, Forwarded, Limits};
 
 use super::*;
 
@@ -52,6 +52,7 @@ fn proxy() -> Proxy {
         rewrite: None,
         cors: None,
         forwarded: Forwarded::default(),
+        echo_guard: EchoGuard::default(),
     }
 }
 
