@@ -349,6 +349,16 @@ fn upstreams(meter: &Meter, standings: Standings) {
         .build();
     let of = standings.clone();
     meter
+        .u64_observable_counter("requestrocket_edge_upstream_tokens_total")
+        .with_description("Access tokens for upstreams that issuers were asked for, by outcome")
+        .with_callback(move |observer| {
+            let (got, failed) = of.tokens().numbers();
+            observer.observe(got, &[KeyValue::new("outcome", "got")]);
+            observer.observe(failed, &[KeyValue::new("outcome", "failed")]);
+        })
+        .build();
+    let of = standings.clone();
+    meter
         .u64_observable_gauge("requestrocket_edge_circuits_open")
         .with_description("Targets whose circuit breaker is open")
         .with_callback(move |observer| observer.observe(of.numbers().circuits_open, &[]))

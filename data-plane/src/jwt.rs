@@ -11,14 +11,12 @@ mod checks;
 mod issuer;
 mod issuers;
 mod keys;
-mod shelf;
 mod tokens;
 mod turns;
 
 pub(crate) use self::checks::{Checks, Open, UnusableKeys};
 pub(crate) use self::issuer::{Away, Issuer};
-pub(crate) use self::issuers::{Issuers, Sources};
-pub(crate) use self::shelf::Shelf;
+pub(crate) use self::issuers::{Issuers, SHELF, Sources};
 pub(crate) use self::tokens::{Signed, Tokens, Verified};
 pub(crate) use self::turns::Turn;
 

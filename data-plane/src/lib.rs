@@ -19,9 +19,12 @@
 //! * `body`: bodies that a stage looks at, gathered and decoded;
 //! * `quota`: what limits and meters count, in memory and on disk;
 //! * `passwords`: passwords checked, beside the traffic workers; `jwt`: signed tokens of callers; `client_certificate`: those
-//!   that callers show; `echo`: secrets that upstreams send back;
+//!   that callers show; `echo`: secrets that upstreams send back; `access_token`: tokens for upstreams, got from issuers;
+//! * `values`: what goes into requests to upstreams, in the form of its place;
+//! * `fetches`, `shelf`: what is fetched as long as configuration names it, and the same on disk;
 //! * `counters`, `outcome`, `backoff`, `executor`: leaves.
 
+mod access_token;
 mod admin;
 mod app;
 mod backoff;
@@ -38,6 +41,7 @@ mod deadline;
 mod echo;
 mod events;
 mod executor;
+mod fetches;
 #[cfg(test)]
 mod fixture;
 mod holder;
@@ -51,12 +55,14 @@ mod quota;
 mod reply;
 mod report;
 mod seats;
+mod shelf;
 mod snapshot;
 pub mod standalone;
 mod standing;
 mod sync;
 mod target_test;
 mod upstream;
+mod values;
 mod worker;
 
 pub use app::{Hooks, Probe, Running, StartError, start, start_with};

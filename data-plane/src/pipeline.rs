@@ -43,6 +43,7 @@ mod query;
 mod reply_body;
 mod resolve;
 mod rewrite;
+mod second;
 mod settle;
 mod tee;
 mod test_request;
@@ -82,6 +83,7 @@ use self::tunnel::{OpenTunnel, Opened};
 
 pub use self::hop::TrustedHeader;
 pub(crate) use self::hop::{Hop, HopTls, Networks, Trusted, holds};
+pub(crate) use self::inject::wait_for_token;
 pub(crate) use self::reply_body::ReplyBody;
 pub(crate) use self::resolve::HEADERS_MAX;
 pub(crate) use self::test_request::test_request;
@@ -252,9 +254,16 @@ async fn pass<'s>(
     if let Some(tunnel) = &mut tunnel {
         tunnel.admitted(&admitted, snapshot, now);
     }
+    if let Some(source) = route.upstream.as_deref().and_then(|credential| credential.token_source())
+        && !source.has_token(now)
+    {
+        let until = route.target.total_timeout.map(|total| draft.started() + total);
+        Box::pin(wait_for_token(source, now, until)).await;
+    }
     let mut injected = inject::inject(admitted, worker, now)?;
+    let mut shown = injected.token.as_ref().and_then(|token| token.values.needles().cloned());
     // Whoever could choose what cannot be read would choose what a meter charges.
-    let is_searched = echo::needles(route, model).is_some();
+    let is_searched = echo::needles(route, model, shown.as_ref()).is_some();
     let is_read = is_searched || draft.reads_bodies() || !filter::chain(route, credential).is_empty();
     let takes =
         if is_read { filter::ask_for_readable(&mut injected.parts.headers) } else { Coding::Identity };
@@ -262,7 +271,8 @@ async fn pass<'s>(
         None => forward::forward(injected, worker, draft).await?,
         Some(tunnel) => match Box::pin(tunnel.open(injected, worker, draft)).await? {
             Opened::Tunnel(mut head, open) => {
-                echo::search_head(&mut head, echo::search(route, model), draft)?;
+                let search = echo::search(route, model, shown.as_ref());
+                echo::search_head(&mut head, search, draft)?;
                 if let Some(shape) = &route.shape {
                     rewrite::response(shape, head.headers_mut(), Version::HTTP_11, &worker.pseudonym);
                     cors::answer(shape, page.as_deref(), head.headers_mut());
@@ -273,13 +283,12 @@ async fn pass<'s>(
         },
     };
     let version = forwarded.version;
-    let (chain, search) = (filter::chain(route, credential), echo::search(route, model));
+    shown = forwarded.shown.clone().or(shown);
+    let (chain, search) = (filter::chain(route, credential), echo::search(route, model, shown.as_ref()));
     let passed = filter::pass(forwarded, &chain, search, most(model.max_response_bytes), draft)?;
     let Filtered { mut head, mut body } = match passed {
         Passed::As(filtered) => filtered,
-        Passed::ToFilter(waiting) => {
-            Box::pin(filter::filter(waiting, &chain, echo::search(route, model), takes, draft)).await?
-        }
+        Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, search, takes, draft)).await?,
         Passed::ToSearch(waiting) => Box::pin(filter::search_whole(waiting, draft)).await?,
     };
     if let Some(shape) = &route.shape {

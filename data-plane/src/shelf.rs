@@ -1,16 +1,15 @@
-//! Keys of issuers on disk, so that a node that starts while an issuer is away knows them.
+//! What was fetched, on disk, so that a node that starts while its source is away has it.
 //!
-//! One file an issuer and organization, sealed with the node's key, so that what was changed or moved is nothing. Nothing
-//! depends on the disk: a write that fails is logged, and the keys stay in memory; one that does not answer has one thread
-//! waiting for it, and nobody who fetches keys.
+//! One file a name, sealed with the node's key, so that what was changed or moved is nothing. Nothing depends on the disk: a
+//! write that fails is logged, and what was fetched stays in memory; a disk that does not answer has one thread waiting for it,
+//! and nobody who fetches.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use data_encoding::HEXLOWER;
-use rr_contract::model::id::OrgId;
 use rr_contract::seal::storage::StorageKey;
 use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
@@ -18,21 +17,28 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::debug;
-
-use super::issuer::Name;
+use zeroize::Zeroizing;
 
 /// How long a disk is waited for.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// A document of keys as it was fetched.
-pub(super) struct Kept {
-    pub(super) document: Vec<u8>,
-    pub(super) fetched_at: SystemTime,
+/// Something that was fetched, and a time that counts for it.
+pub(crate) struct Kept {
+    pub(crate) content: Zeroizing<Vec<u8>>,
+    pub(crate) at: SystemTime,
+}
+
+/// What a folder is for.
+pub(crate) struct Purpose {
+    pub(crate) folder: &'static str,
+    /// As the key is derived for, and as the log has it. Another one makes what is there unreadable.
+    pub(crate) what: &'static str,
 }
 
 /// The folder.
 pub(crate) struct Shelf {
     folder: PathBuf,
+    what: &'static str,
     key: StorageKey,
     seams: Seams,
     /// Held by the one who asks the disk, until it answers.
@@ -40,43 +46,43 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    pub(crate) fn new(state_dir: &std::path::Path, node_key: &Secret, seams: Seams) -> Self {
-        let key = StorageKey::derive(node_key, "keys of issuers");
-        Self { folder: state_dir.join("issuers"), key, seams, turn: Arc::default() }
+    pub(crate) fn new(state_dir: &Path, node_key: &Secret, purpose: &Purpose, seams: Seams) -> Self {
+        let Purpose { folder, what } = *purpose;
+        let key = StorageKey::derive(node_key, what);
+        Self { folder: state_dir.join(folder), what, key, seams, turn: Arc::default() }
     }
 
-    pub(super) async fn read(&self, org: OrgId, url: &str) -> Option<Kept> {
-        let (disk, path) = (Arc::clone(&self.seams.disk), self.path(org, url));
+    pub(crate) async fn read(&self, name: &[u8]) -> Option<Kept> {
+        let (disk, path) = (Arc::clone(&self.seams.disk), self.path(name));
         let sealed = timeout(WAIT, self.ask(move || disk.read(&path))).await.ok()??.ok()?;
-        let plain = self.key.open(&context(org, url), &sealed).ok()?;
-        let (seconds, document) = plain.split_first_chunk::<8>()?;
-        let fetched_at =
-            SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::from_be_bytes(*seconds)))?;
-        Some(Kept { document: document.to_vec(), fetched_at })
+        let plain = self.key.open(name, &sealed).ok()?;
+        let (seconds, content) = plain.split_first_chunk::<8>()?;
+        let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::from_be_bytes(*seconds)))?;
+        Some(Kept { content: Zeroizing::new(content.to_vec()), at })
     }
 
-    pub(super) async fn write(&self, org: OrgId, url: &str, kept: Kept) {
-        let since = kept.fetched_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let plain = [&since.as_secs().to_be_bytes()[..], &kept.document].concat();
-        let sealed = self.key.seal(&context(org, url), &plain, &*self.seams.entropy);
-        let (disk, folder, path) = (Arc::clone(&self.seams.disk), self.folder.clone(), self.path(org, url));
+    pub(crate) async fn write(&self, name: &[u8], kept: Kept) {
+        let since = kept.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let plain = Zeroizing::new([&since.as_secs().to_be_bytes()[..], &kept.content].concat());
+        let sealed = self.key.seal(name, &plain, &*self.seams.entropy);
+        let (disk, folder, path) = (Arc::clone(&self.seams.disk), self.folder.clone(), self.path(name));
         let write = move || {
             disk.create_dir_all(&folder)?;
             disk.replace(&path, &sealed)
         };
         // What finds no turn comes again with the next fetch.
         let written = timeout(WAIT, self.ask(write)).await;
-        log(written.ok().flatten(), "keep the keys of an issuer");
+        self.log(written.ok().flatten(), "keep");
     }
 
-    /// Removes what is kept of an issuer.
-    pub(super) async fn forget(&self, org: OrgId, url: &str) {
-        self.remove(vec![self.path(org, url)]).await;
+    /// Removes what is kept by a name.
+    pub(crate) async fn forget(&self, name: &[u8]) {
+        self.remove(vec![self.path(name)]).await;
     }
 
-    /// Removes what is kept of all others.
-    pub(super) async fn tidy(&self, issuers: Vec<Name>) {
-        let stay: Vec<PathBuf> = issuers.iter().map(|(org, url)| self.path(*org, url)).collect();
+    /// Removes what is kept by all other names.
+    pub(crate) async fn tidy(&self, names: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        let stay: Vec<PathBuf> = names.into_iter().map(|name| self.path(name.as_ref())).collect();
         let (disk, folder) = (Arc::clone(&self.seams.disk), self.folder.clone());
         let Some(Ok(all)) = self.ask(move || disk.list(&folder)).await else { return };
         self.remove(all.into_iter().filter(|path| !stay.contains(path)).collect()).await;
@@ -90,7 +96,7 @@ impl Shelf {
             Some(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         });
-        log(removed, "remove the keys of an issuer");
+        self.log(removed, "remove");
     }
 
     /// Asks the disk on another thread, one after the other. `None`: that thread broke.
@@ -104,17 +110,13 @@ impl Shelf {
         spawn_blocking(ask).await.ok()
     }
 
-    fn path(&self, org: OrgId, url: &str) -> PathBuf {
-        self.folder.join(HEXLOWER.encode(&blake3::hash(&context(org, url)).as_bytes()[..16]))
+    fn path(&self, name: &[u8]) -> PathBuf {
+        self.folder.join(HEXLOWER.encode(&blake3::hash(name).as_bytes()[..16]))
     }
-}
 
-fn context(org: OrgId, url: &str) -> Vec<u8> {
-    [org.as_bytes(), url.as_bytes()].concat()
-}
-
-fn log(done: Option<io::Result<()>>, what: &'static str) {
-    if let Some(Err(error)) = done {
-        debug!(%error, what, "disk refuses");
+    fn log(&self, done: Option<io::Result<()>>, verb: &'static str) {
+        if let Some(Err(error)) = done {
+            debug!(%error, verb, what = self.what, "disk refuses");
+        }
     }
 }

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use crate::pipeline::test_request;
+use crate::pipeline::{test_request, wait_for_token};
 use crate::reply::{Failure, Refused};
 use crate::snapshot::{CompiledTarget, Known, Route, Snapshot};
 use crate::sync::TestTargets;
@@ -77,7 +77,13 @@ impl TargetTests {
     async fn one(&self, route: &Route, target: &Arc<CompiledTarget>, until: Instant) -> fleet::BaseUrlTest {
         let mut told =
             fleet::BaseUrlTest { base_url: target.base.to_string(), ..fleet::BaseUrlTest::default() };
-        let request = match test_request(route, target, self.clock.now()) {
+        let now = self.clock.now();
+        if let Some(source) = route.upstream.as_deref().and_then(|credential| credential.token_source())
+            && !source.has_token(now)
+        {
+            wait_for_token(source, now, Some(until)).await;
+        }
+        let request = match test_request(route, target, now) {
             Ok(request) => request,
             Err(refused) => {
                 let is_credential = matches!(refused, Refused::Failure(Failure::Credential(_)));

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval};
 use tracing::warn;
 
+use crate::access_token::{self, Answerer};
 use crate::admin::Admin;
 use crate::caller_tls::CertificateBoard;
 use crate::config::{Callers, Config};
@@ -25,13 +26,14 @@ use crate::counters::Counters;
 use crate::current;
 use crate::events::{self, Shown};
 use crate::identity::{self, IdentityFile};
-use crate::jwt::{Shelf, Sources};
+use crate::jwt::{self, Sources};
 use crate::listen::{Descriptors, Limits, Neighbours, Notices};
 use crate::passwords::Passwords;
 use crate::pipeline::Trusted;
 use crate::quota::{QuotaLog, QuotaSaver};
 use crate::report::{self, Lines, LinesHandle, Sink, Spool, SpoolHandle, Tally};
 use crate::seats::Bounds;
+use crate::shelf::Shelf;
 use crate::snapshot::Standings;
 use crate::standalone::{Overview, Own};
 use crate::sync::{Board, journal};
@@ -300,10 +302,16 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     );
     let roots = config.upstream_ca.as_deref().map(upstream::certificates).transpose();
     let roots = roots.map_err(|source| StartError::UpstreamCa(Box::new(source)))?.unwrap_or_default();
+    // Plain HTTP to loopback alone: the model takes no other URL without TLS.
+    let fetch = Arc::new(Fetch::new(Arc::clone(&shared.outbound), roots).in_plaintext_too());
+    let answerer = Answerer {
+        fetch: Arc::clone(&fetch),
+        shelf: Shelf::new(&config.state_dir, &node_key, &access_token::SHELF, seams.clone()),
+        seams: seams.clone(),
+    };
     let sources = Sources {
-        // Plain HTTP to loopback alone: the model takes no other URL without TLS.
-        fetch: Fetch::new(Arc::clone(&shared.outbound), roots).in_plaintext_too(),
-        shelf: Shelf::new(&config.state_dir, &node_key, seams.clone()),
+        fetch,
+        shelf: Shelf::new(&config.state_dir, &node_key, &jwt::SHELF, seams.clone()),
         seams: seams.clone(),
         lasts: config.issuer_keys_last,
     };
@@ -316,6 +324,8 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     );
     let keys = standings.issuers().clone().follow(sources, tasks.clone(), late.stop());
     tasks.spawn_local("issuers", keys);
+    let upstream_tokens = standings.tokens().clone().follow(answerer, tasks.clone(), late.stop());
+    tasks.spawn_local("tokens for upstreams", upstream_tokens);
     let entropy = Arc::clone(&seams.entropy);
     let checks = health::run(standings.clone(), checker, entropy, tasks.clone(), late.stop());
     tasks.spawn_local("health checks", checks);

@@ -13,6 +13,8 @@ use rr_contract::model::id::OrgId;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use crate::fetches::{Fetched, Next, Turn};
+
 use super::keys::PublicKeys;
 
 /// The least time between two fetches, whoever asks.
@@ -60,16 +62,6 @@ struct State {
     document: Option<[u8; 32]>,
     was_read: bool,
     away: Option<Away>,
-}
-
-/// When an issuer is fetched from.
-pub(super) struct Turn {
-    /// By a request.
-    pub(super) is_waited_for: bool,
-    /// The last fetch.
-    pub(super) begun: Option<Instant>,
-    /// The next one. `None`: the last one is under way.
-    pub(super) due: Option<Instant>,
 }
 
 /// A time without keys that count.
@@ -166,25 +158,6 @@ impl Issuer {
         (self.waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX).then_some((ended, waits))
     }
 
-    /// Whether a fetch is to begin, which then is under way.
-    pub(super) fn begins(&self, now: Instant) -> bool {
-        let mut state = self.state();
-        if state.is_under_way || state.due > now {
-            return false;
-        }
-        (state.is_under_way, state.begun) = (true, Some(now));
-        true
-    }
-
-    pub(super) fn turn(&self) -> Turn {
-        let state = self.state();
-        Turn {
-            is_waited_for: self.waiting.load(Ordering::Relaxed) > 0,
-            begun: state.begun,
-            due: (!state.is_under_way).then_some(state.due),
-        }
-    }
-
     /// Whether the disk was not asked yet, which is asked once.
     pub(super) fn reads_disk(&self) -> bool {
         !std::mem::replace(&mut self.state().was_read, true)
@@ -259,6 +232,30 @@ impl Issuer {
     /// No code under this lock leaves a partial state, so a panic elsewhere is no reason to stop.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fetched for Issuer {
+    fn org(&self) -> OrgId {
+        self.org
+    }
+
+    fn turn(&self) -> Turn {
+        let state = self.state();
+        Turn {
+            is_waited_for: self.waiting.load(Ordering::Relaxed) > 0,
+            begun: state.begun,
+            next: if state.is_under_way { Next::UnderWay } else { Next::At(state.due) },
+        }
+    }
+
+    fn begins(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        if state.is_under_way || state.due > now {
+            return false;
+        }
+        (state.is_under_way, state.begun) = (true, Some(now));
+        true
     }
 }
 

@@ -5,7 +5,7 @@
 //! takes no fetch of another's.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue};
@@ -19,14 +19,16 @@ use rr_contract::seam::{Seams, draw};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
+use zeroize::Zeroizing;
 
-use super::issuer::{Away, Issuer, Name, Turn};
+use crate::fetches::{Register, due};
+use crate::shelf::{Kept, Purpose, Shelf};
+
+use super::issuer::{Away, Issuer, Name};
 use super::keys::PublicKeys;
-use super::shelf::{Kept, Shelf};
 
-/// Fetches under way, of one organization and of all.
-const FETCHES_ONE: usize = 2;
-const FETCHES_ALL: usize = 64;
+/// Where keys are kept on disk.
+pub(crate) const SHELF: Purpose = Purpose { folder: "issuers", what: "keys of issuers" };
 /// Issuers of one organization whose keys are kept on disk.
 pub(super) const KEPT_MAX: usize = 64;
 /// Issuers that are away of which the control plane is told at once.
@@ -43,13 +45,13 @@ pub(crate) struct Issuers(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    by: Mutex<HashMap<Name, Weak<Issuer>>>,
+    by: Register<Name, Issuer>,
     wake: Arc<Notify>,
 }
 
 /// Where keys come from.
 pub(crate) struct Sources {
-    pub(crate) fetch: Fetch,
+    pub(crate) fetch: Arc<Fetch>,
     pub(crate) shelf: Shelf,
     pub(crate) seams: Seams,
     /// How long the keys of an issuer count that cannot be asked.
@@ -72,31 +74,8 @@ enum NoKeys {
 impl Issuers {
     /// The issuer behind a URL; from now on its keys are fetched, until nothing holds it any longer.
     pub(crate) fn get(&self, org: OrgId, url: &JwksUrl) -> Arc<Issuer> {
-        let name = (org, url.as_str().into());
-        let mut by = self.0.by.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = by.get(&name).and_then(Weak::upgrade) {
-            return held;
-        }
-        let issuer = Arc::new(Issuer::new(org, url.clone(), Arc::clone(&self.0.wake)));
-        by.insert(name, Arc::downgrade(&issuer));
-        issuer
-    }
-
-    /// Those that credentials name, and the names of those that none names any more.
-    fn held(&self) -> (Vec<Arc<Issuer>>, Vec<Name>) {
-        let (mut held, mut gone) = (Vec::new(), Vec::new());
-        let mut by = self.0.by.lock().unwrap_or_else(PoisonError::into_inner);
-        by.retain(|name, issuer| match issuer.upgrade() {
-            Some(issuer) => {
-                held.push(issuer);
-                true
-            }
-            None => {
-                gone.push(name.clone());
-                false
-            }
-        });
-        (held, gone)
+        let make = || Issuer::new(org, url.clone(), Arc::clone(&self.0.wake));
+        self.0.by.get((org, url.as_str().into()), make)
     }
 
     /// Those that are away, or have been lately, the first ones first, and no more than are told: where these are not all, the
@@ -123,15 +102,14 @@ impl Issuers {
     }
 
     fn issuers(&self) -> Vec<Arc<Issuer>> {
-        let by = self.0.by.lock().unwrap_or_else(PoisonError::into_inner);
-        by.values().filter_map(Weak::upgrade).collect()
+        self.0.by.all()
     }
 
     /// Fetches what is due, until the stop.
     pub(crate) async fn follow(self, sources: Sources, tasks: Tasks, stop: Stop) {
         let (sources, started, mut is_tidy) = (Arc::new(sources), Instant::now(), false);
         loop {
-            let (held, gone) = self.held();
+            let (held, gone) = self.0.by.held();
             // Beside the fetches, which wait for no disk.
             let is_time = !is_tidy && started.elapsed() >= TIDY;
             if is_time || !gone.is_empty() {
@@ -160,43 +138,6 @@ impl Issuers {
     }
 }
 
-/// Of an organization's fetches.
-#[derive(Default)]
-struct OfOrg {
-    under_way: usize,
-    /// The last one.
-    begun: Option<Instant>,
-}
-
-/// Those whose fetch begins now: where there is not room for all, the organizations take turns, and in each of them those
-/// come first for which a request waits, and then those that have been due for longest.
-fn due(held: &[Arc<Issuer>]) -> Vec<Arc<Issuer>> {
-    let (mut by_org, mut waiting, now) = (HashMap::<OrgId, OfOrg>::new(), Vec::new(), Instant::now());
-    for issuer in held {
-        let of_org = by_org.entry(issuer.org).or_default();
-        let Turn { is_waited_for, begun, due } = issuer.turn();
-        of_org.begun = of_org.begun.max(begun);
-        match due {
-            Some(due) if due <= now => waiting.push(((!is_waited_for, due), issuer)),
-            Some(_) => {}
-            None => of_org.under_way += 1,
-        }
-    }
-    waiting.sort_by_cached_key(|(turn, issuer)| (by_org.get(&issuer.org).and_then(|it| it.begun), *turn));
-    let mut all: usize = by_org.values().map(|of_org| of_org.under_way).sum();
-    let mut due = Vec::new();
-    for under_way in 0..FETCHES_ONE {
-        for (_, issuer) in &waiting {
-            let of_org = by_org.entry(issuer.org).or_default();
-            if all < FETCHES_ALL && of_org.under_way == under_way && issuer.begins(now) {
-                (all, of_org.under_way) = (all + 1, of_org.under_way + 1);
-                due.push(Arc::clone(issuer));
-            }
-        }
-    }
-    due
-}
-
 fn count(held: &[Arc<Issuer>], is_one: impl Fn(&Issuer) -> bool) -> usize {
     held.iter().filter(|issuer| is_one(issuer)).count()
 }
@@ -205,17 +146,17 @@ impl Sources {
     /// Removes what is kept of those that are gone, and of all that are not named, where names are given.
     async fn clear(&self, gone: Vec<Name>, named: Option<Vec<Name>>) {
         for (org, url) in gone {
-            self.shelf.forget(org, &url).await;
+            self.shelf.forget(&on_disk(org, &url)).await;
         }
         if let Some(named) = named {
-            self.shelf.tidy(named).await;
+            self.shelf.tidy(named.iter().map(|(org, url)| on_disk(*org, url))).await;
         }
     }
 
     async fn fetch(&self, issuer: &Arc<Issuer>, is_kept: bool) {
         if issuer.reads_disk()
-            && let Some(Kept { document, fetched_at }) =
-                self.shelf.read(issuer.org, issuer.url.as_str()).await
+            && let Some(Kept { content: document, at: fetched_at }) =
+                self.shelf.read(&on_disk(issuer.org, issuer.url.as_str())).await
             && let Ok(keys) = keys_of(&document)
         {
             // A node that was off for long would go by them until its first fetch has failed.
@@ -236,7 +177,8 @@ impl Sources {
                     info!(%org, url, "keys of an issuer are there again");
                 }
                 if is_kept {
-                    self.shelf.write(issuer.org, url, Kept { document, fetched_at: now }).await;
+                    let kept = Kept { content: Zeroizing::new(document), at: now };
+                    self.shelf.write(&on_disk(org, url), kept).await;
                 }
             }
             Err(error) => {
@@ -265,6 +207,11 @@ impl Sources {
         let keys = keys_of(&fetched.body)?;
         Ok((keys, fetched.body.to_vec(), holds_for(&fetched.headers)))
     }
+}
+
+/// By what name the keys of an issuer are kept.
+fn on_disk(org: OrgId, url: &str) -> Vec<u8> {
+    [org.as_bytes(), url.as_bytes()].concat()
 }
 
 fn keys_of(document: &[u8]) -> Result<PublicKeys, NoKeys> {

@@ -18,7 +18,7 @@ use crate::upstream::retry::{is_failure, is_idempotent, wait};
 use crate::upstream::{Passage, Reply, RequestBody, SendError, Turn, again};
 use crate::worker::Worker;
 
-use super::inject::injection;
+use super::inject::may_go;
 use super::settle::Draft;
 
 /// A caller's leaving says something of the upstream once that has let it wait for this part of its time, and nothing
@@ -87,7 +87,7 @@ impl Attempts<'_> {
                 let draw = || u32::from_ne_bytes(worker.draw());
                 let next =
                     standing.map_or(0, |standing| standing.choose(now, tried, route.sealed_for(), draw));
-                let is_sealed_for = injection(route, route.target.at(next), worker.clock.now()).is_ok();
+                let is_sealed_for = may_go(route, route.target.at(next), worker.clock.now());
                 is_sealed_for.then_some(next)
             };
             if request.is_some()

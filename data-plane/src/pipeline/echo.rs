@@ -33,17 +33,26 @@ pub(super) struct Search<'s> {
     pub(super) refuses: bool,
 }
 
-/// What is looked for in answers of a proxy; `None`: nothing.
-pub(super) fn needles<'s>(route: &'s Route, model: &Proxy) -> Option<&'s Arc<Needles>> {
+/// What is looked for in answers of a proxy: what the request was `shown` with, if that is not what its credential holds.
+/// `None`: nothing.
+pub(super) fn needles<'s>(
+    route: &'s Route,
+    model: &Proxy,
+    shown: Option<&'s Arc<Needles>>,
+) -> Option<&'s Arc<Needles>> {
     if model.echo_guard == EchoGuard::Off {
         return None;
     }
-    route.upstream.as_deref()?.needles()
+    shown.or_else(|| route.upstream.as_deref()?.needles())
 }
 
-pub(super) fn search<'s>(route: &'s Route, model: &Proxy) -> Option<Search<'s>> {
+pub(super) fn search<'s>(
+    route: &'s Route,
+    model: &Proxy,
+    shown: Option<&'s Arc<Needles>>,
+) -> Option<Search<'s>> {
     let refuses = model.echo_guard == EchoGuard::Refuse;
-    needles(route, model).map(|needles| Search { needles, refuses })
+    needles(route, model, shown).map(|needles| Search { needles, refuses })
 }
 
 /// Masks what the head of an answer echoes.

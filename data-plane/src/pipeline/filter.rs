@@ -118,7 +118,7 @@ pub(super) fn pass(
     most: u64,
     draft: &mut Draft,
 ) -> Result<Passed, Failure> {
-    let Forwarded { mut response, lease, waits, version } = forwarded;
+    let Forwarded { mut response, lease, waits, version, shown: _ } = forwarded;
     search_head(&mut response, search, draft)?;
     let (mut parts, body) = response.into_parts();
     // A status without a body is not trusted to have none: whatever body there is, filters go over it.

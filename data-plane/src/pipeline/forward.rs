@@ -5,6 +5,7 @@
 
 use std::mem;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response, StatusCode, Version};
@@ -12,6 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::echo::Needles;
 use crate::reply::Failure;
 use crate::snapshot::Route;
 use crate::upstream::{Lease, Reply, SendError};
@@ -20,6 +22,7 @@ use crate::worker::Worker;
 use super::attempts::Attempts;
 use super::clean::{is_coded, strip};
 use super::inject::Injected;
+use super::second::Second;
 use super::settle::Draft;
 use super::upstream_body::Waits;
 
@@ -31,6 +34,8 @@ pub(crate) struct Forwarded {
     /// Gives the connection back once the body has been read.
     pub(super) lease: Lease,
     pub(super) waits: Waits,
+    /// What is looked for in it, where it was given for something else than was shown first.
+    pub(super) shown: Option<Arc<Needles>>,
 }
 
 /// Not an `async fn`: that would hold each argument a second time while it waits.
@@ -39,20 +44,30 @@ pub(super) fn forward(
     worker: &Rc<Worker>,
     draft: &mut Draft,
 ) -> impl Future<Output = Result<Forwarded, Failure>> {
-    let Injected { mut parts, body, route, endpoint } = request;
+    let Injected { mut parts, body, route, endpoint, token } = request;
     let asked_at = Instant::now();
     let body = body.into_sent(draft, asked_at);
     unframe(&mut parts.headers, &body);
     let end = until(route, draft);
     let passage = body.passage();
     let mut request = Some(Request::from_parts(parts, body));
+    let may_be_second = token.is_some() || route.upstream.as_deref().is_some_and(|it| it.has_previous());
     async move {
-        let reply = if route.target.standing.is_none() && route.retries.is_none() {
+        let mut shown = None;
+        let reply = if may_be_second {
+            // Boxed: all other requests would carry the state of it.
+            let second = Second { route, endpoint, asked_at, until: end };
+            let sent = Box::pin(second.send(request, token, worker, draft)).await;
+            sent.map(|(reply, other)| {
+                shown = other;
+                reply
+            })
+        } else if route.target.standing.is_none() && route.retries.is_none() {
             draft.asks();
             let sent = worker.connections.send(&route.target, &mut request, asked_at, end);
             sent.await.map_err(Failure::Upstream)
         } else {
-            // Boxed: all other requests would carry the state of it.
+            // Boxed as well.
             let attempts = Attempts { route, until: end };
             Box::pin(attempts.send(&mut request, endpoint, asked_at, worker, draft)).await
         };
@@ -60,7 +75,7 @@ pub(super) fn forward(
         let upload = Some(passage).filter(|passage| !passage.is_whole());
         // Found again, so that the state of a request need not hold it.
         let waits = Waits { idle: route.target.idle_timeout, until: until(route, draft), upload };
-        receive(reply?, waits, draft)
+        Ok(Forwarded { shown, ..receive(reply?, waits, draft)? })
     }
 }
 
@@ -79,11 +94,11 @@ pub(super) fn receive(reply: Reply, waits: Waits, draft: &mut Draft) -> Result<F
     let (mut head, body) = response.into_parts();
     unframe(&mut head.headers, &body);
     let version = mem::replace(&mut head.version, Version::HTTP_11);
-    Ok(Forwarded { response: Response::from_parts(head, body), version, lease, waits })
+    Ok(Forwarded { response: Response::from_parts(head, body), version, lease, waits, shown: None })
 }
 
 /// When all of the request has to have ended.
-fn until(route: &Route, draft: &Draft) -> Option<Instant> {
+pub(super) fn until(route: &Route, draft: &Draft) -> Option<Instant> {
     route.target.total_timeout.map(|total| draft.started() + total)
 }
 

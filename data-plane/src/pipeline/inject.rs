@@ -11,11 +11,13 @@ use http::header;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Uri, Version};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
+use crate::access_token::{AccessToken, TokenSource};
 use crate::reply::{Denial, Failure, Refused};
-use crate::snapshot::upstream::{Pair, Unusable};
+use crate::snapshot::upstream::Unusable;
 use crate::snapshot::{CompiledTarget, Injection, Route};
+use crate::values::Pair;
 use crate::worker::Worker;
 
 use super::admit::Admitted;
@@ -31,6 +33,8 @@ pub(crate) struct Injected<'s> {
     pub(super) route: &'s Route,
     /// Which base URL of the target it goes to.
     pub(super) endpoint: u8,
+    /// The token that it bears, if it bears one that was got for it.
+    pub(super) token: Option<Arc<AccessToken>>,
 }
 
 impl<'s> Injected<'s> {
@@ -58,6 +62,7 @@ pub(super) fn inject<'s>(
     };
     let target = route.target.at(endpoint);
     let injection = injection(route, target, now).map_err(Failure::Credential)?;
+    let token = injection.token().cloned();
 
     parts.version = Version::HTTP_11;
     if let Some(host) = request.route.shape.as_deref().and_then(|shape| shape.host.as_ref()) {
@@ -66,9 +71,23 @@ pub(super) fn inject<'s>(
     if trailers {
         parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    let query = put(injection, &mut parts.headers, query.as_deref(), hops);
+    let query = put(&injection, &mut parts.headers, query.as_deref(), hops);
     parts.uri = uri(target, &request.path, query.as_deref())?;
-    Ok(Injected { parts, body, route, endpoint })
+    Ok(Injected { parts, body, route, endpoint, token })
+}
+
+/// Waits for the token that a request is to bear, where there is none yet.
+pub(crate) async fn wait_for_token(source: &TokenSource, now: SystemTime, until: Option<Instant>) {
+    let waits = source.wait(now);
+    match until {
+        Some(until) => timeout_at(until, waits).await.unwrap_or_default(),
+        None => waits.await,
+    }
+}
+
+/// Whether what goes to this base URL of the route's target may go there, a token that is not there yet included.
+pub(super) fn may_go(route: &Route, target: &CompiledTarget, now: SystemTime) -> bool {
+    matches!(injection(route, target, now), Ok(_) | Err(Unusable::Token))
 }
 
 /// What goes into a request to this base URL of the route's target.
@@ -84,13 +103,13 @@ pub(super) fn injection<'s>(
 
 /// Puts what the upstream gets into the headers and the query of a request that passed so many edges.
 pub(super) fn put<'q>(
-    injection: Injection<'_>,
+    injection: &Injection<'_>,
     headers: &mut HeaderMap,
     query: Option<&'q str>,
     hops: u8,
 ) -> Option<Cow<'q, str>> {
     let mut query = query.map(Cow::Borrowed);
-    if let Injection::Secret(secret) = injection {
+    if let Some(secret) = injection.values() {
         for (name, value) in secret.headers() {
             // Replaces whatever the caller put there, however often and however spelled.
             remove_others(headers, name);

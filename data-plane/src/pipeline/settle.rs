@@ -433,6 +433,7 @@ fn reason(unusable: Unusable) -> Reason {
         Unusable::Origin => Reason::OtherOrigin,
         Unusable::Host => Reason::OtherHost,
         Unusable::Ca => Reason::OtherCa,
+        Unusable::Token => Reason::NoToken,
     }
 }
 

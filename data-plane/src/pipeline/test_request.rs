@@ -45,7 +45,7 @@ pub(crate) fn test_request(
         }
         rewrite::edit(&rewrite.request_headers, &mut headers);
     }
-    let query = inject::put(injection, &mut headers, query.as_deref(), 0);
+    let query = inject::put(&injection, &mut headers, query.as_deref(), 0);
     let is_nothing = path.is_empty() && target.base.path().is_empty();
     let path = if is_nothing { "/" } else { &path };
     let mut request = Request::new(RequestBody::nothing(Instant::now()));

@@ -163,7 +163,7 @@ impl Candidate {
     ) -> Result<Opened, Refused> {
         // The one that the secret was judged for.
         let target = Arc::clone(request.target());
-        let Injected { mut parts, body, route, endpoint } = request;
+        let Injected { mut parts, body, route, endpoint, token: _ } = request;
         let wanted = handshake::ask(&mut parts.headers, worker.draw());
         let asked = parts.headers.clone();
         let asked_at = Instant::now();

@@ -128,6 +128,8 @@ pub(crate) enum Reason {
     OtherHost,
     /// It is not sealed for the certificates of the target.
     OtherCa,
+    /// Its issuer gave no access token.
+    NoToken,
 }
 
 impl Reason {
@@ -160,6 +162,7 @@ impl Reason {
             Self::OtherOrigin => "other-origin",
             Self::OtherHost => "other-host",
             Self::OtherCa => "other-ca",
+            Self::NoToken => "no-token",
         }
     }
 }

@@ -3,10 +3,10 @@
 //! Knows nothing of requests but their queries. The invariant: a pair that no edit names goes on byte for byte, and
 //! whether one does is judged by its name as rules read it.
 
-use std::fmt::Write as _;
-
 use rr_contract::model::rewrite::Edits;
 use rr_contract::policy::request::decode;
+
+use crate::values::encoded;
 
 /// Changes of a query.
 #[derive(Debug)]
@@ -124,19 +124,6 @@ impl QueryEdits {
 
 fn pair(name: &str, value: &str) -> Box<str> {
     format!("{}={}", encoded(name.as_bytes()), encoded(value.as_bytes())).into()
-}
-
-/// Letters, digits and `-._~` as they are, any other byte as an escape in capitals: every reader reads that alike.
-pub(super) fn encoded(text: &[u8]) -> Box<str> {
-    let mut out = String::with_capacity(text.len());
-    for byte in text {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
-            out.push(char::from(*byte));
-        } else {
-            write!(out, "%{byte:02X}").expect("a string takes every write");
-        }
-    }
-    out.into()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The standings of a process by what they are about, whatever version of the configuration names them; with the issuers
-//! whose keys it knows, and the secrets that came back.
+//! whose keys it knows, the sources of tokens for upstreams, and the secrets that came back.
 //!
 //! Used where configuration is compiled, by the health checker, and for metrics; a request holds what it needs. The
 //! invariant: as long as any version in use names a base URL of a target, a target, or a proxy, the same has the same
@@ -14,6 +14,7 @@ use rr_contract::model::id::{OrgId, ProxyId, TargetId};
 use rr_contract::model::resilience::{Balance, CircuitBreaker, OutlierEjection};
 use tokio::time::Instant;
 
+use crate::access_token::TokenSources;
 use crate::echo::Echoes;
 use crate::jwt::Issuers;
 use crate::standing::{Budget, Circuit, Endpoint, Standing, Tally, millis};
@@ -32,6 +33,7 @@ struct Shared {
     named: Mutex<Named>,
     tally: Arc<Tally>,
     issuers: Issuers,
+    tokens: TokenSources,
     echoes: Echoes,
 }
 
@@ -102,6 +104,11 @@ impl Standings {
     /// The issuers whose keys are known.
     pub(crate) fn issuers(&self) -> &Issuers {
         &self.0.issuers
+    }
+
+    /// The sources of tokens for upstreams.
+    pub(crate) fn tokens(&self) -> &TokenSources {
+        &self.0.tokens
     }
 
     /// The secrets that upstreams sent back.

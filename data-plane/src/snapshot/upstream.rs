@@ -7,21 +7,24 @@
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use http::{HeaderName, HeaderValue};
-use rr_contract::api_key::{self, KeyKind};
 use rr_contract::model::credential::Upstream;
 use rr_contract::model::effect::Effect;
+use rr_contract::model::feature;
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
 use rr_contract::model::origin::{BaseUrl, Origin};
 use rr_contract::model::tls::CaHash;
 use rr_contract::seal::region_key::RegionOpeningKey;
 use rr_contract::seal::{Means, OpenError, OpenedSecret, SealContext, SealedSecret, Slot};
-use zeroize::Zeroizing;
+use rr_contract::secret::Secret;
 
-use crate::echo::{Needles, VALUE_MIN};
+use crate::access_token::{AccessToken, Asked, SourceName, TokenSource, TokenSources};
+use crate::echo::Needles;
+use crate::values::Values;
 
 use super::SentHost;
-use super::query_edits::encoded;
+
+/// What a credential needs whose secret gets tokens.
+const WITH_TOKENS: [&str; 2] = [feature::UPSTREAM_OAUTH2, feature::UPSTREAM_CUSTOM_TOKEN];
 
 /// The keys that open what is sealed to this node's region.
 pub(crate) struct Vault {
@@ -52,6 +55,13 @@ pub(crate) struct UpstreamCredential {
     not_after: Option<SystemTime>,
     default_effect: Effect,
     kind: Kind,
+    previous: Option<Box<Previous>>,
+}
+
+/// The version before.
+struct Previous {
+    credential: UpstreamCredential,
+    until: SystemTime,
 }
 
 enum Kind {
@@ -63,31 +73,27 @@ struct Sealed {
     secret: SealedSecret,
     context: SealContext,
     vault: Arc<Vault>,
+    tokens: TokenSources,
+    /// Where its tokens come from, if it says that it gets some.
+    source: Option<Arc<TokenSource>>,
     /// `None`, once set: it does not open.
     opened: OnceLock<Option<Ready>>,
 }
 
-/// An open secret in the form in which it is sent.
-pub(crate) struct Ready {
-    /// Marked sensitive. Not wiped when dropped: the bytes have been in send buffers by then.
-    headers: Box<[(HeaderName, HeaderValue)]>,
-    pairs: Box<[Pair]>,
+/// An open secret.
+struct Ready {
+    sent: Sent,
     origins: Vec<Origin>,
     not_after: Option<SystemTime>,
     ca: Option<CaHash>,
-    /// It has the form of a caller's key.
-    is_key: bool,
-    /// Its values but passwords, as far as they are looked for in what upstreams answer.
-    guarded: Box<[Zeroizing<Vec<u8>>]>,
-    needles: OnceLock<Option<Arc<Needles>>>,
 }
 
-/// A value in the query.
-pub(crate) struct Pair {
-    /// As it stands in the query.
-    pub(crate) name: Box<str>,
-    /// Name and value, as they stand in the query.
-    pub(crate) text: Box<str>,
+/// What goes into a request.
+enum Sent {
+    /// The secret itself.
+    Values(Values),
+    /// A token that is got with it.
+    Token(Arc<TokenSource>),
 }
 
 /// What is to be put into a request.
@@ -95,7 +101,27 @@ pub(crate) enum Injection<'a> {
     /// Nothing: the upstream is open.
     Nothing,
     /// What an open secret holds.
-    Secret(&'a Ready),
+    Secret(&'a Values),
+    /// What was got with it.
+    Token(Arc<AccessToken>),
+}
+
+impl Injection<'_> {
+    /// What goes in.
+    pub(crate) fn values(&self) -> Option<&Values> {
+        match self {
+            Self::Nothing => None,
+            Self::Secret(values) => Some(values),
+            Self::Token(token) => Some(&token.values),
+        }
+    }
+
+    pub(crate) fn token(&self) -> Option<&Arc<AccessToken>> {
+        match self {
+            Self::Token(token) => Some(token),
+            Self::Nothing | Self::Secret(_) => None,
+        }
+    }
 }
 
 /// A credential that must not be used for this request.
@@ -119,6 +145,9 @@ pub(crate) enum Unusable {
     /// It was not sealed for the certificates of the target.
     #[error("secret is not sealed for the certificates (`ca`) of the target")]
     Ca,
+    /// None was got with the secret, and the issuer gives no other now.
+    #[error("no access token is at hand: the issuer did not give one; the log of the node says why")]
+    Token,
 }
 
 impl UpstreamCredential {
@@ -130,17 +159,26 @@ impl UpstreamCredential {
         default_effect: Effect,
         upstream: Upstream,
         vault: &Arc<Vault>,
+        tokens: &TokenSources,
     ) -> Self {
         let kind = match upstream {
             Upstream::None => Kind::None,
-            Upstream::Sealed { secret, needs: _ } => Kind::Sealed(Box::new(Sealed {
-                secret,
-                context: SealContext { installation: vault.installation, org, credential: id, version },
-                vault: Arc::clone(vault),
-                opened: OnceLock::new(),
-            })),
+            Upstream::Sealed { secret, needs } => {
+                let mut sealed = Sealed {
+                    secret,
+                    context: SealContext { installation: vault.installation, org, credential: id, version },
+                    vault: Arc::clone(vault),
+                    tokens: tokens.clone(),
+                    source: None,
+                    opened: OnceLock::new(),
+                };
+                // Known before it is open: what is kept of it on disk stays as long as the credential does.
+                let is_of_tokens = |need: &String| WITH_TOKENS.contains(&need.as_str());
+                sealed.source = needs.iter().any(is_of_tokens).then(|| sealed.token_source());
+                Kind::Sealed(Box::new(sealed))
+            }
         };
-        Self { not_after, default_effect, kind }
+        Self { not_after, default_effect, kind, previous: None }
     }
 
     /// What its scope says of a request that none of its rules matches.
@@ -170,11 +208,46 @@ impl UpstreamCredential {
         self.not_after.into_iter().chain(sealed).min()
     }
 
-    /// What is looked for in what upstreams answer; `None`: nothing.
+    /// What is looked for in what upstreams answer, tokens apart; `None`: nothing.
     pub(crate) fn needles(&self) -> Option<&Arc<Needles>> {
+        self.values()?.needles()
+    }
+
+    /// What it sends, tokens apart.
+    pub(crate) fn values(&self) -> Option<&Values> {
         match &self.kind {
             Kind::None => None,
-            Kind::Sealed(sealed) => sealed.ready()?.needles(),
+            Kind::Sealed(sealed) => match &sealed.ready()?.sent {
+                Sent::Values(values) => Some(values),
+                Sent::Token(_) => None,
+            },
+        }
+    }
+
+    /// The version before, while both are live.
+    pub(crate) fn previous(&self, now: SystemTime) -> Option<&Self> {
+        let Previous { credential, until } = self.previous.as_deref()?;
+        (now <= *until).then_some(credential)
+    }
+
+    /// Whether there was one, which may have ended since.
+    pub(crate) fn has_previous(&self) -> bool {
+        self.previous.is_some()
+    }
+
+    /// The same, with the version before, which is live until a time.
+    pub(crate) fn after(self, credential: Self, until: SystemTime) -> Self {
+        Self { previous: Some(Box::new(Previous { credential, until })), ..self }
+    }
+
+    /// Where its tokens come from, if what it sends is a token.
+    pub(crate) fn token_source(&self) -> Option<&Arc<TokenSource>> {
+        match &self.kind {
+            Kind::None => None,
+            Kind::Sealed(sealed) => match &sealed.ready()?.sent {
+                Sent::Values(_) => None,
+                Sent::Token(source) => Some(source),
+            },
         }
     }
 
@@ -196,7 +269,10 @@ impl UpstreamCredential {
             return Err(Unusable::Expired);
         }
         ready.may_go(target, ca, host)?;
-        Ok(Injection::Secret(ready))
+        match &ready.sent {
+            Sent::Values(values) => Ok(Injection::Secret(values)),
+            Sent::Token(source) => source.token(now).map(Injection::Token).ok_or(Unusable::Token),
+        }
     }
 
     /// Whether its secret may go to `target`, at whatever time; so may one that there is not.
@@ -216,27 +292,6 @@ impl UpstreamCredential {
 }
 
 impl Ready {
-    /// Values in headers.
-    pub(crate) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
-        &self.headers
-    }
-
-    /// Values in the query.
-    pub(crate) fn pairs(&self) -> &[Pair] {
-        &self.pairs
-    }
-
-    /// Whether one of them is a caller's key of an edge: the upstream is one, or wants to be taken for one.
-    pub(crate) fn is_key(&self) -> bool {
-        self.is_key
-    }
-
-    /// Made with the first request: few credentials of a region are used at each node.
-    fn needles(&self) -> Option<&Arc<Needles>> {
-        let make = || Needles::of(self.guarded.iter().map(|value| &***value)).map(Arc::new);
-        self.needles.get_or_init(make).as_ref()
-    }
-
     fn may_go(&self, target: &BaseUrl, ca: Option<&CaHash>, host: Option<&SentHost>) -> Result<(), Unusable> {
         // Against the seal, not against plain configuration: who edits a target cannot redirect a secret.
         let covers = |url: &BaseUrl| self.origins.iter().any(|origin| origin.covers(url));
@@ -261,51 +316,32 @@ impl Sealed {
 
     fn open(&self) -> Result<Ready, OpenError> {
         let secret = self.secret.open(&self.context, &self.vault.keys)?;
-        let (mut headers, mut pairs, mut is_key) = (Vec::new(), Vec::new(), false);
-        let mut guarded = Vec::new();
-        // Others need features that this node does not name.
-        let Means::Sent { slot, more } = secret.means() else { return Err(OpenError::Content) };
-        let first = std::iter::once((secret.value(), slot));
-        for (value, slot) in first.chain(more.iter().map(|(value, slot)| (value, slot))) {
-            // Behind whichever word, as the next edge would find it.
-            is_key |= value
-                .expose()
-                .split(u8::is_ascii_whitespace)
-                .any(|word| api_key::hash_unsummed(KeyKind::Caller, word).is_some());
-            if value.len() >= VALUE_MIN && !is_password(slot) {
-                guarded.push(Zeroizing::new(value.expose().to_vec()));
+        let (origins, not_after, ca) = (secret.origins().to_vec(), secret.not_after(), secret.ca().copied());
+        let sent = match secret.into_parts() {
+            (value, Means::Sent { slot, more }) => {
+                let more = more.iter().map(|(value, slot)| (value, slot));
+                let values = std::iter::once((&value, &slot)).chain(more);
+                Sent::Values(Values::of(values).ok_or(OpenError::Content)?)
             }
-            match slot {
-                Slot::Header { name, prefix } => {
-                    let mut text = Zeroizing::new(Vec::with_capacity(prefix.len() + value.len()));
-                    text.extend_from_slice(prefix.as_bytes());
-                    text.extend_from_slice(value.expose());
-                    let mut value = HeaderValue::from_bytes(&text).map_err(|_| OpenError::Content)?;
-                    value.set_sensitive(true);
-                    headers.push((name.clone(), value));
-                }
-                Slot::Query { name } => {
-                    let text = [name, "=", &encoded(value.expose())].concat().into();
-                    pairs.push(Pair { name: name.as_str().into(), text });
-                }
-            }
-        }
-        Ok(Ready {
-            is_key,
-            guarded: guarded.into(),
-            needles: OnceLock::new(),
-            headers: headers.into(),
-            pairs: pairs.into(),
-            origins: secret.origins().to_vec(),
-            not_after: secret.not_after(),
-            ca: secret.ca().copied(),
-        })
+            (value, Means::Grant { slot, grant }) => self.token(Asked::Grant(grant), value, slot),
+            (value, Means::Request { slot, request }) => self.token(Asked::Request(request), value, slot),
+            // Others need features that this node does not name.
+            (_, Means::Aws(_) | Means::Hmac(_) | Means::Certificate(_)) => return Err(OpenError::Content),
+        };
+        Ok(Ready { sent, origins, not_after, ca })
     }
-}
 
-/// Whether it holds user and password: what somebody chose can be guessed, and a mask would confirm it.
-fn is_password(slot: &Slot) -> bool {
-    matches!(slot, Slot::Header { prefix, .. } if prefix.trim().eq_ignore_ascii_case("basic"))
+    /// Tokens that are got with it.
+    fn token(&self, asked: Asked, secret: Secret, slot: Slot) -> Sent {
+        let source = self.source.clone().unwrap_or_else(|| self.token_source());
+        source.opens(asked, secret, slot);
+        Sent::Token(source)
+    }
+
+    fn token_source(&self) -> Arc<TokenSource> {
+        let SealContext { org, credential, version, .. } = self.context;
+        self.tokens.source(SourceName { org, credential, version, seal: self.secret.content_id() })
+    }
 }
 
 #[cfg(test)]

@@ -272,6 +272,11 @@ impl RequestBody {
         matches!(self.source, Source::Nothing | Source::Gathered(..))
     }
 
+    /// Whether it was read before it was sent.
+    pub(crate) fn is_gathered(&self) -> bool {
+        matches!(self.source, Source::Gathered(..))
+    }
+
     /// Takes the body over from the attempt before, if all of it is there: it is at hand, or nothing of it was taken.
     /// From then on that attempt gets nothing of it, however long its connection goes on.
     pub(crate) fn claim(&self) -> bool {

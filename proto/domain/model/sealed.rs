@@ -41,6 +41,13 @@ impl SealedSecret {
         self.0.wraps.iter().filter_map(|wrap| wrap.region.parse().ok())
     }
 
+    /// Tells contents apart: the same whichever regions the content is sealed to.
+    pub fn content_id(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0.nonce).update(&self.0.key_commitment).update(&self.0.ciphertext);
+        *hasher.finalize().as_bytes()
+    }
+
     /// For the wire.
     pub fn to_wire(&self) -> fleet::SealedSecret {
         self.0.clone()

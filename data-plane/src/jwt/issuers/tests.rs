@@ -4,6 +4,7 @@ mod disk;
 
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rr_contract::outbound::{AddressGuard, DnsNames, Outbound, Resolver};
@@ -13,6 +14,7 @@ use rr_contract::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::fetches::{FETCHES_ALL, FETCHES_ONE, Fetched as _, Next};
 use crate::jwt::mint::{Key, document};
 
 use super::*;
@@ -85,8 +87,8 @@ fn sources(seams: Seams) -> Sources {
     let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
     let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
     Sources {
-        fetch: Fetch::new(outbound, Vec::new()).in_plaintext_too(),
-        shelf: Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), seams.clone()),
+        fetch: Arc::new(Fetch::new(outbound, Vec::new()).in_plaintext_too()),
+        shelf: Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), &SHELF, seams.clone()),
         seams,
         lasts: SOON,
     }
@@ -209,7 +211,7 @@ async fn so_many_fetches_are_under_way_at_once_and_no_more() {
     let issuers = Issuers::default();
     let url = JwksUrl::try_from("https://i.example").expect("a URL");
     let many: Vec<Arc<Issuer>> = (0..100).map(|n| issuers.get(OrgId::from_random([n; 16]), &url)).collect();
-    let (held, _) = issuers.held();
+    let (held, _) = issuers.0.by.held();
     assert_eq!((many.len(), due(&held).len()), (100, FETCHES_ALL));
     assert!(due(&held).is_empty(), "those are under way");
 }
@@ -245,7 +247,7 @@ async fn one_organizations_issuers_take_no_fetch_of_anothers() {
     let url = |n: usize| JwksUrl::try_from(&*format!("https://i.example/{n}")).expect("a URL");
     let many: Vec<Arc<Issuer>> = (0..200).map(|n| issuers.get(ORG, &url(n))).collect();
     let other = issuers.get(OrgId::from_random([4; 16]), &url(0));
-    let (held, _) = issuers.held();
+    let (held, _) = issuers.0.by.held();
     let begun = due(&held);
     assert_eq!(begun.iter().filter(|issuer| issuer.org == ORG).count(), FETCHES_ONE);
     assert!(begun.iter().any(|issuer| Arc::ptr_eq(issuer, &other)));
@@ -261,7 +263,7 @@ async fn of_an_organization_those_come_first_for_which_a_request_waits() {
     let last = many.last().expect("many");
     let mut asked = pin!(last.asked(0));
     assert!(futures_util::poll!(asked.as_mut()).is_pending());
-    let (held, _) = issuers.held();
+    let (held, _) = issuers.0.by.held();
     assert!(Arc::ptr_eq(&due(&held)[0], last));
 }
 
@@ -278,7 +280,7 @@ async fn an_issuer_has_its_turn_however_many_others_are_due_all_the_time() {
     let few = [get(200, 0), get(200, 1), get(200, 2), get(201, 0)];
     let mut rounds_of = [0; 4];
     for _ in 0..60 {
-        let (held, _) = issuers.held();
+        let (held, _) = issuers.0.by.held();
         let begun = due(&held);
         for (rounds, issuer) in rounds_of.iter_mut().zip(&few) {
             *rounds += usize::from(begun.iter().any(|begun| Arc::ptr_eq(begun, issuer)));

@@ -18,7 +18,7 @@ use super::super::authenticate::{self, Authenticated, FoundBy};
 use super::super::authorize;
 use super::super::clean::Cleaned;
 use super::super::cors;
-use super::super::inject::injection;
+use super::super::inject::may_go;
 use super::super::resolve::Path;
 use super::permits;
 
@@ -136,8 +136,7 @@ impl Standing {
     fn leads_there(&self, active: &Active<'_>, now: SystemTime) -> bool {
         let Some(then) = &self.upstream else { return false };
         let mut endpoints = active.route.target.endpoints();
-        endpoints.any(|now| then.id == now.id && then.pool == now.pool)
-            && injection(active.route, then, now).is_ok()
+        endpoints.any(|now| then.id == now.id && then.pool == now.pool) && may_go(active.route, then, now)
     }
 }
 

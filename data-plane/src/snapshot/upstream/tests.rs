@@ -20,7 +20,16 @@ fn credential(
 ) -> UpstreamCredential {
     let sealed = region.seal(2, 1, "sk", "x-api-key", &["https://api.example.com"], sealed_not_after);
     let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
-    UpstreamCredential::new(ORG, id, 1, not_after, Effect::Allow, sealed_upstream(sealed), &region.vault())
+    UpstreamCredential::new(
+        ORG,
+        id,
+        1,
+        not_after,
+        Effect::Allow,
+        sealed_upstream(sealed),
+        &region.vault(),
+        &TokenSources::default(),
+    )
 }
 
 fn sealed_upstream(secret: SealedSecret) -> Upstream {
@@ -51,8 +60,16 @@ fn a_credential_for_an_open_upstream_has_an_end_too() {
     let region = Region::new();
     let end = UNIX_EPOCH + Duration::from_secs(2_000_000_000);
     let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
-    let credential =
-        UpstreamCredential::new(ORG, id, 1, Some(end), Effect::Allow, Upstream::None, &region.vault());
+    let credential = UpstreamCredential::new(
+        ORG,
+        id,
+        1,
+        Some(end),
+        Effect::Allow,
+        Upstream::None,
+        &region.vault(),
+        &TokenSources::default(),
+    );
     assert_eq!(used(&credential, "https://api.example.com", end), Ok(()));
     assert_eq!(used(&credential, "https://api.example.com", end + SECOND), Err(Unusable::Expired));
 }
@@ -102,6 +119,7 @@ fn a_secret_goes_only_where_the_certificates_of_its_seal_vouch() {
             Effect::Allow,
             sealed_upstream(secret),
             &region.vault(),
+            &TokenSources::default(),
         );
         assert_eq!(credential.injection(&base, given.as_ref(), None, now).map(|_| ()), wanted);
     }
@@ -115,9 +133,26 @@ fn a_secret_goes_out_under_no_host_that_its_seal_does_not_name() {
     let secret = region.seal(2, 1, "sk", "x-api-key", &origins, None);
     let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
     let vault = region.vault();
-    let credential =
-        UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, sealed_upstream(secret), &vault);
-    let open = UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, Upstream::None, &vault);
+    let credential = UpstreamCredential::new(
+        ORG,
+        id,
+        1,
+        None,
+        Effect::Allow,
+        sealed_upstream(secret),
+        &vault,
+        &TokenSources::default(),
+    );
+    let open = UpstreamCredential::new(
+        ORG,
+        id,
+        1,
+        None,
+        Effect::Allow,
+        Upstream::None,
+        &vault,
+        &TokenSources::default(),
+    );
     for (host, wanted) in [
         ("ours.front.example", Ok(())),
         ("also.example:8443", Ok(())),
@@ -157,12 +192,30 @@ fn values_are_looked_for_in_answers_unless_they_are_short_or_passwords() {
             ca: None,
         };
         let upstream = sealed_upstream(region.seal_spec(2, 1, &spec));
-        let credential = UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, upstream, &region.vault());
+        let credential = UpstreamCredential::new(
+            ORG,
+            id,
+            1,
+            None,
+            Effect::Allow,
+            upstream,
+            &region.vault(),
+            &TokenSources::default(),
+        );
         let needles = credential.needles();
         assert_eq!(needles.is_some(), is_guarded, "{value}");
         let masked = needles.and_then(|needles| needles.masked(format!("Bearer {value}").as_bytes()));
         assert_eq!(masked.is_some_and(|masked| masked.ends_with(b"****")), is_guarded);
     }
-    let open = UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, Upstream::None, &region.vault());
+    let open = UpstreamCredential::new(
+        ORG,
+        id,
+        1,
+        None,
+        Effect::Allow,
+        Upstream::None,
+        &region.vault(),
+        &TokenSources::default(),
+    );
     assert!(open.needles().is_none());
 }

@@ -76,6 +76,8 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CALLER_OVERLAP,
     feature::UPSTREAM_QUERY,
     feature::UPSTREAM_SEVERAL,
+    feature::UPSTREAM_OAUTH2,
+    feature::UPSTREAM_CUSTOM_TOKEN,
 ];
 
 /// The result of parsing.
@@ -175,6 +177,7 @@ impl Compiler<'_> {
                             credential.default_effect,
                             upstream,
                             self.vault,
+                            self.standings.tokens(),
                         );
                         if unseal {
                             compiled.unseal().map_err(|error| Reason::new(Why::Unseal, error.to_string()))?;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Condvar;
+use std::sync::{Condvar, Mutex};
 
 use rr_contract::seam::DiskFile;
 
@@ -158,16 +158,16 @@ async fn keys_on_disk_that_are_too_old_count_at_no_time() {
     let document = document(&[Key::ed25519().published("k")]);
     for (age, do_count) in [(SOON / 2, true), (SOON * 2, false)] {
         let disk = Arc::new(Volatile::default());
-        let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
-        let kept = Kept { document: document.clone().into(), fetched_at: SystemTime::now() - age };
-        shelf.write(ORG, &url, kept).await;
+        let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), &SHELF, on(&disk));
+        let kept = Kept { content: Zeroizing::new(document.clone().into()), at: SystemTime::now() - age };
+        shelf.write(&on_disk(ORG, &url), kept).await;
         let following = follow(&Issuers::default(), &on(&disk), SOON);
         let issuer = following.issuers.get(ORG, &JwksUrl::try_from(&*url).expect("a URL"));
         // It is asked once the disk was.
         let asked = silent.accept().await.expect("a connection");
         assert_eq!(issuer.keys().is_some(), do_count, "{age:?}");
         drop(asked);
-        until(|| issuer.turn().due.is_some()).await;
+        until(|| matches!(issuer.turn().next, Next::At(_))).await;
         assert_eq!(issuer.keys().is_some(), do_count, "{age:?}");
         let never_there = issuer.away(SystemTime::now()).map(|away| away.never_there);
         assert_eq!(never_there, (!do_count).then_some(false), "they were there once");
@@ -195,9 +195,9 @@ async fn keys_of_64_issuers_of_an_organization_are_kept_on_disk_and_no_more() {
 #[tokio::test(start_paused = true)]
 async fn what_was_kept_of_issuers_that_nobody_names_goes_ten_minutes_after_a_start() {
     let disk = Arc::new(Volatile::default());
-    let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
-    let kept = Kept { document: b"{}".to_vec(), fetched_at: SystemTime::UNIX_EPOCH };
-    shelf.write(ORG, "https://b.example", kept).await;
+    let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), &SHELF, on(&disk));
+    let kept = Kept { content: Zeroizing::new(b"{}".to_vec()), at: SystemTime::UNIX_EPOCH };
+    shelf.write(&on_disk(ORG, "https://b.example"), kept).await;
     let following = follow(&Issuers::default(), &on(&disk), SOON);
     sleep(TIDY - LOOK).await;
     assert_eq!(files(&disk), 1, "the configuration may not be there yet");
@@ -209,14 +209,16 @@ async fn what_was_kept_of_issuers_that_nobody_names_goes_ten_minutes_after_a_sta
 #[tokio::test]
 async fn what_nobody_names_is_taken_from_the_disk_and_what_is_there_is_one_organizations() {
     let disk = Arc::new(Volatile::default());
-    let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), on(&disk));
+    let shelf = Shelf::new(Path::new("/state"), &Secret::new(vec![1; 32]), &SHELF, on(&disk));
     let (named, other) = ("https://a.example", "https://b.example");
     for url in [named, other] {
-        let kept = Kept { document: b"{}".to_vec(), fetched_at: SystemTime::UNIX_EPOCH };
-        shelf.write(ORG, url, kept).await;
+        let kept = Kept { content: Zeroizing::new(b"{}".to_vec()), at: SystemTime::UNIX_EPOCH };
+        shelf.write(&on_disk(ORG, url), kept).await;
     }
-    assert!(shelf.read(ORG, other).await.is_some());
-    shelf.tidy(vec![(ORG, named.into())]).await;
-    assert!(shelf.read(ORG, named).await.is_some() && shelf.read(ORG, other).await.is_none());
-    assert!(shelf.read(OrgId::from_random([4; 16]), named).await.is_none());
+    assert!(shelf.read(&on_disk(ORG, other)).await.is_some());
+    shelf.tidy([on_disk(ORG, named)]).await;
+    assert!(
+        shelf.read(&on_disk(ORG, named)).await.is_some() && shelf.read(&on_disk(ORG, other)).await.is_none()
+    );
+    assert!(shelf.read(&on_disk(OrgId::from_random([4; 16]), named)).await.is_none());
 }

@@ -1,0 +1,306 @@
+//! Where the tokens of one version of a credential come from: the token that counts now, and when another is asked for.
+//!
+//! Asks nobody itself. The invariants: a token is replaced by a newer one alone; requests make an issuer be asked no sooner
+//! than a pause after it was asked before; where nobody has used a token, none is got in its place.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use rr_contract::model::id::{CredentialId, OrgId};
+use rr_contract::seal::Slot;
+use rr_contract::seal::means::{Grant, TokenRequest, TokenUrl};
+use rr_contract::secret::Secret;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+
+use crate::fetches::{Fetched, Next, Turn};
+use crate::values::Values;
+
+/// The least time between two questions where there is no token.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The least time between two questions where there is one, which an upstream does not take.
+const PAUSE_REFUSED: Duration = Duration::from_secs(30);
+/// The longest time until a question that failed is put again.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// How long a request waits for a token.
+const WAIT: Duration = Duration::from_secs(10);
+/// Requests that wait for one token.
+const WAITING_MAX: usize = 1024;
+/// A token is not used at the end of its life, in which it would end on its way: so long, or in its last tenth.
+const SPARE: Duration = Duration::from_secs(5);
+/// The part of its life, in percent, after which another token is asked for: drawn between these.
+const REFRESH: (u32, u32) = (70, 85);
+
+/// Whose source: a version of a credential, as it was sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SourceName {
+    pub(crate) org: OrgId,
+    pub(crate) credential: CredentialId,
+    pub(crate) version: u64,
+    /// Of the seal. Two seals of one version would not share what one of them gets.
+    pub(crate) seal: [u8; 32],
+}
+
+impl SourceName {
+    /// By what name its token is kept on disk.
+    pub(super) fn on_disk(&self) -> Vec<u8> {
+        let version = self.version.to_be_bytes();
+        [&self.org.as_bytes()[..], self.credential.as_bytes(), &version, &self.seal].concat()
+    }
+}
+
+/// What is asked for a token.
+pub(crate) enum Asked {
+    Grant(Grant),
+    Request(TokenRequest),
+}
+
+impl Asked {
+    /// Where it is asked.
+    pub(super) fn url(&self) -> &TokenUrl {
+        match self {
+            Self::Grant(grant) => &grant.url,
+            Self::Request(request) => &request.url,
+        }
+    }
+}
+
+/// How tokens are got, and where they go.
+pub(super) struct Way {
+    pub(super) asked: Asked,
+    pub(super) secret: Secret,
+    pub(super) slot: Slot,
+}
+
+/// A token as it is sent.
+pub(crate) struct AccessToken {
+    pub(crate) values: Values,
+    good_until: SystemTime,
+}
+
+/// The tokens of one version of a credential.
+pub(crate) struct TokenSource {
+    pub(super) name: SourceName,
+    /// Set once the seal is open.
+    way: OnceLock<Way>,
+    token: ArcSwapOption<AccessToken>,
+    /// Since the token came.
+    was_used: AtomicBool,
+    state: Mutex<State>,
+    /// How many questions have ended.
+    ended: watch::Sender<u64>,
+    waiting: AtomicUsize,
+    wake: Arc<Notify>,
+}
+
+struct State {
+    is_under_way: bool,
+    begun: Option<Instant>,
+    /// `None`: nobody needs a token.
+    due: Option<Instant>,
+    /// In a row.
+    failures: u32,
+    was_read: bool,
+}
+
+impl TokenSource {
+    pub(super) fn new(name: SourceName, wake: Arc<Notify>) -> Self {
+        let state = State { is_under_way: false, begun: None, due: None, failures: 0, was_read: false };
+        Self {
+            name,
+            way: OnceLock::new(),
+            token: ArcSwapOption::empty(),
+            was_used: AtomicBool::new(false),
+            state: Mutex::new(state),
+            ended: watch::Sender::new(0),
+            waiting: AtomicUsize::new(0),
+            wake,
+        }
+    }
+
+    /// Says how tokens are got. From now on there is one as long as somebody uses it.
+    pub(crate) fn opens(&self, asked: Asked, secret: Secret, slot: Slot) {
+        let is_first = self.way.set(Way { asked, secret, slot }).is_ok();
+        if is_first {
+            self.needs(Instant::now());
+        }
+    }
+
+    pub(super) fn way(&self) -> Option<&Way> {
+        self.way.get()
+    }
+
+    /// The token, if there is one at this time.
+    pub(crate) fn token(&self, now: SystemTime) -> Option<Arc<AccessToken>> {
+        let token = self.token.load_full().filter(|token| token.is_good(now))?;
+        // Read first: no core writes what all of them read.
+        if !self.was_used.load(Ordering::Relaxed) && !self.was_used.swap(true, Ordering::Relaxed) {
+            self.is_used_again();
+        }
+        Some(token)
+    }
+
+    /// Whether there is a token at this time.
+    pub(crate) fn has_token(&self, now: SystemTime) -> bool {
+        self.token.load().as_ref().is_some_and(|token| token.is_good(now))
+    }
+
+    /// Waits for a token where there is none.
+    pub(crate) async fn wait(&self, now: SystemTime) {
+        self.ask(PAUSE, || self.has_token(now)).await;
+    }
+
+    /// Another token than this one, which an upstream did not take: the one that is there by now, or that is got for it.
+    pub(crate) async fn another(
+        &self,
+        refused: &Arc<AccessToken>,
+        now: SystemTime,
+    ) -> Option<Arc<AccessToken>> {
+        let is_other = |token: &Arc<AccessToken>| !Arc::ptr_eq(token, refused);
+        self.ask(PAUSE_REFUSED, || self.token(now).as_ref().is_some_and(is_other)).await;
+        self.token(now).filter(is_other)
+    }
+
+    /// Has the issuer asked, unless it was within this pause, and waits for what comes of it.
+    async fn ask(&self, pause: Duration, is_there: impl Fn() -> bool) {
+        // Before the question could end.
+        let mut ended = self.ended.subscribe();
+        if is_there() {
+            return;
+        }
+        {
+            let mut state = self.state();
+            let now = Instant::now();
+            if !state.is_under_way {
+                if state.begun.is_some_and(|begun| begun + pause > now) {
+                    return;
+                }
+                // One for all who ask meanwhile.
+                state.due = Some(now);
+                self.wake.notify_one();
+            }
+        }
+        let _waits = Waits(&self.waiting);
+        if self.waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX {
+            timeout(WAIT, ended.changed()).await.ok();
+        }
+    }
+
+    /// As if the last question had begun so long ago.
+    #[cfg(test)]
+    pub(super) fn begun_before(&self, ago: Duration) {
+        self.state().begun = Some(Instant::now() - ago);
+    }
+
+    /// Whether the disk was not asked yet, which is asked once.
+    pub(super) fn reads_disk(&self) -> bool {
+        !std::mem::replace(&mut self.state().was_read, true)
+    }
+
+    /// Takes a token that lasts from `now` on for so long. `chance` is from 0 to 1. Whether there had been none for the last
+    /// questions.
+    pub(super) fn take(&self, values: Values, now: SystemTime, lasts: Duration, chance: f64) -> bool {
+        let token = AccessToken { values, good_until: now + (lasts - SPARE.min(lasts / 10)) };
+        self.was_used.store(false, Ordering::Relaxed);
+        self.token.store(Some(Arc::new(token)));
+        let (least, most) = REFRESH;
+        // Not all nodes at once.
+        let part = f64::from(least) + f64::from(most - least) * chance.clamp(0.0, 1.0);
+        let mut state = self.state();
+        state.due = Some(Instant::now() + lasts.mul_f64(part / 100.0));
+        std::mem::take(&mut state.failures) > 0
+    }
+
+    /// There is a token by a question, or by what was kept.
+    pub(super) fn succeeded(&self) {
+        let mut state = self.state();
+        self.end(&mut state);
+    }
+
+    /// There is none. How often in a row.
+    pub(super) fn failed(&self) -> u32 {
+        let mut state = self.state();
+        let pause = PAUSE.saturating_mul(1 << state.failures.min(6)).min(RETRY_MAX);
+        state.failures = state.failures.saturating_add(1);
+        // Nobody asks for it without a request: another one makes it due.
+        let is_in_use = self.was_used.load(Ordering::Relaxed) && self.token.load().is_some();
+        state.due = is_in_use.then(|| Instant::now() + pause);
+        self.end(&mut state);
+        state.failures
+    }
+
+    fn end(&self, state: &mut State) {
+        state.is_under_way = false;
+        // There is room for another.
+        self.wake.notify_one();
+        self.ended.send_modify(|ended| *ended += 1);
+    }
+
+    fn needs(&self, at: Instant) {
+        self.state().due = Some(at);
+        self.wake.notify_one();
+    }
+
+    /// The first request since the token came: where its successor was due meanwhile, it is now.
+    fn is_used_again(&self) {
+        let mut state = self.state();
+        if state.due.is_none() && !state.is_under_way {
+            state.due = Some(Instant::now());
+            self.wake.notify_one();
+        }
+    }
+
+    /// No code under this lock leaves a partial state, so a panic elsewhere is no reason to stop.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fetched for TokenSource {
+    fn org(&self) -> OrgId {
+        self.name.org
+    }
+
+    fn turn(&self) -> Turn {
+        let state = self.state();
+        let next = match state.due {
+            _ if state.is_under_way => Next::UnderWay,
+            Some(due) => Next::At(due),
+            None => Next::Never,
+        };
+        Turn { is_waited_for: self.waiting.load(Ordering::Relaxed) > 0, begun: state.begun, next }
+    }
+
+    fn begins(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        if state.is_under_way || state.due.is_none_or(|due| due > now) {
+            return false;
+        }
+        let is_idle = self.token.load().is_some()
+            && !self.was_used.load(Ordering::Relaxed)
+            && self.waiting.load(Ordering::Relaxed) == 0;
+        if is_idle {
+            state.due = None;
+            return false;
+        }
+        (state.is_under_way, state.begun, state.due) = (true, Some(now), None);
+        true
+    }
+}
+
+impl AccessToken {
+    fn is_good(&self, now: SystemTime) -> bool {
+        now < self.good_until
+    }
+}
+
+/// A request that waits.
+struct Waits<'s>(&'s AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
