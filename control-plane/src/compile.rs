@@ -124,16 +124,23 @@ fn credential(
         Some(Said::Caller(caller)) => Usage::Caller(caller_credential(caller, secret)?),
         Some(Said::Upstream(upstream)) => {
             let kind = match secret.and_then(|secret| secret.sealed.as_deref()) {
-                Some(sealed) => fleet::SealedSecret::decode(sealed)
-                    .map(fleet::upstream_credential::Kind::Sealed)
-                    .map_err(|error| Invalid::field("upstream.sealed", error.to_string()))?,
+                Some(sealed) => fleet::upstream_credential::Kind::Sealed(read_sealed("upstream", sealed)?),
                 None if upstream.kind() == wire::UpstreamKind::None => {
                     fleet::upstream_credential::Kind::None(fleet::UpstreamNone {})
                 }
                 None => return Err(Invalid::field("upstream.sealed", "is missing")),
             };
             let needs = upstream.label.as_ref().map(|label| label.needs.clone()).unwrap_or_default();
-            Usage::Upstream(fleet::UpstreamCredential { kind: Some(kind), needs })
+            let before = secret.and_then(|secret| secret.previous_sealed.as_deref());
+            let before = before.zip(upstream.previous_not_after);
+            let previous_not_after = before.map(|(_, until)| until);
+            let previous_sealed = before.map(|(sealed, _)| read_sealed("upstream", sealed)).transpose()?;
+            Usage::Upstream(fleet::UpstreamCredential {
+                kind: Some(kind),
+                needs,
+                previous_sealed,
+                previous_not_after,
+            })
         }
         None => return Err(Invalid::field("usage", "is missing: set `caller` or `upstream`")),
     };
@@ -203,8 +210,8 @@ fn jwt_verify(
     let keys = match (&*wire.jwks_url, &*wire.jwks, sealed) {
         ("", "", Some(sealed)) => {
             let before = secret.and_then(|secret| secret.previous_sealed.as_deref()).filter(|_| are_two);
-            previous = before.map(read_sealed).transpose()?;
-            Keys::SharedSecret(read_sealed(sealed)?)
+            previous = before.map(|before| read_sealed("caller", before)).transpose()?;
+            Keys::SharedSecret(read_sealed("caller", sealed)?)
         }
         ("", "", None) => {
             return Err(fault(
@@ -257,8 +264,9 @@ fn jwt_verify(
     })
 }
 
-fn read_sealed(row: &[u8]) -> Result<fleet::SealedSecret, Invalid> {
-    fleet::SealedSecret::decode(row).map_err(|error| Invalid::field("caller.sealed", error.to_string()))
+fn read_sealed(usage: &str, row: &[u8]) -> Result<fleet::SealedSecret, Invalid> {
+    let fault = |error: prost::DecodeError| Invalid::field(format!("{usage}.sealed"), error.to_string());
+    fleet::SealedSecret::decode(row).map_err(fault)
 }
 
 fn rule(wire: &wire::Rule) -> Result<fleet::RuleResource, Invalid> {

@@ -12,4 +12,4 @@ pub(crate) use self::source::{AccessToken, Asked, SourceName, TokenSource};
 pub(crate) use self::sources::{Answerer, SHELF, TokenSources};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

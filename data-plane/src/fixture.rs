@@ -69,7 +69,7 @@ pub(crate) fn org_key() -> Key {
 /// A credential for an upstream that asks for none.
 pub(crate) fn open_upstream(n: u8) -> fleet::Resource {
     let kind = fleet::upstream_credential::Kind::None(fleet::UpstreamNone {});
-    let usage = fleet::UpstreamCredential { kind: Some(kind), needs: Vec::new() };
+    let usage = fleet::UpstreamCredential { kind: Some(kind), ..fleet::UpstreamCredential::default() };
     let message = credential(n, 1, fleet::credential_resource::Usage::Upstream(usage));
     resource(credential_key(n), message.encode_to_vec())
 }
@@ -77,7 +77,7 @@ pub(crate) fn open_upstream(n: u8) -> fleet::Resource {
 /// A credential for an upstream, with its secret.
 pub(crate) fn sealed_upstream(n: u8, version: u64, sealed: &SealedSecret) -> fleet::Resource {
     let kind = fleet::upstream_credential::Kind::Sealed(sealed.to_wire());
-    let usage = fleet::UpstreamCredential { kind: Some(kind), needs: Vec::new() };
+    let usage = fleet::UpstreamCredential { kind: Some(kind), ..fleet::UpstreamCredential::default() };
     let message = credential(n, version, fleet::credential_resource::Usage::Upstream(usage));
     resource(credential_key(n), message.encode_to_vec())
 }

@@ -172,8 +172,7 @@ impl Api {
         let upstream = mg::Upstream {
             kind: mg::UpstreamKind::Bearer.into(),
             sealed: Some(sealed),
-            sealed_regions: Vec::new(),
-            label: None,
+            ..mg::Upstream::default()
         };
         let credential = mg::Credential {
             id: id.to_string(),

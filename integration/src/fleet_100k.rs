@@ -201,7 +201,7 @@ impl Maker {
         };
         let upstream = fleet::UpstreamCredential {
             kind: Some(fleet::upstream_credential::Kind::Sealed(sealed)),
-            needs: Vec::new(),
+            ..fleet::UpstreamCredential::default()
         };
         self.credential(org, format!("upstream-{n}"), fleet::credential_resource::Usage::Upstream(upstream))
     }

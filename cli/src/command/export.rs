@@ -100,7 +100,7 @@ fn plain(resource: Resource, names: &Names) -> (Resource, String) {
             (one.created_at, one.updated_at, one.version, one.last_used_at) = (None, None, 0, None);
             match &mut one.usage {
                 Some(Usage::Upstream(upstream)) => {
-                    (upstream.sealed, upstream.label) = (None, None);
+                    (upstream.sealed, upstream.label, upstream.previous_not_after) = (None, None, None);
                     upstream.sealed_regions.clear();
                 }
                 Some(Usage::Caller(caller)) => {
@@ -216,6 +216,7 @@ mod tests {
             sealed: Some(rr_contract::wire::fleet::SealedSecret::default()),
             sealed_regions: vec!["rg_1".into()],
             label: Some(rr_contract::wire::fleet::SealLabel::default()),
+            previous_not_after: Some(pbjson_types::Timestamp::default()),
         };
         let usage = Some(Usage::Upstream(upstream));
         let credential = mg::Credential { id: "cr_1".into(), version: 3, usage, ..mg::Credential::default() };

@@ -162,11 +162,12 @@ impl Services {
                     let shared = shared_value(caller, sealed)?;
                     let next = found.document.version + 1;
                     let now = txn.now();
-                    let until =
-                        caller.previous_not_after.as_ref().and_then(|end| time::system_time(end).ok());
-                    if let Some(until) = until.filter(|until| !overlap.is_zero() && *until > time_of(now)) {
-                        return Err(two_are_live(&found.row.name, until));
-                    }
+                    one_is_live(
+                        &found.row.name,
+                        caller.previous_not_after.as_ref(),
+                        overlap,
+                        time_of(now),
+                    )?;
                     let before = store::secret::of(txn, &found.row.id).await?;
                     let at_once = overlap.is_zero();
                     let (key, row) = match shared {
@@ -275,7 +276,7 @@ fn new_password(given: &Given, field: &str, value: String) -> Result<NewValue, S
 }
 
 /// How long two values are to be live.
-fn overlap(said: Option<&pbjson_types::Duration>) -> Result<Duration, ServiceError> {
+pub(super) fn overlap(said: Option<&pbjson_types::Duration>) -> Result<Duration, ServiceError> {
     let Some(said) = said else { return Ok(Duration::ZERO) };
     let overlap = time::duration(said).map_err(|error| ServiceError::field("overlap", error.to_string()))?;
     if overlap > OVERLAP_MAX {
@@ -285,11 +286,25 @@ fn overlap(said: Option<&pbjson_types::Duration>) -> Result<Duration, ServiceErr
     Ok(overlap)
 }
 
+/// Refuses an overlap while two values are live: a third one would end one of them early.
+pub(super) fn one_is_live(
+    name: &str,
+    until: Option<&pbjson_types::Timestamp>,
+    overlap: Duration,
+    now: std::time::SystemTime,
+) -> Result<(), ServiceError> {
+    let until = until.and_then(|until| time::system_time(until).ok());
+    match until.filter(|until| !overlap.is_zero() && *until > now) {
+        Some(until) => Err(two_are_live(name, until)),
+        None => Ok(()),
+    }
+}
+
 fn two_are_live(name: &str, until: std::time::SystemTime) -> ServiceError {
     ServiceError::Refused {
         reason: Reason::TwoValuesLive,
         text: format!(
-            "credential {name:?} has two live values until {}, and a third one would end one of them early: wait, or roll with an overlap of 0, which ends both at once",
+            "credential {name:?} has two live values until {}, and a third one would end one of them early: wait, or give the next one with an overlap of 0, which ends both at once",
             shown(until)
         ),
         preconditions: Vec::new(),

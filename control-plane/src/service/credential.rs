@@ -9,7 +9,7 @@ use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, Credential, credential::Usage};
 
 use super::caller_certificate;
-use super::caller_value::{CreatedCredential, Given, NewValue, is_nobodys};
+use super::caller_value::{CreatedCredential, Given, NewValue, is_nobodys, one_is_live, overlap};
 use super::draft::{Draft, stage};
 use super::etag::shown;
 use super::resource::show;
@@ -19,7 +19,7 @@ use super::{OrgCaller, ServiceError, Services, fields, rights};
 use crate::compile::under;
 use crate::document::{Resource as _, check_owner};
 use crate::noun::Noun;
-use crate::store::{self, Stored, Written, secret_row};
+use crate::store::{self, Stored, Written, secret_row, time_of};
 
 /// A credential's secret on its way in.
 pub(super) struct NewSecret {
@@ -85,7 +85,7 @@ impl Services {
         let ids: Vec<&str> = credentials.iter().map(|credential| credential.row.id.as_str()).collect();
         let used = store::caller_use::of_all(&self.store, &ids).await?;
         let complete = |stored: Stored<Credential>| {
-            let last = used.get(&stored.row.id).map(|at| time::timestamp(store::time_of(*at)));
+            let last = used.get(&stored.row.id).map(|at| time::timestamp(time_of(*at)));
             Credential { last_used_at: last, ..shown(stored) }
         };
         Ok(credentials.into_iter().map(complete).collect())
@@ -152,6 +152,7 @@ impl Services {
             Some(Usage::Upstream(upstream)) => {
                 let sealed = upstream.sealed.take();
                 upstream.sealed_regions.clear();
+                upstream.previous_not_after = None;
                 let field = |name: &str| format!("{prefix}.upstream.{name}");
                 match (upstream.kind(), sealed) {
                     (wire::UpstreamKind::Unspecified, _) => {
@@ -197,6 +198,7 @@ impl Services {
         at: OrgCaller,
         request: wire::ReplaceSecretRequest,
     ) -> Result<Written<Stored<Credential>>, ServiceError> {
+        let overlap = overlap(request.overlap.as_ref())?;
         let sealed = fields::required("sealed", request.sealed)?;
         let sealed = SealedSecret::try_from(sealed).map_err(|invalid| under("sealed", &invalid))?;
         let mut faults = Violations::default();
@@ -228,10 +230,18 @@ impl Services {
                     }
                     let next = found.document.version + 1;
                     sealed_for(request.version, next, &found.row.name)?;
+                    let now = time_of(txn.now());
+                    one_is_live(&found.row.name, upstream.previous_not_after.as_ref(), overlap, now)?;
+                    let before = match overlap.is_zero() {
+                        true => None,
+                        false => store::secret::of(txn, &found.row.id).await?.and_then(|row| row.sealed),
+                    };
+                    upstream.previous_not_after = before.as_ref().map(|_| time::timestamp(now + overlap));
                     (upstream.label, upstream.sealed_regions) = (request.label, regions_of(&sealed));
                     keeps_regions(txn, &found.row.id, &found.row.name, &upstream.sealed_regions, &org.name)
                         .await?;
                     let row = sealed_row(&found.row.id, next, &sealed);
+                    let row = secret_row::Model { previous_sealed: before, ..row };
                     known_regions(txn, "sealed", &org.id, Some(&row)).await?;
                     found.document.version = next;
                     let draft =

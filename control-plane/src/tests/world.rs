@@ -251,8 +251,7 @@ impl World {
         let upstream = wire::Upstream {
             kind: wire::UpstreamKind::Bearer.into(),
             sealed: Some(sealed),
-            sealed_regions: Vec::new(),
-            label: None,
+            ..wire::Upstream::default()
         };
         self.upstream_of(org, name, id, upstream).await
     }

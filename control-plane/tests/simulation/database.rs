@@ -106,7 +106,7 @@ impl Database {
             version: 1,
             usage: Some(fleet::credential_resource::Usage::Upstream(fleet::UpstreamCredential {
                 kind: Some(none),
-                needs: Vec::new(),
+                ..fleet::UpstreamCredential::default()
             })),
             ..Default::default()
         };

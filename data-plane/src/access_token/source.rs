@@ -190,7 +190,7 @@ impl TokenSource {
 
     /// As if the last question had begun so long ago.
     #[cfg(test)]
-    pub(super) fn begun_before(&self, ago: Duration) {
+    pub(crate) fn begun_before(&self, ago: Duration) {
         self.state().begun = Some(Instant::now() - ago);
     }
 

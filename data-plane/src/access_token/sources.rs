@@ -77,6 +77,11 @@ impl TokenSources {
         (self.0.got.load(Ordering::Relaxed), self.0.failed.load(Ordering::Relaxed))
     }
 
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> Vec<Arc<TokenSource>> {
+        self.0.by.all()
+    }
+
     /// Asks for what is due, until the stop.
     pub(crate) async fn follow(self, answerer: Answerer, tasks: Tasks, stop: Stop) {
         let (answerer, started, mut is_tidy) = (Arc::new(answerer), Instant::now(), false);

@@ -12,6 +12,7 @@ use rr_contract::model::id::{CredentialId, OrgId};
 use rr_contract::outbound::{AddressGuard, DnsNames, Fetch, Outbound, Resolver};
 use rr_contract::runtime::{Shutdown, Tasks};
 use rr_contract::seal::Slot;
+use rr_contract::seal::means::Grant;
 use rr_contract::seam::{Disk, Seams, Volatile};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
@@ -31,7 +32,7 @@ const SECRET: &str = "client secret/of+the&client=5";
 const SOON: Duration = Duration::from_secs(10);
 
 /// A token endpoint; what it says can be changed, and answers can be held back.
-struct Endpoint {
+pub(crate) struct Endpoint {
     port: u16,
     says: Arc<Mutex<String>>,
     heard: Arc<Mutex<Vec<String>>>,
@@ -40,7 +41,7 @@ struct Endpoint {
 }
 
 impl Endpoint {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let says = Arc::new(Mutex::new(String::new()));
@@ -61,18 +62,18 @@ impl Endpoint {
         endpoint
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/token", self.port)
     }
 
-    fn gives(&self, token: &str, seconds: u64) {
+    pub(crate) fn gives(&self, token: &str, seconds: u64) {
         self.says(
             200,
             &format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{seconds}}}"#),
         );
     }
 
-    fn says(&self, status: u16, body: &str) {
+    pub(crate) fn says(&self, status: u16, body: &str) {
         let length = body.len();
         self.answers(&format!(
             "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -87,7 +88,7 @@ impl Endpoint {
         self.heard.lock().expect("nobody panics").clone()
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.heard().len()
     }
 
@@ -116,7 +117,7 @@ async fn read(stream: &mut TcpStream) -> String {
 }
 
 /// Asks for a node with this disk, until it is ended.
-struct Following {
+pub(crate) struct Following {
     sources: TokenSources,
     stop: Shutdown,
     tasks: Tasks,
@@ -140,8 +141,12 @@ fn shelf(disk: &Arc<Volatile>) -> Shelf {
 
 impl Following {
     fn with(disk: &Arc<Volatile>) -> Self {
+        Self::of(TokenSources::default(), disk)
+    }
+
+    pub(crate) fn of(sources: TokenSources, disk: &Arc<Volatile>) -> Self {
         let answerer = answerer(disk);
-        let (sources, stop, tasks) = (TokenSources::default(), Shutdown::new(), Tasks::new());
+        let (stop, tasks) = (Shutdown::new(), Tasks::new());
         tasks.spawn("tokens", sources.clone().follow(answerer, tasks.clone(), stop.stop()));
         Self { sources, stop, tasks }
     }
@@ -167,7 +172,7 @@ fn name(version: u64) -> SourceName {
     SourceName { org: ORG, credential: CredentialId::from_random([5; 16]), version, seal: [7; 32] }
 }
 
-fn basic() -> Flow {
+pub(crate) fn basic() -> Flow {
     let authentication = Some(Authentication::Basic(fleet::Empty {}));
     Flow::ClientCredentials(fleet::ClientCredentials { client_id: "client:1".to_owned(), authentication })
 }
@@ -179,9 +184,13 @@ fn parameters(pairs: &[(&str, &str)]) -> Vec<fleet::Parameter> {
 }
 
 fn by_grant(url: &str, flow: Flow) -> Asked {
+    Asked::Grant(grant(url, flow))
+}
+
+pub(crate) fn grant(url: &str, flow: Flow) -> Grant {
     let parameters = parameters(&[("scope", "read write"), ("audience", "https://api.example")]);
     let grant = fleet::TokenGrant { url: url.to_owned(), flow: Some(flow), parameters };
-    Asked::Grant(grant.try_into().unwrap_or_else(|error| panic!("{error}")))
+    grant.try_into().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The header that a request would bear.

@@ -1,5 +1,6 @@
 //! Requests through a real worker to a real upstream, on loopback.
 
+mod access_tokens;
 mod arrivals;
 mod bounds;
 mod callers;
@@ -42,6 +43,7 @@ mod rewrites;
 mod room;
 mod rules;
 mod script;
+mod second;
 mod settling;
 mod signed_tokens;
 mod streams;

@@ -161,24 +161,26 @@ impl UpstreamCredential {
         vault: &Arc<Vault>,
         tokens: &TokenSources,
     ) -> Self {
-        let kind = match upstream {
-            Upstream::None => Kind::None,
-            Upstream::Sealed { secret, needs } => {
-                let mut sealed = Sealed {
-                    secret,
-                    context: SealContext { installation: vault.installation, org, credential: id, version },
-                    vault: Arc::clone(vault),
-                    tokens: tokens.clone(),
-                    source: None,
-                    opened: OnceLock::new(),
-                };
-                // Known before it is open: what is kept of it on disk stays as long as the credential does.
-                let is_of_tokens = |need: &String| WITH_TOKENS.contains(&need.as_str());
-                sealed.source = needs.iter().any(is_of_tokens).then(|| sealed.token_source());
-                Kind::Sealed(Box::new(sealed))
-            }
+        let sealed = |secret, version, needs: &[String]| {
+            let context = SealContext { installation: vault.installation, org, credential: id, version };
+            let (vault, tokens) = (Arc::clone(vault), tokens.clone());
+            let mut sealed = Sealed { secret, context, vault, tokens, source: None, opened: OnceLock::new() };
+            // Known before it is open: what is kept of it on disk stays as long as the credential does.
+            let is_of_tokens = |need: &String| WITH_TOKENS.contains(&need.as_str());
+            sealed.source = needs.iter().any(is_of_tokens).then(|| sealed.token_source());
+            Kind::Sealed(Box::new(sealed))
         };
-        Self { not_after, default_effect, kind, previous: None }
+        match upstream {
+            Upstream::None => Self { not_after, default_effect, kind: Kind::None, previous: None },
+            Upstream::Sealed { secret, needs, previous } => {
+                let previous = previous.map(|(secret, until)| {
+                    let kind = sealed(secret, version.saturating_sub(1), &needs);
+                    let credential = Self { not_after, default_effect, kind, previous: None };
+                    Box::new(Previous { credential, until })
+                });
+                Self { not_after, default_effect, kind: sealed(secret, version, &needs), previous }
+            }
+        }
     }
 
     /// What its scope says of a request that none of its rules matches.
@@ -235,11 +237,6 @@ impl UpstreamCredential {
         self.previous.is_some()
     }
 
-    /// The same, with the version before, which is live until a time.
-    pub(crate) fn after(self, credential: Self, until: SystemTime) -> Self {
-        Self { previous: Some(Box::new(Previous { credential, until })), ..self }
-    }
-
     /// Where its tokens come from, if what it sends is a token.
     pub(crate) fn token_source(&self) -> Option<&Arc<TokenSource>> {
         match &self.kind {
@@ -271,7 +268,11 @@ impl UpstreamCredential {
         ready.may_go(target, ca, host)?;
         match &ready.sent {
             Sent::Values(values) => Ok(Injection::Secret(values)),
-            Sent::Token(source) => source.token(now).map(Injection::Token).ok_or(Unusable::Token),
+            Sent::Token(source) => match source.token(now) {
+                Some(token) => Ok(Injection::Token(token)),
+                // An issuer may not know the new secret yet.
+                None => self.previous(now).ok_or(Unusable::Token)?.injection(target, ca, host, now),
+            },
         }
     }
 

@@ -247,7 +247,8 @@ fn put(message: &mut fleet::CredentialResource, sealed: fleet::SealedSecret) {
         }
         _ => {
             let kind = Some(Kind::Sealed(sealed));
-            message.usage = Some(Usage::Upstream(fleet::UpstreamCredential { kind, needs: Vec::new() }));
+            let upstream = fleet::UpstreamCredential { kind, ..fleet::UpstreamCredential::default() };
+            message.usage = Some(Usage::Upstream(upstream));
         }
     }
 }

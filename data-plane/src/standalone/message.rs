@@ -305,7 +305,8 @@ fn upstream(
             return Err(("upstream", "nothing says which value is meant: give value_from".to_owned()));
         }
     };
-    message.usage = Some(Usage::Upstream(fleet::UpstreamCredential { kind: Some(kind), needs: Vec::new() }));
+    let upstream = fleet::UpstreamCredential { kind: Some(kind), ..fleet::UpstreamCredential::default() };
+    message.usage = Some(Usage::Upstream(upstream));
     Ok(Body::Payload(message.encode_to_vec()))
 }
 

@@ -46,6 +46,8 @@ pub enum Upstream {
         secret: SealedSecret,
         /// The features that opening it takes.
         needs: Vec<String>,
+        /// The secret of the version before, and until when it is live.
+        previous: Option<(SealedSecret, SystemTime)>,
     },
 }
 
@@ -86,8 +88,19 @@ fn parse_upstream(faults: &mut Violations, wire: fleet::UpstreamCredential) -> O
     match wire.kind {
         Some(Kind::None(_)) => Some(Upstream::None),
         Some(Kind::Sealed(sealed)) => {
+            let previous = match (wire.previous_sealed, &wire.previous_not_after) {
+                (None, None) => None,
+                (Some(sealed), Some(until)) => {
+                    let sealed = faults.take("upstream.previous_sealed", sealed.try_into());
+                    sealed.zip(faults.take("upstream.previous_not_after", time::system_time(until)))
+                }
+                (Some(_), None) | (None, Some(_)) => {
+                    faults.add("upstream.previous_sealed", "and `previous_not_after` belong together");
+                    None
+                }
+            };
             let secret = faults.take("upstream.sealed", sealed.try_into())?;
-            Some(Upstream::Sealed { secret, needs: wire.needs })
+            Some(Upstream::Sealed { secret, needs: wire.needs, previous })
         }
         None => {
             faults.add("upstream.kind", "is none that is known");

@@ -240,7 +240,7 @@ impl UpstreamArgs {
             }
         }
         let kind = self.kind.to_wire().into();
-        let upstream = mg::Upstream { kind, sealed, sealed_regions: Vec::new(), label };
+        let upstream = mg::Upstream { kind, sealed, label, ..mg::Upstream::default() };
         let mut credential = mg::Credential {
             id: id.to_string(),
             name: self.name,

@@ -167,7 +167,7 @@ fn change(step: &Step, revision: u64) -> PublishedChange {
                 not_after: None,
                 usage: Some(fleet::credential_resource::Usage::Upstream(fleet::UpstreamCredential {
                     kind: Some(none),
-                    needs: Vec::new(),
+                    ..fleet::UpstreamCredential::default()
                 })),
                 ..Default::default()
             };

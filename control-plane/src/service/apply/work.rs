@@ -120,6 +120,7 @@ impl Work<'_> {
             (Some(Usage::Upstream(upstream)), Some(Usage::Upstream(was))) if upstream.kind == was.kind => {
                 upstream.sealed = None;
                 upstream.sealed_regions.clone_from(&was.sealed_regions);
+                upstream.previous_not_after = was.previous_not_after;
                 let label = std::mem::replace(&mut upstream.label, was.label.clone());
                 let Some(sealed) = it.item.sealed.take().filter(|_| said != current.version) else {
                     return Ok(());
@@ -137,6 +138,7 @@ impl Work<'_> {
                 check_label(label.as_ref(), &format!("{prefix}.upstream.label"), &mut self.faults);
                 wire.version = said;
                 (upstream.label, upstream.sealed_regions) = (label, regions_of(&sealed));
+                upstream.previous_not_after = None;
                 let row = sealed_row(&it.id, said, &sealed);
                 self.secrets.rows.insert(it.id.clone(), row);
                 let regions = upstream.sealed_regions.clone();

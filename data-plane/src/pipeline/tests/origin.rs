@@ -124,6 +124,24 @@ impl Upstream {
         .await
     }
 
+    /// Answers 401 to whoever does not show this value in a header, which the test may change.
+    pub(super) async fn that_takes(taken: &Arc<Mutex<String>>) -> Self {
+        let taken = Arc::clone(taken);
+        Self::start(move |headers, _| {
+            let taken = taken.lock().expect("no test panics with it").clone();
+            let is_shown = headers.values().any(|value| value.as_bytes() == taken.as_bytes());
+            let text = headers.get("authorization").map(|it| it.to_str().expect("text").to_owned());
+            let mut response = Response::new(
+                Full::new(Bytes::from(text.unwrap_or_default())).map_err(|never| match never {}).boxed(),
+            );
+            if !is_shown {
+                *response.status_mut() = http::StatusCode::UNAUTHORIZED;
+            }
+            response
+        })
+        .await
+    }
+
     /// Answers with a body that has no end.
     pub(super) async fn endless() -> Self {
         Self::start(|_, _| {
@@ -153,7 +171,10 @@ impl Upstream {
         Self { address, log }
     }
 
-    async fn start(answer: fn(&HeaderMap, Incoming) -> Response<BoxBody<Bytes, hyper::Error>>) -> Self {
+    async fn start<F>(answer: F) -> Self
+    where
+        F: Fn(&HeaderMap, Incoming) -> Response<BoxBody<Bytes, hyper::Error>> + Clone + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let log: Arc<Log> = Arc::default();
@@ -163,7 +184,7 @@ impl Upstream {
             loop {
                 let (stream, _) = listener.accept().await.expect("it listens");
                 noted.connections.fetch_add(1, Ordering::Relaxed);
-                let noted = Arc::clone(&noted);
+                let (noted, answer) = (Arc::clone(&noted), answer.clone());
                 let service = service_fn(move |request: Request<Incoming>| {
                     let (parts, body) = request.into_parts();
                     let answer = answer(&parts.headers, body);

@@ -33,7 +33,7 @@ fn credential(
 }
 
 fn sealed_upstream(secret: SealedSecret) -> Upstream {
-    Upstream::Sealed { secret, needs: Vec::new() }
+    Upstream::Sealed { secret, needs: Vec::new(), previous: None }
 }
 
 fn used(credential: &UpstreamCredential, target: &str, now: SystemTime) -> Result<(), Unusable> {

@@ -50,7 +50,7 @@ fn upstream(n: u8, version: u64) -> fleet::Resource {
         version,
         usage: Some(fleet::credential_resource::Usage::Upstream(fleet::UpstreamCredential {
             kind: Some(kind),
-            needs: Vec::new(),
+            ..fleet::UpstreamCredential::default()
         })),
         ..fleet::CredentialResource::default()
     };
