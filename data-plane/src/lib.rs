@@ -19,7 +19,8 @@
 //! * `body`: bodies that a stage looks at, gathered and decoded;
 //! * `quota`: what limits and meters count, in memory and on disk;
 //! * `passwords`: passwords checked, beside the traffic workers; `jwt`: signed tokens of callers; `client_certificate`: those
-//!   that callers show; `echo`: secrets that upstreams send back; `access_token`: tokens for upstreams, got from issuers;
+//!   that callers show; `sign`: requests to upstreams signed; `echo`: secrets that upstreams send back;
+//!   `access_token`: tokens for upstreams, got from issuers;
 //! * `values`: what goes into requests to upstreams, in the form of its place;
 //! * `fetches`, `shelf`: what is fetched as long as configuration names it, and the same on disk;
 //! * `counters`, `outcome`, `backoff`, `executor`: leaves.
@@ -56,6 +57,7 @@ mod reply;
 mod report;
 mod seats;
 mod shelf;
+mod sign;
 mod snapshot;
 pub mod standalone;
 mod standing;

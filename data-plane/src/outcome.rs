@@ -48,10 +48,12 @@ pub(crate) enum Code {
     TooManyBodies,
     TooManySignatures,
     SecretEchoed,
+    TooLargeToSign,
+    Unsignable,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 43] = [
+    pub(crate) const ALL: [Self; 45] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -95,6 +97,8 @@ impl Code {
         Self::TooManyBodies,
         Self::TooManySignatures,
         Self::SecretEchoed,
+        Self::TooLargeToSign,
+        Self::Unsignable,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -142,6 +146,8 @@ impl Code {
             Self::TooManyBodies => "too-many-bodies",
             Self::TooManySignatures => "too-many-signatures",
             Self::SecretEchoed => "secret-echoed",
+            Self::TooLargeToSign => "request-too-large-to-sign",
+            Self::Unsignable => "request-unsignable",
         }
     }
 }

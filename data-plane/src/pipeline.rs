@@ -9,7 +9,7 @@
 //! authorize     what the rules say                   Authorized
 //! admit         limits and meters                    Admitted
 //! inject        the upstream's secret in             Injected
-//! forward       send, wait for the head              Forwarded
+//! forward       sign, send, wait for the head        Forwarded
 //! filter        what the caller may see, and never   Filtered
 //!               the upstream's secret
 //! settle        meters, and the record               –
@@ -45,6 +45,7 @@ mod resolve;
 mod rewrite;
 mod second;
 mod settle;
+mod sign;
 mod tee;
 mod test_request;
 #[cfg(test)]
@@ -267,6 +268,9 @@ async fn pass<'s>(
     let is_read = is_searched || draft.reads_bodies() || !filter::chain(route, credential).is_empty();
     let takes =
         if is_read { filter::ask_for_readable(&mut injected.parts.headers) } else { Coding::Identity };
+    if sign::reads_body(&injected, now) {
+        injected = Box::pin(sign::with_body(injected, draft)).await?;
+    }
     let forwarded = match tunnel {
         None => forward::forward(injected, worker, draft).await?,
         Some(tunnel) => match Box::pin(tunnel.open(injected, worker, draft)).await? {

@@ -50,8 +50,10 @@ impl Code {
             Self::Inactive => Some(StatusCode::FORBIDDEN),
             Self::Suspended => Some(StatusCode::PAYMENT_REQUIRED),
             // A proxy may ask for 403 where rules deny.
-            Self::RuleDenied | Self::RequestUnreadable => Some(StatusCode::BAD_REQUEST),
-            Self::RequestTooLarge | Self::ResponseTooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
+            Self::RuleDenied | Self::RequestUnreadable | Self::Unsignable => Some(StatusCode::BAD_REQUEST),
+            Self::RequestTooLarge | Self::TooLargeToSign | Self::ResponseTooLarge => {
+                Some(StatusCode::PAYLOAD_TOO_LARGE)
+            }
             // Not 401 where a credential was not looked at: whoever has a good one is to come again, not to get another.
             Self::RateLimited
             | Self::TooManyConcurrent
@@ -95,6 +97,12 @@ impl Code {
                 "the body must be looked at, and is not JSON in a known content coding, or rules have too much to look at"
             }
             Self::RequestTooLarge => "the body of the request is longer than the proxy takes",
+            Self::TooLargeToSign => {
+                "the upstream wants the body of the request signed, and it is longer than 1 MiB"
+            }
+            Self::Unsignable => {
+                "the upstream wants the request signed, and a header or the query that is signed is not text"
+            }
             Self::RateLimited => "a limit of the proxy is used up; retry-after says when to try again",
             Self::TooManyConcurrent => "as many requests of the proxy are under way as it may have",
             Self::TooManyPasswords => "as many passwords wait to be checked as may",

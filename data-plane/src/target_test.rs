@@ -18,7 +18,7 @@ use rr_contract::model::id::{CredentialId, OrgId, ProxyId, TargetId};
 use rr_contract::model::time;
 use rr_contract::outbound::Outbound;
 use rr_contract::runtime::{Stop, Tasks, chain};
-use rr_contract::seam::Clock;
+use rr_contract::seam::Seams;
 use rr_contract::wire::fleet::{self, TestRefusal, TestStage};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -51,7 +51,7 @@ const REASON_MAX: usize = 500;
 pub(crate) struct TargetTests {
     outbound: Arc<Outbound>,
     trust: Arc<Trust>,
-    clock: Arc<dyn Clock>,
+    seams: Seams,
     tasks: Tasks,
     stop: Stop,
     bounds: Rc<RefCell<Bounds>>,
@@ -61,11 +61,11 @@ impl TargetTests {
     pub(crate) fn new(
         outbound: Arc<Outbound>,
         trust: Arc<Trust>,
-        clock: Arc<dyn Clock>,
+        seams: Seams,
         tasks: Tasks,
         stop: Stop,
     ) -> Self {
-        Self { outbound, trust, clock, tasks, stop, bounds: Rc::default() }
+        Self { outbound, trust, seams, tasks, stop, bounds: Rc::default() }
     }
 
     async fn run(&self, route: &Route, until: Instant) -> Vec<fleet::BaseUrlTest> {
@@ -77,13 +77,13 @@ impl TargetTests {
     async fn one(&self, route: &Route, target: &Arc<CompiledTarget>, until: Instant) -> fleet::BaseUrlTest {
         let mut told =
             fleet::BaseUrlTest { base_url: target.base.to_string(), ..fleet::BaseUrlTest::default() };
-        let now = self.clock.now();
+        let now = self.seams.clock.now();
         if let Some(source) = route.upstream.as_deref().and_then(|credential| credential.token_source())
             && !source.has_token(now)
         {
             wait_for_token(source, now, Some(until)).await;
         }
-        let request = match test_request(route, target, now) {
+        let request = match test_request(route, target, now, &*self.seams.entropy) {
             Ok(request) => request,
             Err(refused) => {
                 let is_credential = matches!(refused, Refused::Failure(Failure::Credential(_)));

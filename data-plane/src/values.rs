@@ -71,6 +71,19 @@ impl Values {
         })
     }
 
+    /// Nothing; these are looked for in what upstreams answer.
+    pub(crate) fn unsent<'v>(guarded: impl Iterator<Item = &'v Secret>) -> Self {
+        let long = guarded.filter(|value| value.len() >= VALUE_MIN);
+        let guarded = long.map(|value| Zeroizing::new(value.expose().to_vec())).collect();
+        Self {
+            headers: Box::default(),
+            pairs: Box::default(),
+            is_key: false,
+            guarded,
+            needles: OnceLock::new(),
+        }
+    }
+
     /// Values in headers.
     pub(crate) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.headers

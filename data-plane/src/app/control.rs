@@ -318,7 +318,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let tests = TargetTests::new(
         Arc::clone(&shared.outbound),
         Arc::clone(&shared.trust),
-        Arc::clone(&seams.clock),
+        seams.clone(),
         tasks.clone(),
         late.stop(),
     );

@@ -12,7 +12,7 @@ use rr_contract::outbound::LookupError;
 use tokio::time::{Instant, sleep};
 
 use crate::reply::Failure;
-use crate::snapshot::{CompiledTarget, Route};
+use crate::snapshot::{CompiledTarget, Route, UpstreamCredential};
 use crate::standing::{Outcome, Pass, Standing};
 use crate::upstream::retry::{is_failure, is_idempotent, wait};
 use crate::upstream::{Passage, Reply, RequestBody, SendError, Turn, again};
@@ -20,6 +20,7 @@ use crate::worker::Worker;
 
 use super::inject::may_go;
 use super::settle::Draft;
+use super::sign::sign;
 
 /// A caller's leaving says something of the upstream once that has let it wait for this part of its time, and nothing
 /// before: nobody opens a circuit by leaving at once.
@@ -28,6 +29,8 @@ const PART_OF_TIME: u32 = 2;
 /// What all attempts of a request have in common.
 pub(super) struct Attempts<'s> {
     pub(super) route: &'s Route,
+    /// What is shown: its newest version, or the one before.
+    pub(super) credential: Option<&'s UpstreamCredential>,
     /// When all of it has to have ended.
     pub(super) until: Option<Instant>,
 }
@@ -42,7 +45,7 @@ impl Attempts<'_> {
         worker: &Rc<Worker>,
         draft: &mut Draft,
     ) -> Result<Reply, Failure> {
-        let Self { route, until } = self;
+        let Self { route, credential, until } = self;
         let standing = route.target.standing.as_deref();
         if let Some(retries) = &route.retries {
             retries.budget.request(now);
@@ -63,9 +66,12 @@ impl Attempts<'_> {
             if let Some(Ok(reply)) = before.take() {
                 worker.connections.discard(reply);
             }
+            let target = route.target.at(endpoint);
+            if let Some(request) = &mut *request {
+                sign(request, credential, target, worker)?;
+            }
             let retried = retries.filter(|retries| done < retries.policy.attempts);
             let spare = retried.and(request.as_mut()).map(again);
-            let target = route.target.at(endpoint);
             let at_endpoint = standing.map(|standing| standing.endpoint(endpoint).begin());
             draft.attempts(target.endpoint.as_ref(), at_endpoint);
             tried |= 1 << endpoint;
@@ -87,7 +93,7 @@ impl Attempts<'_> {
                 let draw = || u32::from_ne_bytes(worker.draw());
                 let next =
                     standing.map_or(0, |standing| standing.choose(now, tried, route.sealed_for(), draw));
-                let is_sealed_for = may_go(route, route.target.at(next), worker.clock.now());
+                let is_sealed_for = may_go(credential, route, route.target.at(next), worker.clock.now());
                 is_sealed_for.then_some(next)
             };
             if request.is_some()

@@ -1,8 +1,9 @@
-//! The body of a request: passed on as it comes, unless a rule or a meter has to look at it.
+//! The body of a request: passed on as it comes, unless a rule or a meter has to look at it, or it is signed.
 //!
 //! Judges nothing. The invariant: a body that was looked at is sent on byte for byte as it came, and one that is
 //! longer than may be looked at, cannot be decoded, or finds no room, is never taken for an empty one.
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body::Body as _;
@@ -10,7 +11,7 @@ use hyper::body::Incoming;
 use rr_contract::policy::request::RequestBody as BodyView;
 use tokio::time::Instant;
 
-use crate::body::{Coding, DecodeError, Whole, decode};
+use crate::body::{Coding, DecodeError, Held, Whole, decode};
 use crate::counters::Gathered;
 use crate::reply::Denial;
 use crate::upstream::{CallerFault, ReadFault, RequestBody};
@@ -19,6 +20,9 @@ use super::settle::Draft;
 
 /// How long a body may be that rules and meters look at, in bytes as it comes.
 const READ_MAX: u64 = 8 * 1024 * 1024;
+
+/// How long a body may be that is signed: its hash is made where other requests wait.
+const SIGNED_MAX: u64 = 1024 * 1024;
 
 /// A request's body.
 pub(crate) enum CallerBody {
@@ -57,15 +61,9 @@ impl CallerBody {
     /// Reads all of it.
     pub(super) async fn read(self, headers: &HeaderMap, draft: &Draft) -> Result<Self, Denial> {
         let Self::Unread { body, most } = self else { return Ok(self) };
-        let body = RequestBody::new(body, most, draft.request_bytes(), draft.busy(), Instant::now());
-        let most = usize::try_from(READ_MAX.min(most)).unwrap_or(usize::MAX);
         let mut held = draft.holds(Gathered::Request);
         let mut of_decoded = held.another();
-        let bytes = body.read(most, &mut held).await.map_err(|fault| match fault {
-            ReadFault::Caller(CallerFault::TooLong) => Denial::RequestTooLarge,
-            ReadFault::Caller(other) => Denial::Caller(other),
-            ReadFault::NoRoom => Denial::NoRoom,
-        })?;
+        let bytes = gathered(body, most, READ_MAX, &mut held, draft).await?;
         let decoded = match Coding::of(headers) {
             Ok(coding) if bytes.is_empty() || !is_form(headers) => {
                 match decode(coding, bytes.clone(), &mut of_decoded).await {
@@ -79,6 +77,24 @@ impl CallerBody {
         Ok(Self::Read(Box::new(ReadBody { encoded: Whole::new(bytes, held), decoded })))
     }
 
+    /// Reads all of it, to be signed as it came.
+    pub(super) async fn read_to_sign(self, draft: &Draft) -> Result<Self, Denial> {
+        match self {
+            Self::Read(read) if read.encoded.len() as u64 > SIGNED_MAX => Err(Denial::TooLongToSign),
+            Self::Read(read) => Ok(Self::Read(read)),
+            Self::Unread { body, .. } if body.size_hint().lower() > SIGNED_MAX => Err(Denial::TooLongToSign),
+            Self::Unread { body, most } => {
+                let mut held = draft.holds(Gathered::Request);
+                let bytes = gathered(body, most, SIGNED_MAX, &mut held, draft).await;
+                let bytes = bytes.map_err(|denial| match denial {
+                    Denial::RequestTooLarge if most > SIGNED_MAX => Denial::TooLongToSign,
+                    other => other,
+                })?;
+                Ok(Self::Read(Box::new(ReadBody { encoded: Whole::new(bytes, held), decoded: None })))
+            }
+        }
+    }
+
     /// For the upstream.
     pub(super) fn into_sent(self, draft: &Draft, now: Instant) -> RequestBody {
         match self {
@@ -88,6 +104,23 @@ impl CallerBody {
             Self::Read(read) => RequestBody::gathered(read.encoded, draft.busy(), now),
         }
     }
+}
+
+/// All of a body of at most `most` bytes, if it has at most `bound`.
+async fn gathered(
+    body: Incoming,
+    most: u64,
+    bound: u64,
+    held: &mut Held,
+    draft: &Draft,
+) -> Result<Bytes, Denial> {
+    let body = RequestBody::new(body, most, draft.request_bytes(), draft.busy(), Instant::now());
+    let most = usize::try_from(bound.min(most)).unwrap_or(usize::MAX);
+    body.read(most, held).await.map_err(|fault| match fault {
+        ReadFault::Caller(CallerFault::TooLong) => Denial::RequestTooLarge,
+        ReadFault::Caller(other) => Denial::Caller(other),
+        ReadFault::NoRoom => Denial::NoRoom,
+    })
 }
 
 /// Whether a body is said to be a form. One text can be JSON and a form with other fields: `{"a":"&b=1&"}`.

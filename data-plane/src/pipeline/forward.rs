@@ -1,4 +1,4 @@
-//! Sends the request and waits for the response's head.
+//! Sends the request, signed where its upstream wants that, and waits for the response's head.
 //!
 //! Follows no redirect. Where the proxy says nothing of retries, it repeats nothing that may have been received:
 //! `upstream` tries again only what certainly was not taken. Bodies stream both ways and are never gathered.
@@ -24,6 +24,7 @@ use super::clean::{is_coded, strip};
 use super::inject::Injected;
 use super::second::Second;
 use super::settle::Draft;
+use super::sign;
 use super::upstream_body::Waits;
 
 /// The upstream's answer, cleaned, its body still to come.
@@ -63,12 +64,15 @@ pub(super) fn forward(
                 reply
             })
         } else if route.target.standing.is_none() && route.retries.is_none() {
+            if let Some(request) = &mut request {
+                sign::sign(request, route.upstream.as_deref(), &route.target, worker)?;
+            }
             draft.asks();
             let sent = worker.connections.send(&route.target, &mut request, asked_at, end);
             sent.await.map_err(Failure::Upstream)
         } else {
             // Boxed as well.
-            let attempts = Attempts { route, until: end };
+            let attempts = Attempts { route, credential: route.upstream.as_deref(), until: end };
             Box::pin(attempts.send(&mut request, endpoint, asked_at, worker, draft)).await
         };
         draft.upstream_took(asked_at.elapsed(), passage.interim());

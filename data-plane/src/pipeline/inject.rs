@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::access_token::{AccessToken, TokenSource};
 use crate::reply::{Denial, Failure, Refused};
 use crate::snapshot::upstream::Unusable;
-use crate::snapshot::{CompiledTarget, Injection, Route};
+use crate::snapshot::{CompiledTarget, Injection, Route, UpstreamCredential};
 use crate::values::Pair;
 use crate::worker::Worker;
 
@@ -61,7 +61,7 @@ pub(super) fn inject<'s>(
         None => 0,
     };
     let target = route.target.at(endpoint);
-    let injection = injection(route, target, now).map_err(Failure::Credential)?;
+    let injection = injection(route.upstream.as_deref(), route, target, now).map_err(Failure::Credential)?;
     let token = injection.token().cloned();
 
     parts.version = Version::HTTP_11;
@@ -86,17 +86,23 @@ pub(crate) async fn wait_for_token(source: &TokenSource, now: SystemTime, until:
 }
 
 /// Whether what goes to this base URL of the route's target may go there, a token that is not there yet included.
-pub(super) fn may_go(route: &Route, target: &CompiledTarget, now: SystemTime) -> bool {
-    matches!(injection(route, target, now), Ok(_) | Err(Unusable::Token))
+pub(super) fn may_go(
+    credential: Option<&UpstreamCredential>,
+    route: &Route,
+    target: &CompiledTarget,
+    now: SystemTime,
+) -> bool {
+    matches!(injection(credential, route, target, now), Ok(_) | Err(Unusable::Token))
 }
 
 /// What goes into a request to this base URL of the route's target.
 pub(super) fn injection<'s>(
-    route: &'s Route,
+    credential: Option<&'s UpstreamCredential>,
+    route: &Route,
     target: &CompiledTarget,
     now: SystemTime,
 ) -> Result<Injection<'s>, Unusable> {
-    let credential = route.upstream.as_deref().ok_or(Unusable::Missing)?;
+    let credential = credential.ok_or(Unusable::Missing)?;
     let host = route.shape.as_deref().and_then(|shape| shape.host.as_ref());
     credential.injection(&target.base, target.ca_hash(), host, now)
 }
@@ -120,6 +126,16 @@ pub(super) fn put<'q>(
         }
         if secret.is_key() {
             headers.insert(HOPS, HeaderValue::from(u16::from(hops) + 1));
+        }
+    }
+    if let Injection::Signature(signer) = injection {
+        // What signs the request writes the rest.
+        for name in signer.names() {
+            remove_others(headers, name);
+            headers.remove(name);
+        }
+        for name in signer.parameters() {
+            query = query.and_then(|query| query::without(&query, name).map(|left| left.into_owned().into()));
         }
     }
     query

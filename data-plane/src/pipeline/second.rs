@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::access_token::AccessToken;
 use crate::echo::Needles;
 use crate::reply::Failure;
-use crate::snapshot::{Injection, Route};
+use crate::snapshot::{Injection, Route, UpstreamCredential};
 use crate::upstream::retry::is_idempotent;
 use crate::upstream::{Reply, RequestBody, again};
 use crate::values::Values;
@@ -22,9 +22,10 @@ use crate::worker::Worker;
 
 use super::attempts::Attempts;
 use super::clean::HOPS;
-use super::inject::put;
+use super::inject::{injection, put};
 use super::query;
 use super::settle::Draft;
+use super::sign::sign;
 
 /// A request that may be sent with something else.
 pub(super) struct Second<'s> {
@@ -55,16 +56,17 @@ impl<'s> Second<'s> {
         draft: &mut Draft,
     ) -> Result<(Reply, Option<Arc<Needles>>), Failure> {
         let is_idempotent = request.as_ref().is_some_and(|request| is_idempotent(request.method()));
+        let mut credential = self.route.upstream.as_deref();
         let (mut tried, mut needles) = (Tried::First, None);
         loop {
             let spare = request.as_mut().map(again);
-            let reply = self.once(&mut request, worker, draft).await?;
+            let reply = self.once(&mut request, credential, worker, draft).await?;
             let is_refused = reply.response.status() == StatusCode::UNAUTHORIZED;
             let may_repeat = |spare: &Request<RequestBody>| is_idempotent || !spare.body().is_gathered();
             let Some(mut spare) = spare.filter(|spare| is_refused && may_repeat(spare)) else {
                 return Ok((reply, needles));
             };
-            let Some((next, then)) = self.other(tried, token.as_ref(), worker).await else {
+            let Some((next, then, shows)) = self.other(tried, token.as_ref(), worker).await else {
                 return Ok((reply, needles));
             };
             let before = self.shown(token.as_ref());
@@ -72,24 +74,32 @@ impl<'s> Second<'s> {
                 return Ok((reply, needles));
             }
             worker.connections.discard(reply);
-            needles = next.values().and_then(Values::needles).cloned();
-            (token, tried, request) = (next.token().cloned(), then, Some(spare));
+            needles = match next.token() {
+                Some(token) => token.values.needles(),
+                None => shows.needles(),
+            }
+            .cloned();
+            (token, tried, request, credential) = (next.token().cloned(), then, Some(spare), Some(shows));
         }
     }
 
     async fn once(
         &self,
         request: &mut Option<Request<RequestBody>>,
+        credential: Option<&UpstreamCredential>,
         worker: &Rc<Worker>,
         draft: &mut Draft,
     ) -> Result<Reply, Failure> {
         let Self { route, endpoint, asked_at, until } = *self;
         if route.target.standing.is_none() && route.retries.is_none() {
+            if let Some(request) = &mut *request {
+                sign(request, credential, &route.target, worker)?;
+            }
             draft.asks();
             let sent = worker.connections.send(&route.target, request, asked_at, until);
             return sent.await.map_err(Failure::Upstream);
         }
-        Box::pin(Attempts { route, until }.send(request, endpoint, asked_at, worker, draft)).await
+        Box::pin(Attempts { route, credential, until }.send(request, endpoint, asked_at, worker, draft)).await
     }
 
     /// What the upstream was shown, before the secret of before.
@@ -100,13 +110,13 @@ impl<'s> Second<'s> {
         }
     }
 
-    /// What comes next, and what that is.
+    /// What comes next, what that is, and whose.
     async fn other(
         &self,
         tried: Tried,
         token: Option<&Arc<AccessToken>>,
         worker: &Worker,
-    ) -> Option<(Injection<'s>, Tried)> {
+    ) -> Option<(Injection<'s>, Tried, &'s UpstreamCredential)> {
         let credential = self.route.upstream.as_deref()?;
         let now = worker.clock.now();
         if tried == Tried::First
@@ -118,25 +128,23 @@ impl<'s> Second<'s> {
                 None => another.await,
             };
             if let Some(another) = another {
-                return Some((Injection::Token(another), Tried::AnotherToken));
+                return Some((Injection::Token(another), Tried::AnotherToken, credential));
             }
         }
         if tried == Tried::Previous {
             return None;
         }
-        let target = self.route.target.at(self.endpoint);
-        let host = self.route.shape.as_deref().and_then(|shape| shape.host.as_ref());
         let previous = credential.previous(now)?;
-        let injection = previous.injection(&target.base, target.ca_hash(), host, now).ok()?;
-        Some((injection, Tried::Previous))
+        let target = self.route.target.at(self.endpoint);
+        let injection = injection(Some(previous), self.route, target, now).ok()?;
+        Some((injection, Tried::Previous, previous))
     }
 }
 
 /// Puts something else into a request. Whether that could be done.
 fn replace(request: &mut Request<RequestBody>, before: Option<&Values>, next: &Injection<'_>) -> bool {
-    let Some(next_values) = next.values() else { return false };
     // What the next edge would count is known where the first one was a key too.
-    if next_values.is_key() != before.is_some_and(Values::is_key) {
+    if next.values().is_some_and(Values::is_key) != before.is_some_and(Values::is_key) {
         return false;
     }
     let hops = request.headers().get(HOPS).and_then(|hops| hops.to_str().ok()?.parse::<u8>().ok());

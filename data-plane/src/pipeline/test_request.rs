@@ -10,21 +10,24 @@ use std::time::SystemTime;
 use http::header::{ACCEPT, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Request, Version};
 use rr_contract::model::path::normalise_opaque;
+use rr_contract::seam::{Entropy, draw};
 use tokio::time::Instant;
 
 use crate::reply::{Denial, Failure, Refused};
 use crate::snapshot::{CompiledTarget, Route};
 use crate::upstream::RequestBody;
 
-use super::{inject, rewrite};
+use super::{inject, rewrite, sign};
 
 /// The request, at one of the base URLs of the route's target.
 pub(crate) fn test_request(
     route: &Route,
     target: &Arc<CompiledTarget>,
     now: SystemTime,
+    entropy: &dyn Entropy,
 ) -> Result<Request<RequestBody>, Refused> {
-    let injection = inject::injection(route, target, now).map_err(Failure::Credential)?;
+    let injection =
+        inject::injection(route.upstream.as_deref(), route, target, now).map_err(Failure::Credential)?;
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static("requestrocket-target-test"));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
@@ -54,6 +57,9 @@ pub(crate) fn test_request(
     *request.version_mut() = Version::HTTP_11;
     if let Some(host) = shape.and_then(|shape| shape.host.as_ref()) {
         request.extensions_mut().insert(host.clone());
+    }
+    if let Some(signer) = route.signer() {
+        sign::sign_at(&mut request, signer, target, now, draw(entropy))?;
     }
     Ok(request)
 }

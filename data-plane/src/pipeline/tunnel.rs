@@ -40,6 +40,7 @@ use super::forward::{self, Forwarded};
 use super::hop::Hop;
 use super::inject::Injected;
 use super::settle::Draft;
+use super::sign;
 use super::upstream_body::Waits;
 
 use self::carry::{Carrying, Ended};
@@ -170,7 +171,8 @@ impl Candidate {
         let standing = route.target.standing.as_deref();
         let pass = standing.map(|standing| standing.admit(asked_at)).transpose();
         let pass = pass.map_err(|open| Failure::CircuitOpen(open.0))?.flatten();
-        let body = body.into_sent(draft, asked_at);
+        let mut request = Request::from_parts(parts, body.into_sent(draft, asked_at));
+        sign::sign(&mut request, route.upstream.as_deref(), &target, worker)?;
         match standing {
             None => draft.asks(),
             // Under way there for as long as the tunnel lasts.
@@ -180,8 +182,8 @@ impl Candidate {
         }
         // It bounds the opening, and an answer that opens nothing.
         let until = target.total_timeout.map(|total| draft.started() + total);
-        let passage = body.passage();
-        let switch = worker.connections.switch(&target, Request::from_parts(parts, body), until).await;
+        let passage = request.body().passage();
+        let switch = worker.connections.switch(&target, request, until).await;
         if let Some(standing) = standing {
             let came = switch.as_ref().map(Switch::status);
             count_ended(standing, endpoint, pass, came, &passage, asked_at, Instant::now());

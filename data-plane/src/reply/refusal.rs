@@ -22,6 +22,7 @@ use crate::jwt::Fault;
 use crate::outcome::Code;
 use crate::quota::Exceeded;
 use crate::report::{LimitState, MeterState, Reason};
+use crate::sign::Unsignable;
 use crate::snapshot::upstream::Unusable;
 use crate::upstream::{CallerFault, SendError};
 
@@ -82,6 +83,9 @@ pub(crate) enum Denial {
     /// The body is longer than the proxy takes, or than rules and meters may look at.
     #[error("request body is too long")]
     RequestTooLarge,
+    /// The upstream wants the body signed, and it is longer than is.
+    #[error("request body is longer than is signed for the upstream")]
+    TooLongToSign,
     /// A web page asks what it may send, and may.
     #[error("preflight request is answered by this node")]
     Preflight,
@@ -123,13 +127,13 @@ pub(crate) enum Denial {
     /// The proxy has as many requests under way as it may have.
     #[error("too many requests of the proxy are under way")]
     TooManyConcurrent,
-    /// A rule or a meter must look at the body, and this node holds as much of bodies as it may.
+    /// The body must be looked at or signed, and this node holds as much of bodies as it may.
     #[error("no room to hold the request body")]
     NoRoom,
     /// As many passwords wait to be checked as may, at the proxy or at all of them.
     #[error("too many passwords wait to be checked")]
     TooManyPasswords,
-    /// The caller, while its body was read for a rule or a meter.
+    /// The caller, while its body was read to be looked at or signed.
     #[error("caller did not send the whole request")]
     Caller(#[source] CallerFault),
 }
@@ -165,6 +169,9 @@ pub(crate) enum Failure {
     /// This node's side: no secret can be injected.
     #[error("upstream credential cannot be used")]
     Credential(#[source] Unusable),
+    /// The caller's side: its request cannot be signed as the upstream wants it.
+    #[error("request cannot be signed for the upstream")]
+    Unsignable(#[source] Unsignable),
     /// This node's side: requests to the target failed in a row, and none is sent for so long.
     #[error("circuit breaker of the target is open")]
     CircuitOpen(Duration),
@@ -288,6 +295,7 @@ impl Denial {
             Self::Suspended => Code::Suspended,
             Self::Closed => Code::Closed,
             Self::RequestTooLarge => Code::RequestTooLarge,
+            Self::TooLongToSign => Code::TooLargeToSign,
             Self::Preflight => Code::Preflight,
             Self::PreflightRefused => Code::PreflightRefused,
             Self::Loop => Code::LoopDetected,
@@ -321,6 +329,7 @@ impl Failure {
     fn code(&self) -> Code {
         match self {
             Self::Credential(_) => Code::CredentialUnusable,
+            Self::Unsignable(_) => Code::Unsignable,
             Self::CircuitOpen(_) => Code::CircuitOpen,
             Self::Switch(_) => Code::UpgradeRefused,
             Self::ResponseTooLarge => Code::ResponseTooLarge,

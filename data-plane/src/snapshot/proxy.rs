@@ -19,6 +19,7 @@ use tracing::warn;
 use url::Host;
 
 use crate::quota::ProxyQuota;
+use crate::sign::Signer;
 use crate::standing::{Budget, Standing};
 
 use super::prepared::Hashed;
@@ -114,6 +115,11 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    /// What signs requests, if they are signed.
+    pub(crate) fn signer(&self) -> Option<&Signer> {
+        self.upstream.as_deref()?.signer()
+    }
+
     /// The base URLs that a request can be sent to, as bits: all, where its secret may go to none.
     pub(crate) fn sealed_for(&self) -> u32 {
         *self.sealed_for.get_or_init(|| {

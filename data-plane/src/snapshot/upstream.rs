@@ -19,6 +19,7 @@ use rr_contract::secret::Secret;
 
 use crate::access_token::{AccessToken, Asked, SourceName, TokenSource, TokenSources};
 use crate::echo::Needles;
+use crate::sign::Signer;
 use crate::values::Values;
 
 use super::SentHost;
@@ -94,6 +95,8 @@ enum Sent {
     Values(Values),
     /// A token that is got with it.
     Token(Arc<TokenSource>),
+    /// A signature, last of all; none of these values.
+    Signed(Signer, Values),
 }
 
 /// What is to be put into a request.
@@ -104,13 +107,15 @@ pub(crate) enum Injection<'a> {
     Secret(&'a Values),
     /// What was got with it.
     Token(Arc<AccessToken>),
+    /// What signs the request, when nothing changes it any more.
+    Signature(&'a Signer),
 }
 
 impl Injection<'_> {
     /// What goes in.
     pub(crate) fn values(&self) -> Option<&Values> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::Signature(_) => None,
             Self::Secret(values) => Some(values),
             Self::Token(token) => Some(&token.values),
         }
@@ -119,7 +124,7 @@ impl Injection<'_> {
     pub(crate) fn token(&self) -> Option<&Arc<AccessToken>> {
         match self {
             Self::Token(token) => Some(token),
-            Self::Nothing | Self::Secret(_) => None,
+            Self::Nothing | Self::Secret(_) | Self::Signature(_) => None,
         }
     }
 }
@@ -220,7 +225,7 @@ impl UpstreamCredential {
         match &self.kind {
             Kind::None => None,
             Kind::Sealed(sealed) => match &sealed.ready()?.sent {
-                Sent::Values(values) => Some(values),
+                Sent::Values(values) | Sent::Signed(_, values) => Some(values),
                 Sent::Token(_) => None,
             },
         }
@@ -242,8 +247,19 @@ impl UpstreamCredential {
         match &self.kind {
             Kind::None => None,
             Kind::Sealed(sealed) => match &sealed.ready()?.sent {
-                Sent::Values(_) => None,
+                Sent::Values(_) | Sent::Signed(..) => None,
                 Sent::Token(source) => Some(source),
+            },
+        }
+    }
+
+    /// What signs requests, if they are signed.
+    pub(crate) fn signer(&self) -> Option<&Signer> {
+        match &self.kind {
+            Kind::None => None,
+            Kind::Sealed(sealed) => match &sealed.ready()?.sent {
+                Sent::Signed(signer, _) => Some(signer),
+                Sent::Values(_) | Sent::Token(_) => None,
             },
         }
     }
@@ -268,6 +284,7 @@ impl UpstreamCredential {
         ready.may_go(target, ca, host)?;
         match &ready.sent {
             Sent::Values(values) => Ok(Injection::Secret(values)),
+            Sent::Signed(signer, _) => Ok(Injection::Signature(signer)),
             Sent::Token(source) => match source.token(now) {
                 Some(token) => Ok(Injection::Token(token)),
                 // An issuer may not know the new secret yet.
@@ -326,8 +343,17 @@ impl Sealed {
             }
             (value, Means::Grant { slot, grant }) => self.token(Asked::Grant(grant), value, slot),
             (value, Means::Request { slot, request }) => self.token(Asked::Request(request), value, slot),
-            // Others need features that this node does not name.
-            (_, Means::Aws(_) | Means::Hmac(_) | Means::Certificate(_)) => return Err(OpenError::Content),
+            (value, Means::Aws(aws)) => {
+                let unsent = Values::unsent([Some(&value), aws.session_token.as_ref()].into_iter().flatten());
+                Sent::Signed(Signer::aws(&value, aws).ok_or(OpenError::Content)?, unsent)
+            }
+            (value, Means::Hmac(hmac)) => {
+                let key = hmac.key(&value);
+                let unsent = Values::unsent([Some(&value), key.as_ref()].into_iter().flatten());
+                Sent::Signed(Signer::hmac(&value, hmac).ok_or(OpenError::Content)?, unsent)
+            }
+            // It needs a feature that this node does not name.
+            (_, Means::Certificate(_)) => return Err(OpenError::Content),
         };
         Ok(Ready { sent, origins, not_after, ca })
     }

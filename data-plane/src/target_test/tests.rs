@@ -4,7 +4,6 @@ use rr_contract::model::origin::Origin;
 use rr_contract::model::resource::Key;
 use rr_contract::outbound::{AddressGuard, DnsNames, Resolver};
 use rr_contract::runtime::Shutdown;
-use rr_contract::seam::SystemClock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -134,8 +133,7 @@ async fn tested(
     let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
     let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
     let shutdown = Shutdown::new();
-    let tests =
-        TargetTests::new(outbound, Trust::new(None), Arc::new(SystemClock), tasks.clone(), shutdown.stop());
+    let tests = TargetTests::new(outbound, Trust::new(None), Seams::real(), tasks.clone(), shutdown.stop());
     let (answers, mut told) = mpsc::channel(1);
     tests.start(&snapshot, asked, answers);
     told.recv().await.expect("an answer in any case")

@@ -267,6 +267,15 @@ impl RequestBody {
         Self { source: again, left: self.left, sent, passage, busy, carrier: None }
     }
 
+    /// All of it, if nothing of it has gone out yet.
+    pub(crate) fn whole(&self) -> Option<&[u8]> {
+        match &self.source {
+            Source::Nothing => Some(&[]),
+            Source::Gathered(whole, 0) => Some(whole.bytes()),
+            Source::Gathered(..) | Source::Caller(_) | Source::Shared(..) => None,
+        }
+    }
+
     /// Whether all of it is there whatever became of the one before: there is none, or it was read already.
     pub(crate) fn is_at_hand(&self) -> bool {
         matches!(self.source, Source::Nothing | Source::Gathered(..))

@@ -73,7 +73,7 @@ impl Node {
                     header.chain(secret.pairs().iter().map(|pair| pair.text.to_string())).collect();
                 Some(all.join(", "))
             }
-            Injection::Nothing | Injection::Token(_) => None,
+            Injection::Nothing | Injection::Token(_) | Injection::Signature(_) => None,
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::model::invalid::{Invalid, Violations};
 use crate::secret::Secret;
 
 const HEADERS_MAX: usize = 16;
+/// Holes of a text. Each may stand for a header of 64 KiB, which is hashed where others wait.
+const HOLES_MAX: usize = 64;
 /// The longest session token, in bytes.
 const SESSION_TOKEN_MAX: usize = 16 * 1024;
 
@@ -265,6 +267,13 @@ impl TryFrom<fleet::HmacSignature> for HmacSignature {
             faults.add("text", "is missing");
         }
         let text = faults.take("", Template::parse("text", &wire.text, Hole::KNOWN, Hole::signed));
+        let holes = |is: fn(&&Hole) -> bool| text.iter().flat_map(Template::holes).filter(is).count();
+        if holes(|_| true) > HOLES_MAX {
+            faults.add("text", format!("has at most {HOLES_MAX} holes"));
+        }
+        if holes(|hole| **hole == Hole::Body) > 1 {
+            faults.add("text", "holds {body} more than once");
+        }
         if wire.headers.is_empty() || wire.headers.len() > HEADERS_MAX {
             faults.add("headers", format!("has 1 to {HEADERS_MAX}"));
         }

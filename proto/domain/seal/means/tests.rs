@@ -147,6 +147,8 @@ fn whatever_does_not_fit_means_is_named() {
         (hmac(|it| it.headers = parameters(&[("x-date", "{date}")])), "headers: have no {signature}"),
         (hmac(|it| it.headers = parameters(&[("te", "{signature}")])), "headers: holds `te`"),
         (hmac(|it| it.headers.clear()), "headers: has 1 to 16"),
+        (hmac(|it| it.text = "{body}{date}{body}".to_owned()), "text: holds {body} more than once"),
+        (hmac(|it| it.text = "{date}".repeat(65)), "text: has at most 64 holes"),
     ] {
         let error = read(wire).err().unwrap_or_else(|| panic!("{text}")).to_string();
         assert!(error.contains(text), "{text}: {error}");
