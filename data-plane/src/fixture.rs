@@ -301,9 +301,14 @@ impl Region {
 
     /// The sealed secret of a credential, whatever it holds.
     pub(crate) fn seal_spec(&self, n: u8, version: u64, spec: &SecretSpec) -> SealedSecret {
+        self.seal_of(ORG, n, version, spec)
+    }
+
+    /// The same of an organization's credential.
+    pub(crate) fn seal_of(&self, org: OrgId, n: u8, version: u64, spec: &SecretSpec) -> SealedSecret {
         let now = SystemClock.now();
         let ResourceId::Credential(id) = credential_key(n).id else { unreachable!("it is one") };
-        let context = SealContext { installation: INSTALLATION, org: ORG, credential: id, version };
+        let context = SealContext { installation: INSTALLATION, org, credential: id, version };
         let statement = self.keys.statement(now, now + std::time::Duration::from_secs(60));
         SealedSecret::seal(&context, spec, &[&statement], &SystemEntropy).expect("it seals")
     }

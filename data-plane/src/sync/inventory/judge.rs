@@ -78,6 +78,8 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::UPSTREAM_SEVERAL,
     feature::UPSTREAM_OAUTH2,
     feature::UPSTREAM_CUSTOM_TOKEN,
+    feature::UPSTREAM_AWS_SIGV4,
+    feature::UPSTREAM_HMAC,
 ];
 
 /// The result of parsing.
