@@ -368,6 +368,7 @@ pub(crate) fn log_of(work: impl FnOnce()) -> String {
 }
 
 pub(crate) mod certificates;
+pub(crate) mod demanding;
 
 #[path = "../../integration/src/bench/lkg_faults/disk.rs"]
 pub(crate) mod disk;

@@ -5,6 +5,7 @@
 
 mod caller;
 mod cors;
+mod own_certificate;
 mod policy;
 pub(crate) mod prepared;
 pub(crate) mod proxy;
@@ -27,6 +28,7 @@ use self::user::{Spelled, UserKey};
 
 pub(crate) use self::caller::{CallerHeaders, CompiledCaller, LastMinute, Place};
 pub(crate) use self::cors::{CompiledCors, list};
+pub(crate) use self::own_certificate::{OwnCertificate, OwnCertificateId};
 pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
 pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Retries, Route};
 pub(crate) use self::shape::{SentHost, Shape};

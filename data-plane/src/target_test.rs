@@ -97,7 +97,8 @@ impl TargetTests {
         let connections = Connections::new(outbound, trust, Arc::default(), self.tasks.clone(), 1);
         let mut course = Course::begin();
         let ended = timeout_at(until, async {
-            let reply = connections.test(target, request, &mut course).await.map_err(Failed::Send)?;
+            let reply =
+                connections.test(target, route.shown(), request, &mut course).await.map_err(Failed::Send)?;
             told.status = reply.response.status().as_u16().into();
             told.http_version = version(reply.response.version()).to_owned();
             let mut body = reply.response.into_body();
@@ -215,7 +216,9 @@ fn stage_of(error: &SendError, phase: Phase) -> TestStage {
         SendError::Guarded => TestStage::Guard,
         SendError::Resolve(_) => TestStage::Resolve,
         SendError::Connect(_) | SendError::Busy => TestStage::Connect,
-        SendError::Tls(_) | SendError::Trust(_) | SendError::Version(_) => TestStage::Tls,
+        SendError::Tls(_) | SendError::Trust(_) | SendError::Version(_) | SendError::ClientCertificate(_) => {
+            TestStage::Tls
+        }
         SendError::ResponseTimeout | SendError::Switched | SendError::Coded => TestStage::Wait,
         SendError::ConnectTimeout
         | SendError::TotalTimeout { .. }

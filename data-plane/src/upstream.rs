@@ -1,4 +1,5 @@
-//! Connections to upstreams: each worker has its own, and shares none; nor do two organizations.
+//! Connections to upstreams: each worker has its own, and shares none; nor do two organizations, or two certificates of
+//! ours.
 //!
 //! Speaks HTTP/1.1, or HTTP/2 where TLS agrees on it or the target says so; knows nothing of proxies and credentials. The invariants: an
 //! address is connected to only after the guard has judged that very address, a request is sent again only when it
@@ -37,6 +38,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use rustls::AlertDescription;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use rr_contract::model::tls::HttpVersion;
@@ -46,7 +48,7 @@ use rr_contract::runtime::Tasks;
 use crate::counters::Counters;
 use crate::deadline::Deadline;
 use crate::snapshot::prepared::{Hashed, Prepared};
-use crate::snapshot::{CompiledTarget, PoolKey, SentHost};
+use crate::snapshot::{CompiledTarget, OwnCertificate, PoolKey, SentHost};
 
 use self::pool::{Connection, News, Origin, Spoken};
 use self::room::{Kept, Room};
@@ -82,6 +84,9 @@ pub(crate) enum SendError {
     Connect(#[source] io::Error),
     #[error("TLS handshake with the upstream")]
     Tls(#[source] io::Error),
+    /// In most cases after the handshake: TLS 1.3 does not wait for what the peer makes of it.
+    #[error("upstream refuses the client certificate that it is shown, or wants one ({0:?})")]
+    ClientCertificate(AlertDescription),
     #[error("load the root certificates for upstreams")]
     Trust(#[source] Arc<TrustError>),
     #[error("upstream does not agree over TLS on HTTP/{0}, which its target asks for (`http_version`)")]
@@ -105,6 +110,13 @@ pub(crate) enum SendError {
     Switched,
     #[error("upstream answered with a transfer coding that was not requested")]
     Coded,
+}
+
+impl SendError {
+    /// What a connection broke of.
+    fn broken(error: hyper::Error) -> Self {
+        tls::certificate_refused(&error).map_or(Self::Broken(error), Self::ClientCertificate)
+    }
 }
 
 /// A response, and the lease of its connection.
@@ -138,16 +150,18 @@ impl Connections {
         Self { origins: RefCell::default(), dialer, counters, tasks, room, kept }
     }
 
-    /// Sends to a target at this time and waits for the head of its answer, until that time at the most. Takes the
+    /// Sends to a target at this time, on a connection on which this certificate is shown, and waits for the head of its
+    /// answer, until that time at the most. Takes the
     /// request when it goes out: one that is still there afterwards was not sent, or certainly not taken.
     pub(crate) async fn send(
         &self,
         target: &Arc<CompiledTarget>,
+        shown: Option<&Arc<OwnCertificate>>,
         held: &mut Option<Request<RequestBody>>,
         mut now: Instant,
         until: Option<Instant>,
     ) -> Result<Reply, SendError> {
-        let origin = self.origin(target);
+        let origin = self.origin(target, shown);
         let wants_trailers = held.as_ref().is_some_and(|request| request.headers().contains_key(TE));
         let mut untouched = 0;
         loop {
@@ -198,7 +212,7 @@ impl Connections {
                             untouched += 1;
                             *held = Some(spare);
                         }
-                        _ => return Err(SendError::Broken(failed.error)),
+                        _ => return Err(SendError::broken(failed.error)),
                     }
                     now = Instant::now();
                 }
@@ -259,9 +273,14 @@ impl Connections {
     }
 
     /// Whether those who wait for a connection to a target wait for the upstream, and not for room at this node.
-    pub(crate) fn waits_for_upstream(&self, target: &CompiledTarget) -> bool {
+    pub(crate) fn waits_for_upstream(
+        &self,
+        target: &CompiledTarget,
+        shown: Option<&Arc<OwnCertificate>>,
+    ) -> bool {
         let origins = self.origins.borrow();
-        origins.get(&target.pool).is_some_and(|origin| !origin.is_up() && origin.is_connecting())
+        let pool = target.pool(shown.map(|shown| &**shown));
+        origins.get(&*pool).is_some_and(|origin| !origin.is_up() && origin.is_connecting())
     }
 
     /// Does without a response. Its connection can be used again if the rest of it is short.
@@ -286,9 +305,9 @@ impl Connections {
         });
     }
 
-    /// Keeps no connection to a target. One that is in use goes when it is through.
+    /// Keeps no connection to a target on which no certificate is shown. One that is in use goes when it is through.
     pub(crate) fn let_go(&self, target: &CompiledTarget) {
-        let origin = self.origins.borrow_mut().remove(&target.pool);
+        let origin = self.origins.borrow_mut().remove(&*target.pool(None));
         // Outside of the borrow.
         drop(origin);
     }
@@ -305,8 +324,9 @@ impl Connections {
         self.origins.borrow().values().map(|origin| origin.idle()).sum()
     }
 
-    fn origin(&self, target: &CompiledTarget) -> Rc<Origin> {
-        if let Some(origin) = self.origins.borrow().get(&target.pool) {
+    fn origin(&self, target: &CompiledTarget, shown: Option<&Arc<OwnCertificate>>) -> Rc<Origin> {
+        let pool = target.pool(shown.map(|shown| &**shown));
+        if let Some(origin) = self.origins.borrow().get(&*pool) {
             return Rc::clone(origin);
         }
         let spoken = match target.wire.http {
@@ -315,8 +335,8 @@ impl Connections {
             HttpVersion::Agreed if target.is_tls() => Spoken::Unknown,
             HttpVersion::Agreed => Spoken::Http1,
         };
-        let origin = Rc::new(Origin::new(Rc::clone(&self.kept), spoken));
-        self.origins.borrow_mut().insert(target.pool.clone(), Rc::clone(&origin));
+        let origin = Rc::new(Origin::new(Rc::clone(&self.kept), spoken, shown.cloned()));
+        self.origins.borrow_mut().insert(pool.into_owned(), Rc::clone(&origin));
         origin
     }
 }

@@ -6,13 +6,14 @@
 //! counts for nothing unless the upstream had let it wait for long.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{Request, StatusCode};
 use rr_contract::outbound::LookupError;
 use tokio::time::{Instant, sleep};
 
 use crate::reply::Failure;
-use crate::snapshot::{CompiledTarget, Route, UpstreamCredential};
+use crate::snapshot::{CompiledTarget, OwnCertificate, Route, UpstreamCredential};
 use crate::standing::{Outcome, Pass, Standing};
 use crate::upstream::retry::{is_failure, is_idempotent, wait};
 use crate::upstream::{Passage, Reply, RequestBody, SendError, Turn, again};
@@ -46,6 +47,7 @@ impl Attempts<'_> {
         draft: &mut Draft,
     ) -> Result<Reply, Failure> {
         let Self { route, credential, until } = self;
+        let shown = credential.and_then(UpstreamCredential::shown);
         let standing = route.target.standing.as_deref();
         if let Some(retries) = &route.retries {
             retries.budget.request(now);
@@ -79,6 +81,7 @@ impl Attempts<'_> {
             let attempt = Attempt {
                 worker,
                 target,
+                shown,
                 standing,
                 endpoint,
                 pass,
@@ -86,7 +89,7 @@ impl Attempts<'_> {
                 passage,
                 request: &mut *request,
             };
-            let came = worker.connections.send(target, attempt.request, now, until).await;
+            let came = worker.connections.send(target, shown, attempt.request, now, until).await;
             now = Instant::now();
             attempt.ended(&came, now);
             let choose = |tried| {
@@ -141,6 +144,7 @@ impl Attempts<'_> {
 struct Attempt<'a> {
     worker: &'a Worker,
     target: &'a CompiledTarget,
+    shown: Option<&'a Arc<OwnCertificate>>,
     /// `None` where nothing hangs on how it ends, or it has ended.
     standing: Option<&'a Standing>,
     endpoint: u8,
@@ -162,7 +166,7 @@ impl Attempt<'_> {
     fn has_waited(&self, now: Instant) -> bool {
         if self.request.is_some() {
             let is_long = now - self.begun >= self.target.connect_timeout / PART_OF_TIME;
-            return is_long && self.worker.connections.waits_for_upstream(self.target);
+            return is_long && self.worker.connections.waits_for_upstream(self.target, self.shown);
         }
         let (turn, since) = self.passage.turn();
         turn == Turn::Upstream && now - since >= self.target.response_timeout / PART_OF_TIME
@@ -213,6 +217,8 @@ fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage, now: Instant
             SendError::Caller(_)
             | SendError::Guarded
             | SendError::Trust(_)
+            // A credential of this node, and not the only one for the target.
+            | SendError::ClientCertificate(_)
             | SendError::Busy
             | SendError::Resolve(LookupError::Crowded | LookupError::CutOff)
             | SendError::TotalTimeout { is_asked: false } => None,
@@ -235,7 +241,6 @@ fn outcome(came: Result<StatusCode, &SendError>, passage: &Passage, now: Instant
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use crate::upstream::{CallerFault, TrustError};
@@ -250,6 +255,7 @@ mod tests {
         for error in [
             SendError::Guarded,
             SendError::Trust(Arc::new(TrustError::NoRoots)),
+            SendError::ClientCertificate(rustls::AlertDescription::UnknownCA),
             SendError::Busy,
             SendError::Resolve(LookupError::Crowded),
             SendError::Resolve(LookupError::CutOff),

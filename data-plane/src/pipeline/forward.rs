@@ -68,7 +68,7 @@ pub(super) fn forward(
                 sign::sign(request, route.upstream.as_deref(), &route.target, worker)?;
             }
             draft.asks();
-            let sent = worker.connections.send(&route.target, &mut request, asked_at, end);
+            let sent = worker.connections.send(&route.target, route.shown(), &mut request, asked_at, end);
             sent.await.map_err(Failure::Upstream)
         } else {
             // Boxed as well.

@@ -96,7 +96,8 @@ impl<'s> Second<'s> {
                 sign(request, credential, &route.target, worker)?;
             }
             draft.asks();
-            let sent = worker.connections.send(&route.target, request, asked_at, until);
+            let shown = credential.and_then(UpstreamCredential::shown);
+            let sent = worker.connections.send(&route.target, shown, request, asked_at, until);
             return sent.await.map_err(Failure::Upstream);
         }
         Box::pin(Attempts { route, credential, until }.send(request, endpoint, asked_at, worker, draft)).await

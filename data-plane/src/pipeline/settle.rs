@@ -434,6 +434,7 @@ fn reason(unusable: Unusable) -> Reason {
         Unusable::Host => Reason::OtherHost,
         Unusable::Ca => Reason::OtherCa,
         Unusable::Token => Reason::NoToken,
+        Unusable::Plain => Reason::Plain,
     }
 }
 

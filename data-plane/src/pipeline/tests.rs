@@ -45,6 +45,7 @@ mod rules;
 mod script;
 mod second;
 mod settling;
+mod shown_certificates;
 mod signed_requests;
 mod signed_tokens;
 mod streams;

@@ -183,7 +183,7 @@ impl Candidate {
         // It bounds the opening, and an answer that opens nothing.
         let until = target.total_timeout.map(|total| draft.started() + total);
         let passage = request.body().passage();
-        let switch = worker.connections.switch(&target, request, until).await;
+        let switch = worker.connections.switch(&target, route.shown(), request, until).await;
         if let Some(standing) = standing {
             let came = switch.as_ref().map(Switch::status);
             count_ended(standing, endpoint, pass, came, &passage, asked_at, Instant::now());

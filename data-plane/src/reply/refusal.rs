@@ -350,6 +350,7 @@ impl Failure {
                 | SendError::Tls(_)
                 | SendError::Trust(_)
                 | SendError::Version(_)
+                | SendError::ClientCertificate(_)
                 | SendError::Broken(_)
                 | SendError::Switched
                 | SendError::Coded => Code::UpstreamUnreachable,

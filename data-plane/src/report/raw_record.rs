@@ -130,6 +130,8 @@ pub(crate) enum Reason {
     OtherCa,
     /// Its issuer gave no access token.
     NoToken,
+    /// It is a client certificate, and the target has no TLS.
+    Plain,
 }
 
 impl Reason {
@@ -163,6 +165,7 @@ impl Reason {
             Self::OtherHost => "other-host",
             Self::OtherCa => "other-ca",
             Self::NoToken => "no-token",
+            Self::Plain => "no-tls",
         }
     }
 }

@@ -47,6 +47,12 @@ impl<T: Hash> From<T> for Hashed<T> {
     }
 }
 
+impl<T> Hashed<T> {
+    pub(crate) fn key(&self) -> &T {
+        &self.key
+    }
+}
+
 impl<T> Clone for Hashed<T> {
     fn clone(&self) -> Self {
         Self { hash: self.hash, key: Arc::clone(&self.key) }

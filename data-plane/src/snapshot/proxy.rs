@@ -2,6 +2,7 @@
 //!
 //! What a header or a URI needs is made once, here, and cloned by reference afterwards.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::sign::Signer;
 use crate::standing::{Budget, Standing};
 
 use super::prepared::Hashed;
-use super::{CallerHeaders, Policy, Shape, UpstreamCredential};
+use super::{CallerHeaders, OwnCertificate, OwnCertificateId, Policy, Shape, UpstreamCredential};
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -120,6 +121,11 @@ impl Route {
         self.upstream.as_deref()?.signer()
     }
 
+    /// The certificate that the upstream is shown, if it is shown one.
+    pub(crate) fn shown(&self) -> Option<&Arc<OwnCertificate>> {
+        self.upstream.as_deref()?.shown()
+    }
+
     /// The base URLs that a request can be sent to, as bits: all, where its secret may go to none.
     pub(crate) fn sealed_for(&self) -> u32 {
         *self.sealed_for.get_or_init(|| {
@@ -158,7 +164,7 @@ pub(crate) struct CompiledTarget {
     /// Whose it is.
     pub(crate) org: OrgId,
     pub(crate) base: BaseUrl,
-    pub(crate) pool: Hashed<PoolKey>,
+    pool: Hashed<PoolKey>,
     pub(crate) authority: Authority,
     pub(crate) host: HeaderValue,
     pub(crate) connect_timeout: Duration,
@@ -184,7 +190,7 @@ pub(crate) struct CompiledTarget {
 
 /// Names the connections that can serve a target, by all that decides who is at both ends and how they speak. A secret
 /// that is part of a connection belongs in here too, with its version.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PoolKey {
     org: OrgId,
     scheme: Scheme,
@@ -193,6 +199,7 @@ pub(crate) struct PoolKey {
     ca: Option<CaHash>,
     min_tls: MinTls,
     http: HttpVersion,
+    shown: Option<OwnCertificateId>,
 }
 
 impl PoolKey {
@@ -205,7 +212,13 @@ impl PoolKey {
             ca: wire.ca.as_ref().map(|ca| *ca.hash()),
             min_tls: wire.min_tls,
             http: wire.http,
+            shown: None,
         }
+    }
+
+    /// The same connections with another certificate of ours.
+    pub(crate) fn showing(&self, shown: OwnCertificateId) -> Self {
+        Self { shown: Some(shown), ..self.clone() }
     }
 }
 
@@ -264,6 +277,14 @@ impl CompiledTarget {
     /// The target at each of its base URLs.
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(self.others.iter().map(|other| &**other))
+    }
+
+    /// The connections on which this certificate is shown, or none.
+    pub(crate) fn pool(&self, shown: Option<&OwnCertificate>) -> Cow<'_, Hashed<PoolKey>> {
+        match shown {
+            None => Cow::Borrowed(&self.pool),
+            Some(shown) => Cow::Owned(self.pool.key().showing(shown.id()).into()),
+        }
     }
 
     /// Of the certificates that alone can vouch for it.

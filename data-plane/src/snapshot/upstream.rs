@@ -11,18 +11,20 @@ use rr_contract::model::credential::Upstream;
 use rr_contract::model::effect::Effect;
 use rr_contract::model::feature;
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
-use rr_contract::model::origin::{BaseUrl, Origin};
+use rr_contract::model::origin::{BaseUrl, Origin, Scheme};
 use rr_contract::model::tls::CaHash;
 use rr_contract::seal::region_key::RegionOpeningKey;
 use rr_contract::seal::{Means, OpenError, OpenedSecret, SealContext, SealedSecret, Slot};
 use rr_contract::secret::Secret;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
 
 use crate::access_token::{AccessToken, Asked, SourceName, TokenSource, TokenSources};
 use crate::echo::Needles;
 use crate::sign::Signer;
 use crate::values::Values;
 
-use super::SentHost;
+use super::{OwnCertificate, SentHost};
 
 /// What a credential needs whose secret gets tokens.
 const WITH_TOKENS: [&str; 2] = [feature::UPSTREAM_OAUTH2, feature::UPSTREAM_CUSTOM_TOKEN];
@@ -97,11 +99,13 @@ enum Sent {
     Token(Arc<TokenSource>),
     /// A signature, last of all; none of these values.
     Signed(Signer, Values),
+    /// A certificate, in the handshake; none of these values.
+    Shown(Arc<OwnCertificate>, Values),
 }
 
 /// What is to be put into a request.
 pub(crate) enum Injection<'a> {
-    /// Nothing: the upstream is open.
+    /// Nothing: the upstream is open, or the certificate of the connection says all.
     Nothing,
     /// What an open secret holds.
     Secret(&'a Values),
@@ -147,6 +151,9 @@ pub(crate) enum Unusable {
     /// It was not sealed for the `Host` that the proxy sends.
     #[error("secret is not sealed for the origin that the proxy names in `rewrite.host`")]
     Host,
+    /// Nobody would see it.
+    #[error("credential is a client certificate, which a target without TLS (`http://`) is never shown")]
+    Plain,
     /// It was not sealed for the certificates of the target.
     #[error("secret is not sealed for the certificates (`ca`) of the target")]
     Ca,
@@ -225,7 +232,7 @@ impl UpstreamCredential {
         match &self.kind {
             Kind::None => None,
             Kind::Sealed(sealed) => match &sealed.ready()?.sent {
-                Sent::Values(values) | Sent::Signed(_, values) => Some(values),
+                Sent::Values(values) | Sent::Signed(_, values) | Sent::Shown(_, values) => Some(values),
                 Sent::Token(_) => None,
             },
         }
@@ -247,7 +254,7 @@ impl UpstreamCredential {
         match &self.kind {
             Kind::None => None,
             Kind::Sealed(sealed) => match &sealed.ready()?.sent {
-                Sent::Values(_) | Sent::Signed(..) => None,
+                Sent::Values(_) | Sent::Signed(..) | Sent::Shown(..) => None,
                 Sent::Token(source) => Some(source),
             },
         }
@@ -259,7 +266,18 @@ impl UpstreamCredential {
             Kind::None => None,
             Kind::Sealed(sealed) => match &sealed.ready()?.sent {
                 Sent::Signed(signer, _) => Some(signer),
-                Sent::Values(_) | Sent::Token(_) => None,
+                Sent::Values(_) | Sent::Token(_) | Sent::Shown(..) => None,
+            },
+        }
+    }
+
+    /// The certificate that the upstream is shown, if it is shown one.
+    pub(crate) fn shown(&self) -> Option<&Arc<OwnCertificate>> {
+        match &self.kind {
+            Kind::None => None,
+            Kind::Sealed(sealed) => match &sealed.ready()?.sent {
+                Sent::Shown(certificate, _) => Some(certificate),
+                Sent::Values(_) | Sent::Token(_) | Sent::Signed(..) => None,
             },
         }
     }
@@ -285,6 +303,7 @@ impl UpstreamCredential {
         match &ready.sent {
             Sent::Values(values) => Ok(Injection::Secret(values)),
             Sent::Signed(signer, _) => Ok(Injection::Signature(signer)),
+            Sent::Shown(..) => Ok(Injection::Nothing),
             Sent::Token(source) => match source.token(now) {
                 Some(token) => Ok(Injection::Token(token)),
                 // An issuer may not know the new secret yet.
@@ -315,6 +334,9 @@ impl Ready {
         let covers = |url: &BaseUrl| self.origins.iter().any(|origin| origin.covers(url));
         if !covers(target) {
             return Err(Unusable::Origin);
+        }
+        if matches!(self.sent, Sent::Shown(..)) && target.scheme() != Scheme::Https {
+            return Err(Unusable::Plain);
         }
         // A front that many share sends a request where its `Host` says, whoever the certificate names.
         if host.is_some_and(|host| !host.leads_to(target.scheme()).is_some_and(covers)) {
@@ -352,8 +374,14 @@ impl Sealed {
                 let unsent = Values::unsent([Some(&value), key.as_ref()].into_iter().flatten());
                 Sent::Signed(Signer::hmac(&value, hmac).ok_or(OpenError::Content)?, unsent)
             }
-            // It needs a feature that this node does not name.
-            (_, Means::Certificate(_)) => return Err(OpenError::Content),
+            (value, Means::Certificate(chain)) => {
+                // An upstream may have it without its frame.
+                let der = PrivateKeyDer::from_pem_slice(value.expose()).map_err(|_| OpenError::Content)?;
+                let bare = Secret::new(der.secret_der().to_vec());
+                let pair = chain.with_key(&value).map_err(|_| OpenError::Content)?;
+                let unsent = Values::unsent([&value, &bare].into_iter());
+                Sent::Shown(OwnCertificate::new(&self.context, pair), unsent)
+            }
         };
         Ok(Ready { sent, origins, not_after, ca })
     }

@@ -1,13 +1,18 @@
 //! What bounds a control plane that asks without end, and what a question can be about.
 
+use aws_lc_rs::hmac;
+use data_encoding::HEXLOWER;
 use rr_contract::model::origin::Origin;
 use rr_contract::model::resource::Key;
 use rr_contract::outbound::{AddressGuard, DnsNames, Resolver};
 use rr_contract::runtime::Shutdown;
+use rr_contract::seal::{Means, SecretSpec};
+use rr_contract::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::fixture::demanding::{ClientPair, Demanding, authority};
 use crate::fixture::{self, Region};
 
 const SECRET: &str = "sk-live-secret";
@@ -108,7 +113,7 @@ async fn upstream(tasks: &Tasks, answer: &'static [u8]) -> (String, Rc<RefCell<V
 async fn tested(
     tasks: &Tasks,
     target: fleet::TargetResource,
-    change: impl FnOnce(&mut fleet::TestTarget, &mut Vec<fleet::Resource>),
+    change: impl FnOnce(&Region, &mut fleet::TestTarget, &mut Vec<fleet::Resource>),
 ) -> fleet::TargetTested {
     let region = Region::new();
     let origin = Origin::of(&target.base_url.parse().expect("a base URL")).to_string();
@@ -128,7 +133,7 @@ async fn tested(
         upstream_credential: id(fixture::credential_key(2)),
         timeout: Some(pbjson_types::Duration { seconds: 5, nanos: 0 }),
     };
-    change(&mut asked, &mut all);
+    change(&region, &mut asked, &mut all);
     let snapshot = region.snapshot(&all);
     let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().expect("a network")]);
     let outbound = Outbound::new(guard, Resolver::new(Arc::new(DnsNames::system())), None);
@@ -148,7 +153,7 @@ async fn the_request_is_the_proxys_and_only_status_and_length_of_its_answer_come
         test_path: "/a/../up?full=1".to_owned(),
         ..fixture::target_message(1, &format!("{url}/base"))
     };
-    let told = tested(&tasks, target, |_, _| {}).await;
+    let told = tested(&tasks, target, |_, _, _| {}).await;
     let sent = seen.borrow().join("");
     assert!(sent.starts_with("GET /base/up?full=1 HTTP/1.1\r\n"), "{sent}");
     assert!(sent.contains(&format!("x-api-key: {SECRET}\r\n")), "{sent}");
@@ -168,17 +173,17 @@ async fn what_the_question_names_otherwise_than_the_node_has_it_is_not_tested() 
     let (url, seen) = upstream(&tasks, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let target = || fixture::target_message(1, &url);
     let other = |n| fixture::target_key(n).to_wire().id;
-    let told = tested(&tasks, target(), |asked, _| asked.target = other(9)).await;
+    let told = tested(&tasks, target(), |_, asked, _| asked.target = other(9)).await;
     assert_eq!(told.refusal(), TestRefusal::Elsewhere);
     let credential = fixture::credential_key(9).to_wire().id;
-    let told = tested(&tasks, target(), |asked, _| asked.upstream_credential = credential).await;
+    let told = tested(&tasks, target(), |_, asked, _| asked.upstream_credential = credential).await;
     assert_eq!(told.refusal(), TestRefusal::Elsewhere);
-    let told = tested(&tasks, target(), |asked, _| asked.org = OTHER.to_string()).await;
+    let told = tested(&tasks, target(), |_, asked, _| asked.org = OTHER.to_string()).await;
     assert_eq!(told.refusal(), TestRefusal::Unknown, "a proxy of another organization");
-    let told = tested(&tasks, target(), |_, all| all[0] = fixture::org(true)).await;
+    let told = tested(&tasks, target(), |_, _, all| all[0] = fixture::org(true)).await;
     assert_eq!(told.refusal(), TestRefusal::Inactive);
     assert!(seen.borrow().is_empty());
-    let told = tested(&tasks, target(), |asked, _| asked.test = vec![7; 100_000]).await;
+    let told = tested(&tasks, target(), |_, asked, _| asked.test = vec![7; 100_000]).await;
     assert_eq!((told.test.len(), told.refusal()), (16, TestRefusal::Unspecified));
 }
 
@@ -191,11 +196,78 @@ async fn a_long_body_is_cut_and_one_that_breaks_off_fails() {
         &*Box::leak(long.into_boxed_slice())
     };
     let (url, _) = upstream(&tasks, long).await;
-    let told = tested(&tasks, fixture::target_message(1, &url), |_, _| {}).await;
+    let told = tested(&tasks, fixture::target_message(1, &url), |_, _, _| {}).await;
     let one = &told.base_urls[0];
     assert_eq!((one.failed(), one.body_bytes, one.body_cut), (TestStage::Unspecified, BODY_MAX, true));
     let (url, _) = upstream(&tasks, b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc").await;
-    let told = tested(&tasks, fixture::target_message(1, &url), |_, _| {}).await;
+    let told = tested(&tasks, fixture::target_message(1, &url), |_, _, _| {}).await;
     let one = &told.base_urls[0];
     assert_eq!((one.failed(), one.status), (TestStage::Body, 200), "{one:?}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_request_is_signed_as_the_proxys_are() {
+    let tasks = Tasks::new();
+    let (url, seen) = upstream(&tasks, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let origin = url.clone();
+    let told = tested(&tasks, fixture::target_message(1, &url), move |region, _, all| {
+        let text =
+            fleet::Parameter { name: "x-signature".to_owned(), text: "{signature} {nonce}".to_owned() };
+        let form = fleet::HmacSignature {
+            text: "{method} {host} {target}".to_owned(),
+            headers: vec![text],
+            ..fleet::HmacSignature::default()
+        };
+        let spec = SecretSpec {
+            value: Secret::from("key".to_owned()),
+            origins: vec![origin.parse().expect("an origin")],
+            means: Means::Hmac(form.try_into().expect("a form")),
+            not_after: None,
+            ca: None,
+        };
+        all[3] = fixture::sealed_upstream(2, 1, &region.seal_spec(2, 1, &spec));
+    })
+    .await;
+    assert_eq!(told.base_urls[0].status, 200, "{told:?}");
+    let sent = seen.borrow().join("");
+    let said = sent.lines().find_map(|line| line.strip_prefix("x-signature: ")).expect("it is signed");
+    let text = format!("GET {} /", url.strip_prefix("http://").expect("a URL"));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"key");
+    let signature = HEXLOWER.encode(hmac::sign(&key, text.as_bytes()).as_ref());
+    let (ours, nonce) = said.split_once(' ').expect("both");
+    assert_eq!((ours, nonce.len()), (&*signature, 32));
+}
+
+#[tokio::test(flavor = "local")]
+async fn the_certificate_is_shown_and_the_upstreams_reason_for_refusing_it_is_told() {
+    let tasks = Tasks::new();
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let upstream = Demanding::start(&[protocol], rustls::DEFAULT_VERSIONS, false).await;
+        let (ours, stranger) = (upstream.client("ours"), ClientPair::new("stranger", &authority("another")));
+        for (pair, failed, reason) in [
+            (Some(&ours), TestStage::Unspecified, ""),
+            (
+                Some(&stranger),
+                TestStage::Tls,
+                "refuses the client certificate that it is shown, or wants one (UnknownCA)",
+            ),
+            (None, TestStage::Tls, "wants one (CertificateRequired)"),
+        ] {
+            let mut target = fixture::target_message(1, &upstream.url());
+            target.ca = upstream.own().to_owned();
+            let told = tested(&tasks, target, |region, _, all| {
+                all[3] = match pair {
+                    None => fixture::open_upstream(2),
+                    Some(pair) => {
+                        let spec = pair.spec(&upstream.url(), Some(upstream.own()));
+                        fixture::sealed_upstream(2, 1, &region.seal_spec(2, 1, &spec))
+                    }
+                };
+            })
+            .await;
+            let one = &told.base_urls[0];
+            assert_eq!(one.failed(), failed, "{one:?}");
+            assert!(one.reason.contains(reason), "{one:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use rustls::{ClientConnection, ProtocolVersion};
 use tokio::time::{Instant, timeout};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::snapshot::CompiledTarget;
+use crate::snapshot::{CompiledTarget, OwnCertificate};
 
 use super::pool::Connection;
 use super::request_body::RequestBody;
@@ -136,10 +136,11 @@ impl Connections {
     pub(crate) async fn test(
         &self,
         target: &Arc<CompiledTarget>,
+        shown: Option<&Arc<OwnCertificate>>,
         mut request: Request<RequestBody>,
         course: &mut Course,
     ) -> Result<Reply, SendError> {
-        let origin = self.origin(target);
+        let origin = self.origin(target, shown);
         let within = target.connect_timeout;
         let turn = timeout(within, self.dialer.turn(target.org)).await.map_err(|_| SendError::Busy)?;
         let dialed = Box::pin(self.dialer.dial(target, &origin, turn, Some(course)));
@@ -156,7 +157,7 @@ impl Connections {
                 if failed.unsent.is_some() {
                     course.phase = Phase::Send;
                 }
-                return Err(SendError::Broken(failed.error));
+                return Err(SendError::broken(failed.error));
             }
         };
         course.spans.wait = course.lap();

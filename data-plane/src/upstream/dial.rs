@@ -25,7 +25,7 @@ use tracing::debug;
 
 use crate::deadline::Deadline;
 use crate::executor::LocalExec;
-use crate::snapshot::CompiledTarget;
+use crate::snapshot::{CompiledTarget, OwnCertificate};
 
 use super::SendError;
 use super::course::Course;
@@ -115,7 +115,8 @@ impl Dialer {
                 HttpVersion::V1_1 | HttpVersion::Agreed => self.http1(socket, watch).await,
             };
         }
-        let stream = self.tls.connect(target.org, target.base.host(), &target.wire, socket).await?;
+        let shown = origin.shown();
+        let stream = self.tls.connect(target.org, target.base.host(), &target.wire, shown, socket).await?;
         if let Some(course) = course {
             course.is_secure(stream.get_ref().1);
         }
@@ -130,6 +131,7 @@ impl Dialer {
     pub(super) async fn dial_http1(
         &self,
         target: &CompiledTarget,
+        shown: Option<&Arc<OwnCertificate>>,
         (permit, place): (DialPermit, Place),
     ) -> Result<(Box<dyn Duplex>, Watch), SendError> {
         let stream = self.connect(&self.addresses(target).await?, target.connect_timeout, &permit).await?;
@@ -141,7 +143,7 @@ impl Dialer {
             return Ok((Box::new(Counted::new(socket, watch.clone())), watch));
         }
         let wire = Wire { http: HttpVersion::V1_1, ..target.wire.clone() };
-        let stream = self.tls.connect(target.org, target.base.host(), &wire, socket).await?;
+        let stream = self.tls.connect(target.org, target.base.host(), &wire, shown, socket).await?;
         Ok((Box::new(Counted::new(stream, watch.clone())), watch))
     }
 
@@ -178,7 +180,7 @@ impl Dialer {
             .max_header_size(HEAD_BYTES_MAX as usize)
             .handshake(TokioIo::new(Counted::new(stream, watch.clone())))
             .await
-            .map_err(SendError::Broken)?;
+            .map_err(SendError::broken)?;
         self.drive("upstream h1", &watch, connection);
         Ok(Connection::Http1(Http1 { sender, watch, deadline: Deadline::default() }))
     }
@@ -197,7 +199,7 @@ impl Dialer {
             .max_send_buf_size(SEND_BUFFER)
             .handshake(TokioIo::new(Counted::framed(stream, watch.clone())))
             .await
-            .map_err(SendError::Broken)?;
+            .map_err(SendError::broken)?;
         let connection = Rc::new(RefCell::new(connection));
         let (peer, last) = (Rc::downgrade(&connection), Cell::new(UNSAID));
         let limit = move || {

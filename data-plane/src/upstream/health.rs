@@ -142,7 +142,7 @@ impl Ask {
         let Some(check) = &target.health_check else { return };
         let at = target.at(index);
         let mut request = Some(request(at, check));
-        let asked = connections.send(at, &mut request, Instant::now(), None);
+        let asked = connections.send(at, None, &mut request, Instant::now(), None);
         let passed = match timeout(check.timeout, asked).await {
             Ok(Ok(reply)) => {
                 let status = reply.response.status().as_u16();

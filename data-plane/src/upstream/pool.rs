@@ -1,4 +1,4 @@
-//! Connections of one organization to one origin, on one worker.
+//! Connections of one organization to one origin, with one certificate of ours or none, on one worker.
 //!
 //! Idle HTTP/1.1 connections lie on a stack, so that a burst leaves the oldest to age out; HTTP/2
 //! connections are in `streams`. Who finds none waits in a queue, and is given what comes first: a connection that is
@@ -13,12 +13,14 @@ mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::rt::Executor as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::executor::LocalExec;
+use crate::snapshot::OwnCertificate;
 
 use super::IDLE_MAX;
 use super::queue::Queue;
@@ -54,6 +56,8 @@ pub(crate) struct Origin {
     fewer: Notify,
     /// The stream whose body the library has just begun to ask for.
     begun: RefCell<Option<Rc<StreamPermit>>>,
+    /// Goes with each connection.
+    shown: Option<Arc<OwnCertificate>>,
 }
 
 struct Idle {
@@ -62,7 +66,7 @@ struct Idle {
 }
 
 impl Origin {
-    pub(super) fn new(kept: Rc<Kept>, spoken: Spoken) -> Self {
+    pub(super) fn new(kept: Rc<Kept>, spoken: Spoken, shown: Option<Arc<OwnCertificate>>) -> Self {
         Self {
             idle: RefCell::default(),
             streams: Streams::default(),
@@ -72,7 +76,13 @@ impl Origin {
             dialing: Dialing::new(),
             fewer: Notify::new(),
             begun: RefCell::default(),
+            shown,
         }
+    }
+
+    /// The certificate that is shown on its connections.
+    pub(super) fn shown(&self) -> Option<&Arc<OwnCertificate>> {
+        self.shown.as_ref()
     }
 
     /// The stream whose body a task goes on to send, which the library starts at this moment: it asks a body for its

@@ -50,6 +50,7 @@ fn is_retried(error: &SendError) -> bool {
         | SendError::Trust(_)
         | SendError::Busy
         | SendError::Version(_)
+        | SendError::ClientCertificate(_)
         | SendError::Resolve(LookupError::Crowded | LookupError::CutOff)
         | SendError::ResponseTimeout
         | SendError::TotalTimeout { .. }

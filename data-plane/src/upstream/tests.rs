@@ -129,6 +129,9 @@ fn what_differs_in_who_is_at_either_end_or_in_how_they_speak_never_shares_a_conn
         key(org(1), base, &Wire { min_tls: MinTls::V1_3, ..plain.clone() }),
         key(org(1), base, &Wire { http: HttpVersion::V1_1, ..plain.clone() }),
         key(org(1), base, &Wire { http: HttpVersion::V2, ..plain.clone() }),
+        key(org(1), base, &plain).key().showing([1; 32]).into(),
+        key(org(1), base, &plain).key().showing([2; 32]).into(),
+        key(org(2), base, &plain).key().showing([1; 32]).into(),
     ];
     for (i, one) in others.iter().enumerate() {
         assert!(others[i + 1..].iter().all(|other| one != other), "{one:?}");

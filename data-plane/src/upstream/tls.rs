@@ -2,11 +2,12 @@
 //!
 //! Nothing is loaded before the first upstream needs it, because most of an idle node's memory would be
 //! certificates. Verification cannot be switched off. The invariant: sessions are kept by worker, so that no lock is
-//! shared, by organization, so that none is recognized by another's ticket, and by all that was agreed on in them, so that
-//! a ticket never stands in for a check that it did not see.
+//! shared, by organization and by the certificate that was shown, so that none is recognized by another's ticket, and by all
+//! that was agreed on in them, so that a ticket never stands in for a check that it did not see.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,10 +16,12 @@ use std::time::Duration;
 use rr_contract::model::id::OrgId;
 use rr_contract::model::tls::{CaBundle, CaHash, HttpVersion, MinTls, Wire};
 use rr_contract::outbound::LoadOnce;
+use rr_contract::runtime::chain;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
 use rustls::{AlertDescription, ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::time::Instant;
@@ -26,6 +29,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::debug;
 use url::Host;
+
+use crate::snapshot::{OwnCertificate, OwnCertificateId};
 
 use super::SendError;
 use super::socket::Socket;
@@ -129,11 +134,14 @@ struct Terms {
     ca: Option<CaHash>,
     min_tls: MinTls,
     http: HttpVersion,
+    /// With a ticket, the peer takes us for who we were when it gave it.
+    shown: Option<OwnCertificateId>,
 }
 
 impl Terms {
-    fn of(org: OrgId, wire: &Wire) -> Self {
-        Self { org, ca: wire.ca.as_ref().map(|ca| *ca.hash()), min_tls: wire.min_tls, http: wire.http }
+    fn of(org: OrgId, wire: &Wire, shown: Option<&OwnCertificate>) -> Self {
+        let (ca, shown) = (wire.ca.as_ref().map(|ca| *ca.hash()), shown.map(OwnCertificate::id));
+        Self { org, ca, min_tls: wire.min_tls, http: wire.http, shown }
     }
 
     fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
@@ -170,12 +178,13 @@ impl WorkerTls {
         Self { trust, provider: Arc::new(aws_lc_rs::default_provider()), kept: RefCell::default() }
     }
 
-    /// Shakes hands as `wire` says, for an organization.
+    /// Shakes hands as `wire` says, for an organization, and shows this certificate if the peer asks for one.
     pub(super) async fn connect(
         &self,
         org: OrgId,
         host: &Host,
         wire: &Wire,
+        shown: Option<&Arc<OwnCertificate>>,
         stream: Socket,
     ) -> Result<TlsStream<Socket>, SendError> {
         let name = match host {
@@ -184,9 +193,12 @@ impl WorkerTls {
             Host::Ipv4(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
             Host::Ipv6(ip) => ServerName::from(std::net::IpAddr::from(*ip)),
         };
-        let connector = self.connector(org, wire).await?;
+        let connector = self.connector(org, wire, shown).await?;
         let stream = connector.connect(name, stream).await.map_err(|error| {
-            if no_protocol(&error) { SendError::Version(version(wire.http)) } else { SendError::Tls(error) }
+            if no_protocol(&error) {
+                return SendError::Version(version(wire.http));
+            }
+            certificate_refused(&error).map_or(SendError::Tls(error), SendError::ClientCertificate)
         })?;
         if wire.http == HttpVersion::V2 && !agreed_on_http2(&stream) {
             return Err(SendError::Version(version(wire.http)));
@@ -194,8 +206,13 @@ impl WorkerTls {
         Ok(stream)
     }
 
-    async fn connector(&self, org: OrgId, wire: &Wire) -> Result<TlsConnector, SendError> {
-        let terms = Terms::of(org, wire);
+    async fn connector(
+        &self,
+        org: OrgId,
+        wire: &Wire,
+        shown: Option<&Arc<OwnCertificate>>,
+    ) -> Result<TlsConnector, SendError> {
+        let terms = Terms::of(org, wire, shown.map(|shown| &**shown));
         if let Some(kept) = self.kept.borrow_mut().get_mut(&terms) {
             kept.used = Instant::now();
             return Ok(kept.connector.clone());
@@ -204,7 +221,7 @@ impl WorkerTls {
             Some(ca) => Ok(only(ca)),
             None => self.trust.roots().await,
         };
-        let connector = roots.and_then(|roots| self.make(terms, roots).map_err(Arc::new));
+        let connector = roots.and_then(|roots| self.make(terms, roots, shown).map_err(Arc::new));
         let connector = connector.map_err(SendError::Trust)?;
         let mut kept = self.kept.borrow_mut();
         if !kept.contains_key(&terms)
@@ -217,12 +234,22 @@ impl WorkerTls {
         Ok(kept.connector.clone())
     }
 
-    fn make(&self, terms: Terms, roots: Arc<RootCertStore>) -> Result<TlsConnector, TrustError> {
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+    fn make(
+        &self,
+        terms: Terms,
+        roots: Arc<RootCertStore>,
+        shown: Option<&Arc<OwnCertificate>>,
+    ) -> Result<TlsConnector, TrustError> {
+        let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(terms.versions())
             .map_err(TrustError::Provider)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let mut config = match shown {
+            None => config.with_no_client_auth(),
+            Some(shown) => {
+                config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(shown.pair()))))
+            }
+        };
         config.alpn_protocols = terms.protocols();
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Ok(TlsConnector::from(Arc::new(config)))
@@ -262,6 +289,30 @@ fn version(http: HttpVersion) -> &'static str {
 fn no_protocol(error: &io::Error) -> bool {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     matches!(cause, Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)))
+}
+
+/// What the peer said of the client certificate, if that is what a connection ended with. HTTP/2 hands on no more than the
+/// text of it.
+pub(super) fn certificate_refused(error: &(dyn Error + 'static)) -> Option<AlertDescription> {
+    use AlertDescription as Alert;
+    let text = chain(error).to_string();
+    let all = [
+        Alert::CertificateRequired,
+        Alert::UnknownCA,
+        Alert::BadCertificate,
+        Alert::UnsupportedCertificate,
+        Alert::CertificateRevoked,
+        Alert::CertificateExpired,
+        Alert::CertificateUnknown,
+        Alert::AccessDenied,
+        // Its signature is another's.
+        Alert::DecryptError,
+    ];
+    let is_said = |alert: &Alert| {
+        let said = rustls::Error::AlertReceived(*alert).to_string();
+        text.contains(&said)
+    };
+    all.into_iter().find(is_said)
 }
 
 pub(super) fn agreed_on_http2(stream: &TlsStream<Socket>) -> bool {

@@ -4,6 +4,7 @@
 //! invariant: behind the request's head nothing is sent before the caller of this module sends it.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -12,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::deadline::Deadline;
-use crate::snapshot::CompiledTarget;
+use crate::snapshot::{CompiledTarget, OwnCertificate};
 
 use super::dial::{HEAD_BYTES_MAX, HEADERS_MAX, READ_AHEAD};
 use super::pool::Http1;
@@ -44,15 +45,16 @@ impl Switch {
 }
 
 impl Connections {
-    /// Sends a request that asks for another protocol, and waits for the head of the answer, until that time at the
-    /// most. It has no body.
+    /// Sends a request that asks for another protocol, on a connection on which this certificate is shown, and waits for the
+    /// head of the answer, until that time at the most. It has no body.
     pub(crate) async fn switch(
         &self,
         target: &CompiledTarget,
+        shown: Option<&Arc<OwnCertificate>>,
         request: Request<RequestBody>,
         until: Option<Instant>,
     ) -> Result<Switch, SendError> {
-        let switching = self.switch_unbounded(target, request);
+        let switching = self.switch_unbounded(target, shown, request);
         let Some(until) = until else { return switching.await };
         let bounded = timeout_at(until, switching).await;
         bounded.unwrap_or(Err(SendError::TotalTimeout { is_asked: true }))
@@ -61,13 +63,14 @@ impl Connections {
     async fn switch_unbounded(
         &self,
         target: &CompiledTarget,
+        shown: Option<&Arc<OwnCertificate>>,
         mut request: Request<RequestBody>,
     ) -> Result<Switch, SendError> {
         self.counters.connection_opened();
         self.make_room();
         let end = Instant::now() + target.connect_timeout;
         let turn = timeout_at(end, self.dialer.turn(target.org)).await.map_err(|_| SendError::Busy)?;
-        let dialing = timeout_at(end, self.dialer.dial_http1(target, turn));
+        let dialing = timeout_at(end, self.dialer.dial_http1(target, shown, turn));
         let (stream, watch) = dialing.await.map_err(|_| SendError::ConnectTimeout)??;
         let (mut sender, mut connection) = http1::Builder::new()
             .max_buf_size(READ_AHEAD)
@@ -75,7 +78,7 @@ impl Connections {
             .max_header_size(HEAD_BYTES_MAX as usize)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(SendError::Broken)?;
+            .map_err(SendError::broken)?;
         fit(&mut request, false, target, true);
         watch.waits_for_head(&request.body().passage());
         let mut is_over = false;
@@ -89,11 +92,11 @@ impl Connections {
                     _ = &mut connection, if !is_over => is_over = true,
                 }
             };
-            let response = response.map_err(SendError::Broken)?;
+            let response = response.map_err(SendError::broken)?;
             let is_switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
             if is_switched && !is_over {
                 // The library is done with it after the head.
-                Pin::new(&mut connection).await.map_err(SendError::Broken)?;
+                Pin::new(&mut connection).await.map_err(SendError::broken)?;
             }
             Ok::<_, SendError>(response)
         };

@@ -136,7 +136,7 @@ impl Standing {
     fn leads_there(&self, active: &Active<'_>, now: SystemTime) -> bool {
         let Some(then) = &self.upstream else { return false };
         let mut endpoints = active.route.target.endpoints();
-        endpoints.any(|now| then.id == now.id && then.pool == now.pool)
+        endpoints.any(|now| then.id == now.id && then.pool(None) == now.pool(None))
             && may_go(active.route.upstream.as_deref(), active.route, then, now)
     }
 }

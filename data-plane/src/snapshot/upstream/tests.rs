@@ -7,8 +7,10 @@ use rr_contract::model::resource::ResourceId;
 use rr_contract::model::effect::Effect;
 use rr_contract::seal::{Means, SecretSpec};
 use rr_contract::secret::Secret;
+use rr_contract::wire::fleet;
 
 use super::*;
+use crate::fixture::demanding::{ClientPair, authority};
 use crate::fixture::{ORG, Region, credential_key};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -218,4 +220,101 @@ fn values_are_looked_for_in_answers_unless_they_are_short_or_passwords() {
         &TokenSources::default(),
     );
     assert!(open.needles().is_none());
+}
+
+fn of_means(region: &Region, value: &str, means: Means) -> UpstreamCredential {
+    let spec = SecretSpec {
+        value: Secret::from(value.to_owned()),
+        origins: ["https://api.example.com", "http://plain.example"]
+            .map(|origin| origin.parse().expect("an origin"))
+            .into(),
+        means,
+        not_after: None,
+        ca: None,
+    };
+    let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
+    let upstream = sealed_upstream(region.seal_spec(2, 1, &spec));
+    UpstreamCredential::new(
+        ORG,
+        id,
+        1,
+        None,
+        Effect::Allow,
+        upstream,
+        &region.vault(),
+        &TokenSources::default(),
+    )
+}
+
+#[test]
+fn what_signs_or_is_shown_puts_nothing_into_a_request_and_is_looked_for_in_answers() {
+    let region = Region::new();
+    let (key, token) = ("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "a-session-token-of-any-length/+=");
+    let aws = fleet::AwsSignature {
+        access_key_id: "AKIDEXAMPLE".to_owned(),
+        region: "us-east-1".to_owned(),
+        service: "s3".to_owned(),
+        session_token: token.as_bytes().to_vec(),
+        ..fleet::AwsSignature::default()
+    };
+    let hmac = fleet::HmacSignature {
+        text: "{method}".to_owned(),
+        headers: vec![fleet::Parameter { name: "x-sig".to_owned(), text: "{signature}".to_owned() }],
+        key_encoding: "hex".to_owned(),
+        ..fleet::HmacSignature::default()
+    };
+    let hex = "000102030405060708090a0b0c0d0e0f101112131415161718";
+    let raw: Vec<u8> = (0..25).collect();
+    let pair = ClientPair::new("ours", &authority("ours"));
+    let der = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
+    let der = data_encoding::BASE64.encode(der.secret_der());
+    let shown = pair.spec("https://api.example.com", None).means;
+    let base = "https://api.example.com".parse().expect("a base URL");
+    for (value, means, signs, guarded) in [
+        (key, Means::Aws(aws.try_into().expect("a form")), true, vec![key.as_bytes(), token.as_bytes()]),
+        (hex, Means::Hmac(hmac.try_into().expect("a form")), true, vec![hex.as_bytes(), &raw]),
+        (&pair.key, shown, false, vec![pair.key.as_bytes(), der.as_bytes()]),
+    ] {
+        let credential = of_means(&region, value, means);
+        let injection = credential.injection(&base, None, None, UNIX_EPOCH).expect("it is sealed for it");
+        assert!(injection.values().is_none());
+        assert_eq!(matches!(injection, Injection::Signature(_)), signs);
+        assert_eq!((credential.signer().is_some(), credential.shown().is_some()), (signs, !signs));
+        let needles = credential.needles().expect("it is looked for");
+        for secret in guarded {
+            let masked = needles.masked(secret).expect("it is found");
+            assert!(masked.ends_with(b"****"), "{}", String::from_utf8_lossy(secret));
+        }
+        let plain = used(&credential, "http://plain.example", UNIX_EPOCH);
+        assert_eq!(plain, if signs { Ok(()) } else { Err(Unusable::Plain) });
+    }
+}
+
+#[test]
+fn certificates_are_told_apart_by_credential_version_and_chain_and_by_nothing_else() {
+    let region = Region::new();
+    let clients = authority("ours");
+    let (one, two) = (ClientPair::new("one", &clients), ClientPair::new("two", &clients));
+    let id = |n: u8, version: u64, pair: &ClientPair| {
+        let sealed = region.seal_spec(n, version, &pair.spec("https://api.example.com", None));
+        let ResourceId::Credential(id) = credential_key(n).id else { unreachable!("it is one") };
+        let vault = region.vault();
+        let upstream = sealed_upstream(sealed);
+        let made = UpstreamCredential::new(
+            ORG,
+            id,
+            version,
+            None,
+            Effect::Allow,
+            upstream,
+            &vault,
+            &TokenSources::default(),
+        );
+        made.shown().expect("it is one").id()
+    };
+    let ids = [id(2, 1, &one), id(2, 2, &one), id(2, 1, &two), id(3, 1, &one)];
+    for (i, one) in ids.iter().enumerate() {
+        assert!(!ids[i + 1..].contains(one), "{i}");
+    }
+    assert_eq!(id(2, 1, &one), ids[0], "sealed again, it is the same");
 }

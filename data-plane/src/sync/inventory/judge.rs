@@ -80,6 +80,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::UPSTREAM_CUSTOM_TOKEN,
     feature::UPSTREAM_AWS_SIGV4,
     feature::UPSTREAM_HMAC,
+    feature::UPSTREAM_CLIENT_CERTIFICATE,
 ];
 
 /// The result of parsing.

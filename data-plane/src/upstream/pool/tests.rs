@@ -20,7 +20,7 @@ type Driver = http2::Connection<TokioIo<DuplexStream>, RequestBody, LocalExec>;
 
 fn origin(spoken: Spoken) -> Rc<Origin> {
     let kept = Kept::new(Rc::new(Room::new(1_000)));
-    Rc::new(Origin::new(Rc::new(kept), spoken))
+    Rc::new(Origin::new(Rc::new(kept), spoken, None))
 }
 
 fn wait(origin: &Rc<Origin>) -> Waiter {

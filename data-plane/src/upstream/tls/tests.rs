@@ -19,7 +19,7 @@ fn wire(number: usize) -> Wire {
 }
 
 async fn config(worker: &WorkerTls, wire: &Wire) -> Arc<ClientConfig> {
-    let connector = worker.connector(org(1), wire).await;
+    let connector = worker.connector(org(1), wire, None).await;
     Arc::clone(connector.unwrap_or_else(|error| panic!("{error}")).config())
 }
 
@@ -59,20 +59,21 @@ async fn sessions_go_when_nobody_used_them_for_long_and_when_there_are_too_many(
     let last = u8::try_from(TERMS_MAX / TERMS_BY_ORG).expect("few");
     for n in 0..last {
         for wire in &wires {
-            worker.connector(org(n), wire).await.map(drop).expect("a connector");
+            worker.connector(org(n), wire, None).await.map(drop).expect("a connector");
             tokio::time::advance(Duration::from_millis(1)).await;
         }
     }
     assert_eq!(worker.kept.borrow().len(), TERMS_MAX);
-    worker.connector(org(last), &first).await.map(drop).expect("a connector");
+    worker.connector(org(last), &first, None).await.map(drop).expect("a connector");
     assert_eq!(worker.kept.borrow().len(), TERMS_MAX);
-    assert!(!worker.kept.borrow().contains_key(&Terms::of(org(0), &wires[0])), "the oldest went");
+    assert!(!worker.kept.borrow().contains_key(&Terms::of(org(0), &wires[0], None)), "the oldest went");
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_organization_shares_sessions_with_another_or_takes_their_room() {
     let (worker, shared) = (worker(), wire(0));
-    let of = async |n| Arc::clone(worker.connector(org(n), &shared).await.expect("a connector").config());
+    let of =
+        async |n| Arc::clone(worker.connector(org(n), &shared, None).await.expect("a connector").config());
     let ours = of(2).await;
     assert!(!Arc::ptr_eq(&ours, &of(1).await));
     for number in 0..=TERMS_BY_ORG {
@@ -81,7 +82,7 @@ async fn no_organization_shares_sessions_with_another_or_takes_their_room() {
     }
     assert_eq!(worker.kept.borrow().len(), TERMS_BY_ORG + 1);
     assert!(Arc::ptr_eq(&ours, &of(2).await), "who has many makes room, of its own");
-    assert!(!worker.kept.borrow().contains_key(&Terms::of(org(1), &shared)), "the oldest went");
+    assert!(!worker.kept.borrow().contains_key(&Terms::of(org(1), &shared, None)), "the oldest went");
 }
 
 #[tokio::test]
