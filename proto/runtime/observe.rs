@@ -208,13 +208,13 @@ where
 }
 
 /// OpenTelemetry's own chatter is held at `warn`, and that of the resolver, whose lines name servers and whoever spoofs
-/// them can fill at will, is off, unless a directive names it. Spans of [`TRACE`] are on
+/// them can fill at will, is off, unless a directive names it; so is that of the signer, which prints requests. Spans of [`TRACE`] are on
 /// exactly when somebody takes them.
 fn log_filter(directives: &str, exported: bool) -> Result<EnvFilter, ObserveError> {
     let trace = if exported { "trace" } else { "off" };
     EnvFilter::builder()
         .parse(format!(
-            "opentelemetry=warn,hickory_net=off,hickory_resolver=off,{TRACE}={trace},{directives}"
+            "opentelemetry=warn,hickory_net=off,hickory_resolver=off,aws_sigv4=off,{TRACE}={trace},{directives}"
         ))
         .map_err(|source| ObserveError::LogLevel { directives: directives.to_owned(), source })
 }

@@ -77,6 +77,11 @@ impl CallerBody {
         Ok(Self::Read(Box::new(ReadBody { encoded: Whole::new(bytes, held), decoded })))
     }
 
+    /// Whether there is none.
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Self::Unread { body, .. } if body.is_end_stream())
+    }
+
     /// Reads all of it, to be signed as it came.
     pub(super) async fn read_to_sign(self, draft: &Draft) -> Result<Self, Denial> {
         match self {

@@ -19,6 +19,9 @@ use super::settle::Draft;
 
 /// Whether the body of a request has to be read before it can be sent.
 pub(super) fn reads_body(request: &Injected<'_>, now: SystemTime) -> bool {
+    if request.body.is_none() {
+        return false;
+    }
     let Some(credential) = request.route.upstream.as_deref() else { return false };
     let reads = |signer: Option<&Signer>| signer.is_some_and(Signer::reads_body);
     reads(credential.signer()) || credential.previous(now).is_some_and(|it| reads(it.signer()))

@@ -319,6 +319,7 @@ async fn a_body_that_is_not_signed_streams() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a body of this test, which ends")]
 async fn a_request_that_goes_over_http2_is_signed_too() {
     let seen: Arc<Mutex<Vec<Got>>> = Arc::default();
     let noted = Arc::clone(&seen);
