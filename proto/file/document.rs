@@ -4,7 +4,6 @@
 //! `standalone_schema` in the system tests holds both lists against each other. What only a control plane has a use
 //! for is taken and passed over.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pbjson_types::{Duration, Timestamp};
@@ -15,6 +14,7 @@ use serde::de::IgnoredAny;
 use super::part::part;
 use super::spelling::{CallerKind, UpstreamKind, bytes, number, optional_number, seconds, spelled};
 use super::traffic::{CircuitBreaker, Cors, HealthCheck, OutlierEjection, RetryPolicy, Rewrite};
+use super::value_from::ValueFrom;
 
 /// A document with the fields that all kinds have.
 macro_rules! document {
@@ -197,30 +197,6 @@ part! {
     /// The source of the keys of an issuer: a JWKS document, or PEM.
     JwksFrom {
         file: PathBuf,
-    }
-}
-
-part! {
-    /// The source of a value, and where it may go.
-    ValueFrom {
-        env: Option<String>,
-        file: Option<PathBuf>,
-        origins: Vec<String>,
-        targets: Vec<String>,
-        ca: Option<PathBuf>,
-        header: Option<String>,
-        prefix: Option<String>,
-        query: Option<String>,
-        user: Option<String>,
-        headers: BTreeMap<String, Source>,
-    }
-}
-
-part! {
-    /// The source of one of several values.
-    Source {
-        env: Option<String>,
-        file: Option<PathBuf>,
     }
 }
 

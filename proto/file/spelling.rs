@@ -244,9 +244,10 @@ kinds!(
 kinds!(
     /// What is presented to an upstream.
     UpstreamKind, "UPSTREAM_KIND_",
-    "none, bearer, api-key, basic, jwt, oauth2-client-credentials, custom-token or custom-headers",
+    "none, bearer, api-key, basic, jwt, oauth2-client-credentials, custom-token, custom-headers, jwt-bearer, aws-sigv4, hmac or client-certificate",
     [
         Unspecified = "UNSPECIFIED", None = "NONE", Bearer = "BEARER", ApiKey = "API_KEY", Basic = "BASIC", Jwt = "JWT",
-        Oauth2ClientCredentials = "OAUTH2_CLIENT_CREDENTIALS", CustomToken = "CUSTOM_TOKEN", CustomHeaders = "CUSTOM_HEADERS"
+        Oauth2ClientCredentials = "OAUTH2_CLIENT_CREDENTIALS", CustomToken = "CUSTOM_TOKEN", CustomHeaders = "CUSTOM_HEADERS",
+        JwtBearer = "JWT_BEARER", AwsSigv4 = "AWS_SIGV4", Hmac = "HMAC", ClientCertificate = "CLIENT_CERTIFICATE"
     ]
 );

@@ -7,6 +7,7 @@ mod caller;
 mod client_key;
 mod roll;
 pub(crate) mod sealing;
+mod secret_args;
 #[cfg(test)]
 mod tests;
 pub(crate) mod upstream;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use prost::Message as _;
+use rr_contract::file::value_from::ValueFrom;
 use rr_contract::model::id::{FilterId, MeterId, OrgId, RegionId, RuleId};
 use rr_contract::model::name::Name;
 use rr_contract::model::resource::{Key, ResourceId};
@@ -14,7 +15,7 @@ use rr_contract::wire::fleet;
 use serde::Deserialize;
 
 use super::alike;
-use super::document::{Credential, Filter, Meter, Proxy, Rule, Target, ValueFrom};
+use super::document::{Credential, Filter, Meter, Proxy, Rule, Target};
 use super::fault::Faults;
 use super::message::{self, Body, Entry};
 use super::name::{Names, derive};

@@ -11,13 +11,14 @@ use std::path::Path;
 use prost::Message as _;
 use rr_contract::api_key::{self, KeyKind};
 use rr_contract::client_key::ClientKey;
+use rr_contract::file::value_from::{Source, Unmade, ValueFrom, Wanted};
 use rr_contract::model::caller::jwt::Algorithm;
 use rr_contract::model::origin::Origin;
 use rr_contract::model::tls::{CaBundle, CaHash, InvalidCa};
 use rr_contract::own_value;
 use rr_contract::policy::public_key;
 use rr_contract::runtime::chain;
-use rr_contract::seal::form::{Placed, Said, ValueKind};
+use rr_contract::seal::form::{Placed, Said, SecretKind};
 use rr_contract::seal::region_key::{RegionOpeningKey, RegionStatement};
 use rr_contract::seal::{OpenedSecret, SealContext, SealedSecret, SecretSpec};
 use rr_contract::seam::{Disk, Entropy};
@@ -28,7 +29,7 @@ use rr_contract::wire::fleet::caller_jwt_verify::Keys;
 use rr_contract::wire::fleet::credential_resource::Usage;
 use rr_contract::wire::fleet::upstream_credential::Kind;
 
-use super::document::{JwksFrom, Source, ValueFrom};
+use super::document::JwksFrom;
 use super::spelling::{CallerKind, UpstreamKind};
 
 /// A fault of a field.
@@ -119,15 +120,7 @@ impl Place<'_> {
 
     /// The value of a caller credential, which goes nowhere.
     fn of_caller(&self, from: &ValueFrom) -> Result<Secret, Wrong> {
-        let is_bare = from.origins.is_empty()
-            && from.targets.is_empty()
-            && from.ca.is_none()
-            && from.header.is_none()
-            && from.prefix.is_none()
-            && from.query.is_none()
-            && from.user.is_none()
-            && from.headers.is_empty();
-        if !is_bare {
+        if !from.is_bare() {
             return Err((
                 "value_from",
                 "takes env or file for a caller; header and prefix belong into `caller`, and a caller's value is sent nowhere"
@@ -144,9 +137,17 @@ impl Place<'_> {
         kind: UpstreamKind,
         targets: &HashMap<String, Lives>,
     ) -> Result<SecretSpec, Wrong> {
-        let kind = value_kind(kind).ok_or_else(|| {
-            let what = "needs kind bearer, api-key, basic, jwt or custom-headers; a value of another kind comes sealed";
-            ("value_from", what.to_owned())
+        let kind = secret_kind(kind).ok_or_else(|| {
+            ("value_from", "belongs to a kind that has a secret: say it in `upstream.kind`".to_owned())
+        })?;
+        let read = |wanted: Wanted<'_>| match wanted {
+            Wanted::Secret(source) => self.read(source.env.as_deref(), source.file.as_deref()),
+            Wanted::File(file) => self.read(None, Some(file)),
+        };
+        let read = |wanted: Wanted<'_>| read(wanted).map(|value| value.expose().to_vec());
+        let means = from.means(read).map_err(|unmade| match unmade {
+            Unmade::Unread(field, (_, what)) => ("value_from", format!("{field}: {what}")),
+            Unmade::Field(field, what) => ("value_from", format!("{field} {what}")),
         })?;
         let said = Said {
             header: from.header.clone(),
@@ -154,8 +155,10 @@ impl Place<'_> {
             query: from.query.clone(),
             user: from.user.clone(),
             headers: from.headers.keys().cloned().collect(),
+            groups: from.groups(),
+            means,
         };
-        let form = kind.form(&said).map_err(|wrong| ("value_from", wrong.in_file()))?;
+        let form = kind.form(said).map_err(|wrong| ("value_from", wrong.in_file()))?;
         let mut origins = Vec::new();
         for text in &from.origins {
             let origin: Origin =
@@ -202,14 +205,14 @@ impl Place<'_> {
     }
 
     /// As many values as the form of the kind has places.
-    fn values(&self, from: &ValueFrom, kind: ValueKind) -> Result<Vec<Secret>, Wrong> {
+    fn values(&self, from: &ValueFrom, kind: SecretKind) -> Result<Vec<Secret>, Wrong> {
         let is_one = from.env.is_some() || from.file.is_some();
         match kind {
-            ValueKind::CustomHeaders if is_one => {
+            SecretKind::CustomHeaders if is_one => {
                 let what = "of kind custom-headers names the place of each value in `headers`: leave out env and file beside them";
                 Err(("value_from", what.to_owned()))
             }
-            ValueKind::CustomHeaders => {
+            SecretKind::CustomHeaders => {
                 let read = |(name, source): (&String, &Source)| {
                     let value = self.read(source.env.as_deref(), source.file.as_deref());
                     value.map_err(|(_, what)| ("value_from.headers", format!("{name}: {what}")))
@@ -230,18 +233,21 @@ impl Place<'_> {
     }
 }
 
-/// The kinds whose values a file can name.
-fn value_kind(kind: UpstreamKind) -> Option<ValueKind> {
+/// The kinds that have a secret.
+fn secret_kind(kind: UpstreamKind) -> Option<SecretKind> {
     match kind {
-        UpstreamKind::Bearer => Some(ValueKind::Bearer),
-        UpstreamKind::ApiKey => Some(ValueKind::ApiKey),
-        UpstreamKind::Basic => Some(ValueKind::Basic),
-        UpstreamKind::Jwt => Some(ValueKind::Jwt),
-        UpstreamKind::CustomHeaders => Some(ValueKind::CustomHeaders),
-        UpstreamKind::Unspecified
-        | UpstreamKind::None
-        | UpstreamKind::Oauth2ClientCredentials
-        | UpstreamKind::CustomToken => None,
+        UpstreamKind::Bearer => Some(SecretKind::Bearer),
+        UpstreamKind::ApiKey => Some(SecretKind::ApiKey),
+        UpstreamKind::Basic => Some(SecretKind::Basic),
+        UpstreamKind::Jwt => Some(SecretKind::Jwt),
+        UpstreamKind::CustomHeaders => Some(SecretKind::CustomHeaders),
+        UpstreamKind::Oauth2ClientCredentials => Some(SecretKind::Oauth2),
+        UpstreamKind::JwtBearer => Some(SecretKind::JwtBearer),
+        UpstreamKind::CustomToken => Some(SecretKind::CustomToken),
+        UpstreamKind::AwsSigv4 => Some(SecretKind::AwsSigv4),
+        UpstreamKind::Hmac => Some(SecretKind::Hmac),
+        UpstreamKind::ClientCertificate => Some(SecretKind::ClientCertificate),
+        UpstreamKind::Unspecified | UpstreamKind::None => None,
     }
 }
 

@@ -1,8 +1,11 @@
-//! The kinds of upstream credentials that are values: how many there are, where each goes, and how it is put together.
+//! The kinds of upstream credentials with a secret: how many values there are, where each goes, what is made of them.
 //!
 //! Reads no value and seals nothing. What people say of a kind by flags or in a file is judged here, once for both.
 
+use std::fmt;
+
 use data_encoding::BASE64;
+use rr_wire::fleet;
 use zeroize::Zeroizing;
 
 use super::means::Means;
@@ -10,9 +13,9 @@ use super::slot::Slot;
 use crate::model::invalid::Invalid;
 use crate::secret::Secret;
 
-/// Kinds whose values are sent as they are.
+/// Kinds that have a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ValueKind {
+pub enum SecretKind {
     /// One value, in `Authorization: Bearer` unless it is said otherwise.
     Bearer,
     /// The same with a token that nobody looks into.
@@ -23,10 +26,22 @@ pub enum ValueKind {
     Basic,
     /// Several values, each in a header of its own.
     CustomHeaders,
+    /// The secret of a client, or its private key; a token goes in its place.
+    Oauth2,
+    /// The private key of a service account; a token goes in its place.
+    JwtBearer,
+    /// A value in a request; a token goes in its place.
+    CustomToken,
+    /// A secret access key.
+    AwsSigv4,
+    /// The key of a hash.
+    Hmac,
+    /// The private key of a certificate.
+    ClientCertificate,
 }
 
-/// What is said of where values go.
-#[derive(Debug, Clone, Default)]
+/// What is said of where values go, and what is done with them.
+#[derive(Default)]
 pub struct Said {
     /// The header of the value.
     pub header: Option<String>,
@@ -38,10 +53,14 @@ pub struct Said {
     pub user: Option<String>,
     /// Headers of several values.
     pub headers: Vec<String>,
+    /// The groups in which more is said: `oauth2`, `aws`…
+    pub groups: Vec<&'static str>,
+    /// What the first of them says.
+    pub means: Option<fleet::secret_plaintext::Means>,
 }
 
 /// The places of the values of one credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(PartialEq)]
 pub enum Form {
     /// One value.
     One(Slot),
@@ -52,6 +71,8 @@ pub enum Form {
     },
     /// As many values as places; at least one.
     Several(Vec<Slot>),
+    /// One value, of which something is made.
+    Made(Box<Means>),
 }
 
 /// Values, each with its place.
@@ -73,7 +94,7 @@ pub enum WrongForm {
         /// What it needs.
         needs: &'static str,
         /// The fields that would say it.
-        fields: &'static [&'static str],
+        fields: Vec<&'static str>,
     },
     /// The kind has none of these.
     #[error("kind {kind} has no `{field}`")]
@@ -93,6 +114,18 @@ pub enum WrongForm {
     },
 }
 
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(slot) => write!(f, "One({slot:?})"),
+            Self::Password { user } => write!(f, "Password({user:?})"),
+            Self::Several(slots) => write!(f, "Several({slots:?})"),
+            // It may hold a secret.
+            Self::Made(_) => f.write_str("Made"),
+        }
+    }
+}
+
 impl WrongForm {
     /// The same for whoever wrote it into a file, with the remedy.
     pub fn in_file(&self) -> String {
@@ -106,7 +139,7 @@ impl WrongForm {
     }
 }
 
-impl ValueKind {
+impl SecretKind {
     /// As people write it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -115,18 +148,54 @@ impl ValueKind {
             Self::ApiKey => "api-key",
             Self::Basic => "basic",
             Self::CustomHeaders => "custom-headers",
+            Self::Oauth2 => "oauth2-client-credentials",
+            Self::JwtBearer => "jwt-bearer",
+            Self::CustomToken => "custom-token",
+            Self::AwsSigv4 => "aws-sigv4",
+            Self::Hmac => "hmac",
+            Self::ClientCertificate => "client-certificate",
+        }
+    }
+
+    /// The group that says what is made of its value, and what is needed of it; `None`: the value is sent as it is.
+    pub const fn group(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Bearer | Self::Jwt | Self::ApiKey | Self::Basic | Self::CustomHeaders => None,
+            Self::Oauth2 => Some(("oauth2", "the URL of the token endpoint and the client's id")),
+            Self::JwtBearer => Some(("jwt_bearer", "the URL of the token endpoint and the issuer")),
+            Self::CustomToken => {
+                Some(("custom_token", "the URL that gives tokens and where the token is in the answer"))
+            }
+            Self::AwsSigv4 => Some(("aws", "the access key id, the region and the service")),
+            Self::Hmac => Some(("hmac", "the text that is signed and the headers that are set")),
+            Self::ClientCertificate => Some(("certificate", "the certificate")),
+        }
+    }
+
+    /// What its value is, for a prompt.
+    pub const fn value(self) -> &'static str {
+        match self {
+            Self::Bearer | Self::Jwt | Self::ApiKey | Self::CustomHeaders | Self::CustomToken => "value",
+            Self::Basic => "password",
+            Self::Oauth2 => "client secret or private key",
+            Self::JwtBearer | Self::ClientCertificate => "private key",
+            Self::AwsSigv4 => "secret access key",
+            Self::Hmac => "key",
         }
     }
 
     /// Where values of this kind go.
-    pub fn form(self, said: &Said) -> Result<Form, WrongForm> {
-        let Said { header, prefix, query, user, headers } = said;
+    pub fn form(self, said: Said) -> Result<Form, WrongForm> {
+        let Said { header, prefix, query, user, headers, groups, means } = said;
         let takes: &[&str] = match self {
             Self::Bearer | Self::Jwt => &["header", "prefix"],
             Self::ApiKey => &["header", "prefix", "query"],
             Self::Basic => &["user"],
             Self::CustomHeaders => &["headers"],
+            Self::Oauth2 | Self::JwtBearer | Self::CustomToken => &["header", "prefix", "query"],
+            Self::AwsSigv4 | Self::Hmac | Self::ClientCertificate => &[],
         };
+        let group = self.group();
         for (field, is_said) in [
             ("header", header.is_some()),
             ("prefix", prefix.is_some()),
@@ -138,15 +207,28 @@ impl ValueKind {
                 return Err(WrongForm::Extra { kind: self.as_str(), field });
             }
         }
-        let lacks = |needs, fields| Err(WrongForm::Lacks { kind: self.as_str(), needs, fields });
+        if let Some(field) = groups.iter().find(|field| group.is_none_or(|(group, _)| group != **field)) {
+            return Err(WrongForm::Extra { kind: self.as_str(), field });
+        }
+        let lacks = |needs, fields: &[&'static str]| {
+            Err(WrongForm::Lacks { kind: self.as_str(), needs, fields: fields.to_vec() })
+        };
+        if let Some((group, needs)) = group {
+            let Some(means) = means else { return lacks(needs, &[group]) };
+            let is_token = matches!(self, Self::Oauth2 | Self::JwtBearer | Self::CustomToken);
+            let slot = match is_token {
+                true => Some(token_slot(header.as_deref(), prefix.as_deref(), query.as_deref())?.to_wire()),
+                false => None,
+            };
+            let means = Means::from_wire(Some(means), slot, Vec::new());
+            let means = means.map_err(|invalid| WrongForm::Invalid { field: group, invalid })?;
+            return Ok(Form::Made(Box::new(means)));
+        }
         match self {
             Self::Bearer | Self::Jwt => {
-                // A header that was named gets no prefix by default: `Bearer ` belongs to Authorization.
-                let bare = if header.is_some() { "" } else { "Bearer " };
-                let name = header.as_deref().unwrap_or(http::header::AUTHORIZATION.as_str());
-                one("header", Slot::header(name, prefix.as_deref().unwrap_or(bare)))
+                Ok(Form::One(token_slot(header.as_deref(), prefix.as_deref(), None)?))
             }
-            Self::ApiKey => match (header, query) {
+            Self::ApiKey => match (&header, &query) {
                 (Some(name), None) => {
                     one("header", Slot::header(name, prefix.as_deref().unwrap_or_default()))
                 }
@@ -169,15 +251,31 @@ impl ValueKind {
                     );
                     Err(WrongForm::Invalid { field: "user", invalid })
                 }
-                Some(user) => Ok(Form::Password { user: user.clone() }),
+                Some(user) => Ok(Form::Password { user }),
             },
             Self::CustomHeaders if headers.is_empty() => lacks("one or more headers", &["headers"]),
-            Self::CustomHeaders => {
+            _ => {
                 let slots: Result<_, _> = headers.iter().map(|name| Slot::header(name, "")).collect();
                 Ok(Form::Several(slots.map_err(|invalid| WrongForm::Invalid { field: "headers", invalid })?))
             }
         }
     }
+}
+
+/// The place of a token.
+fn token_slot(header: Option<&str>, prefix: Option<&str>, query: Option<&str>) -> Result<Slot, WrongForm> {
+    if let Some(query) = query {
+        let other = header.map(|_| "header").or(prefix.map(|_| "prefix"));
+        if let Some(field) = other {
+            return Err(WrongForm::Extra { kind: "with a token in the query", field });
+        }
+        return Slot::query(query).map_err(|invalid| WrongForm::Invalid { field: "query", invalid });
+    }
+    // A header that was named gets no prefix by default: `Bearer ` belongs to Authorization.
+    let bare = if header.is_some() { "" } else { "Bearer " };
+    let name = header.unwrap_or(http::header::AUTHORIZATION.as_str());
+    let slot = Slot::header(name, prefix.unwrap_or(bare));
+    slot.map_err(|invalid| WrongForm::Invalid { field: "header", invalid })
 }
 
 fn one(field: &'static str, slot: Result<Slot, Invalid>) -> Result<Form, WrongForm> {
@@ -196,6 +294,10 @@ impl Form {
                 return Some(Placed { value, means: Means::sent(Slot::basic()) });
             }
             Self::Several(slots) => slots,
+            Self::Made(means) => {
+                let [value]: [Secret; 1] = values.try_into().ok()?;
+                return Some(Placed { value, means: *means });
+            }
         };
         if values.len() != slots.len() {
             return None;
@@ -216,93 +318,4 @@ fn basic(user: &str, password: &Secret) -> Secret {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(pairs: &[(&str, &str)]) -> Said {
-        let mut said = Said::default();
-        for (field, text) in pairs {
-            let text = (*text).to_owned();
-            match *field {
-                "header" => said.header = Some(text),
-                "prefix" => said.prefix = Some(text),
-                "query" => said.query = Some(text),
-                "user" => said.user = Some(text),
-                _ => said.headers.push(text),
-            }
-        }
-        said
-    }
-
-    fn header(name: &str, prefix: &str) -> Form {
-        Form::One(Slot::header(name, prefix).expect("a slot"))
-    }
-
-    #[test]
-    fn each_kind_goes_where_it_is_said_to() {
-        use ValueKind::{ApiKey, Basic, Bearer, CustomHeaders, Jwt};
-        for (kind, pairs, form) in [
-            (Bearer, &[][..], header("authorization", "Bearer ")),
-            (Jwt, &[], header("authorization", "Bearer ")),
-            (Bearer, &[("prefix", "Token ")], header("authorization", "Token ")),
-            (Bearer, &[("header", "X-Auth")], header("x-auth", "")),
-            (Jwt, &[("header", "x-jwt"), ("prefix", "JWT ")], header("x-jwt", "JWT ")),
-            (ApiKey, &[("header", "x-key")], header("x-key", "")),
-            (ApiKey, &[("header", "x-key"), ("prefix", "Key ")], header("x-key", "Key ")),
-            (ApiKey, &[("query", "key")], Form::One(Slot::query("key").expect("a slot"))),
-            (Basic, &[("user", "ann")], Form::Password { user: "ann".to_owned() }),
-            (
-                CustomHeaders,
-                &[("headers", "x-id"), ("headers", "x-key")],
-                Form::Several(vec![
-                    Slot::header("x-id", "").expect("a slot"),
-                    Slot::header("x-key", "").expect("a slot"),
-                ]),
-            ),
-        ] {
-            assert_eq!(kind.form(&said(pairs)), Ok(form), "{kind:?} {pairs:?}");
-        }
-    }
-
-    #[test]
-    fn whatever_does_not_fit_a_kind_is_named() {
-        use ValueKind::{ApiKey, Basic, Bearer, CustomHeaders};
-        for (kind, pairs, text) in [
-            (Bearer, &[("query", "key")][..], "kind bearer has no `query`"),
-            (Bearer, &[("user", "ann")], "kind bearer has no `user`"),
-            (Bearer, &[("headers", "x")], "kind bearer has no `headers`"),
-            (Bearer, &[("header", "host")], "`header`: slot.header: decides how"),
-            (ApiKey, &[], "kind api-key needs the header or the parameter"),
-            (ApiKey, &[("query", "a b")], "`query`: slot.query: is 1 to 256"),
-            (ApiKey, &[("query", "k"), ("prefix", "p")], "kind api-key in the query has no `prefix`"),
-            (ApiKey, &[("query", "k"), ("header", "h")], "kind api-key in a header has no `query`"),
-            (Basic, &[], "kind basic needs the name of the user"),
-            (Basic, &[("user", "a:b")], "`user`: user: is one or more characters"),
-            (Basic, &[("user", "")], "`user`: user: is one or more characters"),
-            (Basic, &[("user", "a"), ("header", "x")], "kind basic has no `header`"),
-            (CustomHeaders, &[], "kind custom-headers needs one or more headers"),
-            (CustomHeaders, &[("headers", "te")], "`headers`: slot.header: decides how"),
-        ] {
-            let wrong = kind.form(&said(pairs)).expect_err("it does not fit").to_string();
-            assert!(wrong.starts_with(text), "{kind:?} {pairs:?}: {wrong}");
-        }
-    }
-
-    #[test]
-    fn values_are_placed_one_by_one_and_a_password_behind_its_user() {
-        let secret = |text: &str| Secret::from(text.to_owned());
-        let form = Form::Password { user: "Aladdin".to_owned() };
-        let Placed { value, means } = form.place(vec![secret("open sesame")]).expect("one value");
-        // The example of RFC 7617.
-        assert_eq!(value.expose(), b"QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert!(means == Means::sent(Slot::basic()));
-        let several =
-            || Form::Several(["a", "b"].map(|name| Slot::header(name, "").expect("a slot")).to_vec());
-        let Placed { value, means } = several().place(vec![secret("1"), secret("2")]).expect("two values");
-        assert_eq!(value.expose(), b"1");
-        let more = vec![(secret("2"), Slot::header("b", "").expect("a slot"))];
-        assert!(means == Means::Sent { slot: Slot::header("a", "").expect("a slot"), more });
-        assert!(several().place(vec![secret("1")]).is_none());
-        assert!(Form::One(Slot::bearer()).place(Vec::new()).is_none());
-    }
-}
+mod tests;

@@ -1,11 +1,11 @@
 //! The files of an apply: YAML or JSON, several documents each.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use rr_contract::file::value_from::ValueFrom;
 use rr_contract::policy::public_key;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
@@ -18,7 +18,6 @@ use super::{format, mistake};
 use crate::fault;
 
 /// A document and its location.
-#[derive(Debug)]
 pub(super) struct FileDocument {
     pub(super) document: mg::Document,
     pub(super) location: Location,
@@ -48,42 +47,6 @@ pub(super) struct Location {
 pub(super) enum At {
     Line(u64),
     Document(usize),
-}
-
-/// The source of one of several secrets.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Source {
-    /// As in [`ValueFrom`].
-    pub(super) env: Option<String>,
-    pub(super) file: Option<PathBuf>,
-}
-
-/// The source of the secret of an upstream credential, and the origins that it may be sent to.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ValueFrom {
-    /// Environment variable that holds the secret.
-    pub(super) env: Option<String>,
-    /// File that holds the secret; a path starts at the folder of the document.
-    pub(super) file: Option<PathBuf>,
-    /// Origins that the secret may be sent to.
-    #[serde(default)]
-    pub(super) origins: Vec<String>,
-    /// Targets in the same files whose origins the secret may be sent to.
-    #[serde(default)]
-    pub(super) targets: Vec<String>,
-    /// File with the certificates that alone vouch for `origins`; a path starts at the folder of the document.
-    pub(super) ca: Option<PathBuf>,
-    pub(super) header: Option<String>,
-    pub(super) prefix: Option<String>,
-    /// Parameter of the query that the secret goes into.
-    pub(super) query: Option<String>,
-    /// Whose password the secret is.
-    pub(super) user: Option<String>,
-    /// Headers of several secrets, each with its source.
-    #[serde(default)]
-    pub(super) headers: BTreeMap<String, Source>,
 }
 
 impl Location {

@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use rr_contract::file::value_from::{Source, Unmade, ValueFrom, Wanted};
 use rr_contract::model::id::CredentialId;
-use rr_contract::seal::form::{Form, Said, ValueKind};
+use rr_contract::seal::form::{Form, Said, SecretKind};
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
@@ -20,9 +21,9 @@ use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::document::Resource;
 
 use super::super::credential::sealing::Destination;
-use super::file::{FileDocument, Location, Source, ValueFrom};
+use super::file::{FileDocument, Location};
 use crate::authority;
-use crate::command::credential::upstream::value_kind;
+use crate::command::credential::upstream::secret_kind;
 use crate::command::credential::value::Hashed;
 use crate::command::credential::{self, sealing, value};
 use crate::command::{region, target};
@@ -97,8 +98,7 @@ pub(super) async fn seal(
         }
         let (credential, kind) = upstream(&mut one.document).with_context(|| {
             format!(
-                "{location}: value_from needs a credential with `upstream` of kind bearer, api-key, basic, jwt or \
-                 custom-headers, or with `caller` of kind api-key, bearer, basic, jwt, certificate, or jwt-verify without keys"
+                "{location}: value_from needs a credential with `upstream` of a kind that has a secret, or with `caller` of kind api-key, bearer, basic, jwt, certificate, or jwt-verify without keys"
             )
         })?;
         if there.contains(&credential.name) {
@@ -118,7 +118,7 @@ pub(super) async fn seal(
             }
             continue;
         }
-        let form = form(kind, &from).with_context(|| location.to_string())?;
+        let form = form(kind, &from, &location).with_context(|| location.to_string())?;
         let destination = destination(&from, &targets, &location).with_context(|| location.to_string())?;
         if statements.is_none() {
             statements = Some(trust.choose(&region::list(connection.clone()).await?)?);
@@ -174,15 +174,7 @@ fn hash(caller: &mg::Caller, from: &ValueFrom, location: &Location) -> Result<Ha
 
 /// The value of a caller, which goes nowhere.
 fn value_of_caller(from: &ValueFrom, location: &Location) -> Result<Secret> {
-    let is_bare = from.origins.is_empty()
-        && from.targets.is_empty()
-        && from.ca.is_none()
-        && from.header.is_none()
-        && from.prefix.is_none()
-        && from.query.is_none()
-        && from.user.is_none()
-        && from.headers.is_empty();
-    if !is_bare {
+    if !from.is_bare() {
         bail!(
             "value_from takes env or file for a caller; header and prefix belong into `caller`, and a caller's value is \
              sent nowhere"
@@ -192,28 +184,44 @@ fn value_of_caller(from: &ValueFrom, location: &Location) -> Result<Secret> {
 }
 
 /// The credential of a document and its kind, if a secret can be sealed for it.
-fn upstream(document: &mut mg::Document) -> Option<(&mut mg::Credential, ValueKind)> {
+fn upstream(document: &mut mg::Document) -> Option<(&mut mg::Credential, SecretKind)> {
     let Some(Resource::Credential(credential)) = &mut document.resource else { return None };
     let Some(Usage::Upstream(upstream)) = &credential.usage else { return None };
-    let kind = value_kind(upstream.kind())?;
+    let kind = secret_kind(upstream.kind())?;
     Some((credential, kind))
 }
 
 /// Where the values of a credential go.
-fn form(kind: ValueKind, from: &ValueFrom) -> Result<Form> {
+fn form(kind: SecretKind, from: &ValueFrom, location: &Location) -> Result<Form> {
+    let means = from.means(|wanted| match wanted {
+        Wanted::Secret(source) => {
+            let value = read(source.env.as_deref(), source.file.as_deref(), "it", location)?;
+            Ok(value.expose().to_vec())
+        }
+        Wanted::File(file) => {
+            let file = location.folder().join(file);
+            std::fs::read(&file).with_context(|| format!("read {}", file.display()))
+        }
+    });
+    let means = means.map_err(|unmade| match unmade {
+        Unmade::Unread(field, error) => error.context(format!("value_from.{field}")),
+        Unmade::Field(field, what) => anyhow!("value_from.{field} {what}"),
+    })?;
     let said = Said {
         header: from.header.clone(),
         prefix: from.prefix.clone(),
         query: from.query.clone(),
         user: from.user.clone(),
         headers: from.headers.keys().cloned().collect(),
+        groups: from.groups(),
+        means,
     };
-    kind.form(&said).map_err(|wrong| anyhow!("value_from: {}", wrong.in_file()))
+    kind.form(said).map_err(|wrong| anyhow!("value_from: {}", wrong.in_file()))
 }
 
 /// The values of a credential, as many as its form has places.
-fn values(kind: ValueKind, from: &ValueFrom, location: &Location) -> Result<Vec<Secret>> {
-    if kind != ValueKind::CustomHeaders {
+fn values(kind: SecretKind, from: &ValueFrom, location: &Location) -> Result<Vec<Secret>> {
+    if kind != SecretKind::CustomHeaders {
         return Ok(vec![read(from.env.as_deref(), from.file.as_deref(), "value_from", location)?]);
     }
     if from.env.is_some() || from.file.is_some() {
@@ -318,7 +326,7 @@ mod tests {
         several.1.more_base_urls = vec!["https://second.example/base".to_owned()];
         let targets = BTreeMap::from([target("echo", ""), target("private", authority::OURS), several]);
         let (_, kind) = upstream(&mut written.document).expect("an upstream credential");
-        let (form, destination) = (form(kind, &from)?, destination(&from, &targets, &location)?);
+        let (form, destination) = (form(kind, &from, &location)?, destination(&from, &targets, &location)?);
         destination.announce()?;
         destination.spec(form, values(kind, &from, &location)?)
     }

@@ -57,7 +57,7 @@ pub(crate) struct RollArgs {
     consent: Consent,
 }
 
-fn overlap(text: &str) -> Result<Duration, String> {
+pub(super) fn overlap(text: &str) -> Result<Duration, String> {
     let span = if text == "0" { Some(Duration::ZERO) } else { moment::span(text) };
     span.filter(|span| *span <= OVERLAP_MAX).ok_or_else(|| "write 0, 30m, 24h or 7d; 90d at most".to_owned())
 }

@@ -1,23 +1,24 @@
 //! `rrctl credential create-upstream` and `replace-secret`: values for upstreams, sealed on this machine.
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use rr_contract::model::id::CredentialId;
-use rr_contract::seal::form::{Form, Said, ValueKind, WrongForm};
+use rr_contract::seal::form::SecretKind;
 use rr_contract::seam::{SystemEntropy, draw};
-use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 
+use super::roll::overlap;
 use super::sealing::SealingArgs;
+use super::secret_args::SecretArgs;
 use super::{Common, create};
 use crate::connect::Connection;
+use crate::fault;
 use crate::flags::change::{Consent, Mask};
-use crate::{fault, prompt};
 
 /// Examples of each kind.
 pub(super) const EXAMPLES: &str = "\
@@ -28,7 +29,23 @@ Examples:
   rrctl credential create-upstream jira --kind basic --user bot@example.com --target jira
   rrctl credential create-upstream crm --kind jwt --origin https://crm.example.com --value-file token.jwt
   rrctl credential create-upstream find --kind custom-headers --set-header x-id=id.txt --set-header x-key --target find
-  rrctl credential create-upstream public --kind none";
+  rrctl credential create-upstream public --kind none
+  rrctl credential create-upstream bank --kind oauth2-client-credentials --token-url https://login.example.com/token \\
+    --client-id edge --scope payments --target bank --value-file client-secret.txt
+  rrctl credential create-upstream bank2 --kind oauth2 --authentication private-key-jwt --key-id k1 \\
+    --token-url https://login.example.com/token --client-id edge --target bank --value-file key.pem
+  rrctl credential create-upstream robot --kind jwt-bearer --token-url https://oauth2.googleapis.com/token \\
+    --issuer robot@project.iam.gserviceaccount.com --claim scope=https://www.googleapis.com/auth/pubsub \\
+    --origin https://pubsub.googleapis.com --value-file key.pem
+  rrctl credential create-upstream shop --kind custom-token --token-url https://shop.example.com/login \\
+    --body '{\"user\":\"edge\",\"password\":\"{secret:json}\"}' --token-path data.token --lifetime 30m \\
+    --origin https://shop.example.com --value-file password.txt
+  rrctl credential create-upstream lambda --kind aws-sigv4 --access-key-id AKIAIOSFODNN7EXAMPLE \\
+    --aws-region eu-central-1 --service execute-api --target lambda --value-file secret-access-key.txt
+  rrctl credential create-upstream hooks --kind hmac --text '{date}.{method}.{target}.{body:sha256}' \\
+    --sign-header 'x-signature=t={date},v1={signature}' --target hooks --value-file hmac-key.txt
+  rrctl credential create-upstream clearing --kind client-certificate --certificate chain.pem \\
+    --target clearing --value-file key.pem";
 
 /// Kinds of upstream credential.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,6 +62,19 @@ enum Kind {
     Jwt,
     /// Several secrets, each in a header of its own.
     CustomHeaders,
+    /// A token of OAuth 2, which nodes get as a client, goes into `Authorization: Bearer`.
+    #[value(alias = "oauth2")]
+    Oauth2ClientCredentials,
+    /// A token of OAuth 2, which nodes get as a service account, goes into `Authorization: Bearer`.
+    JwtBearer,
+    /// A token that another request gets goes into `Authorization: Bearer`.
+    CustomToken,
+    /// Requests are signed as AWS asks for (Signature Version 4).
+    AwsSigv4,
+    /// Requests are signed with a keyed hash.
+    Hmac,
+    /// A certificate is shown in the TLS handshake.
+    ClientCertificate,
 }
 
 impl Kind {
@@ -56,139 +86,31 @@ impl Kind {
             Self::Basic => mg::UpstreamKind::Basic,
             Self::Jwt => mg::UpstreamKind::Jwt,
             Self::CustomHeaders => mg::UpstreamKind::CustomHeaders,
+            Self::Oauth2ClientCredentials => mg::UpstreamKind::Oauth2ClientCredentials,
+            Self::JwtBearer => mg::UpstreamKind::JwtBearer,
+            Self::CustomToken => mg::UpstreamKind::CustomToken,
+            Self::AwsSigv4 => mg::UpstreamKind::AwsSigv4,
+            Self::Hmac => mg::UpstreamKind::Hmac,
+            Self::ClientCertificate => mg::UpstreamKind::ClientCertificate,
         }
     }
 }
 
-/// The kinds whose values are sealed here.
-pub(crate) fn value_kind(kind: mg::UpstreamKind) -> Option<ValueKind> {
+/// The kinds that have a secret.
+pub(crate) fn secret_kind(kind: mg::UpstreamKind) -> Option<SecretKind> {
     match kind {
-        mg::UpstreamKind::Bearer => Some(ValueKind::Bearer),
-        mg::UpstreamKind::ApiKey => Some(ValueKind::ApiKey),
-        mg::UpstreamKind::Basic => Some(ValueKind::Basic),
-        mg::UpstreamKind::Jwt => Some(ValueKind::Jwt),
-        mg::UpstreamKind::CustomHeaders => Some(ValueKind::CustomHeaders),
-        mg::UpstreamKind::Unspecified
-        | mg::UpstreamKind::None
-        | mg::UpstreamKind::Oauth2ClientCredentials
-        | mg::UpstreamKind::CustomToken => None,
-    }
-}
-
-/// The values of a credential, and where they go.
-#[derive(Args)]
-struct ValueArgs {
-    /// Header that the secret goes into.
-    #[arg(long, value_name = "NAME")]
-    header: Option<String>,
-    /// Prefix of the secret in the header, with its space.
-    #[arg(long)]
-    prefix: Option<String>,
-    /// Parameter of the query that the secret goes into, for kind api-key.
-    #[arg(long, value_name = "NAME")]
-    query: Option<String>,
-    /// User name, for kind basic; the secret is the password.
-    #[arg(long)]
-    user: Option<String>,
-    /// Header of one of several secrets, for kind custom-headers, and the file that holds it; can be repeated. A prompt where
-    /// no file is given.
-    #[arg(long = "set-header", value_name = "NAME[=FILE]", value_parser = header_from)]
-    headers: Vec<(String, Option<PathBuf>)>,
-    /// File that holds the secret; `-` is standard input. A prompt when not given.
-    #[arg(long, value_name = "FILE")]
-    value_file: Option<PathBuf>,
-}
-
-fn header_from(text: &str) -> Result<(String, Option<PathBuf>), String> {
-    match text.split_once('=') {
-        Some((_, "")) => Err("write NAME=FILE, or NAME for a prompt".to_owned()),
-        Some((name, file)) => Ok((name.to_owned(), Some(file.into()))),
-        None => Ok((text.to_owned(), None)),
-    }
-}
-
-/// The flag for a field as files have it.
-fn flag(field: &str) -> &'static str {
-    match field {
-        "header" => "--header NAME",
-        "prefix" => "--prefix",
-        "query" => "--query NAME",
-        "user" => "--user NAME",
-        "headers" => "--set-header NAME=FILE",
-        _ => "another flag",
-    }
-}
-
-impl ValueArgs {
-    fn form(&self, kind: ValueKind) -> Result<Form> {
-        let said = Said {
-            header: self.header.clone(),
-            prefix: self.prefix.clone(),
-            query: self.query.clone(),
-            user: self.user.clone(),
-            headers: self.headers.iter().map(|(name, _)| name.clone()).collect(),
-        };
-        if kind == ValueKind::CustomHeaders && self.value_file.is_some() {
-            return Err(fault::usage(
-                "--kind custom-headers has no single secret for --value-file",
-                "give --set-header NAME=FILE for each",
-            ));
-        }
-        if self
-            .headers
-            .iter()
-            .filter(|(_, file)| file.as_deref().is_some_and(|file| file.as_os_str() == "-"))
-            .count()
-            > 1
-        {
-            return Err(fault::usage(
-                "standard input can hold one secret alone",
-                "give files, or leave one out for a prompt",
-            ));
-        }
-        kind.form(&said).map_err(|wrong| match &wrong {
-            WrongForm::Lacks { fields, .. } => {
-                let flags: Vec<&str> = fields.iter().map(|field| flag(field)).collect();
-                fault::usage(&wrong.to_string(), &format!("give {}", flags.join(" or ")))
-            }
-            WrongForm::Extra { kind, field } => {
-                let flag = flag(field);
-                let bare = flag.split(' ').next().unwrap_or(flag);
-                fault::usage(
-                    &format!("kind {kind} has no {bare}"),
-                    &format!("leave {bare} out, or give another --kind"),
-                )
-            }
-            WrongForm::Invalid { field, invalid } => {
-                let flag = flag(field);
-                let bare = flag.split(' ').next().unwrap_or(flag);
-                fault::usage(&format!("{bare}: {invalid}"), "give another one")
-            }
-        })
-    }
-
-    fn read(&self, kind: ValueKind) -> Result<Vec<Secret>> {
-        if kind == ValueKind::CustomHeaders {
-            let one = |(name, file): &(String, Option<PathBuf>)| {
-                prompt::read_new(
-                    &format!("value of {name}"),
-                    file.as_deref(),
-                    &format!("--set-header {name}=FILE"),
-                )
-            };
-            return self.headers.iter().map(one).collect();
-        }
-        let what = if kind == ValueKind::Basic { "password" } else { "value" };
-        Ok(vec![prompt::read_new(what, self.value_file.as_deref(), "--value-file")?])
-    }
-
-    fn is_said(&self) -> bool {
-        self.value_file.is_some()
-            || self.header.is_some()
-            || self.prefix.is_some()
-            || self.query.is_some()
-            || self.user.is_some()
-            || !self.headers.is_empty()
+        mg::UpstreamKind::Bearer => Some(SecretKind::Bearer),
+        mg::UpstreamKind::ApiKey => Some(SecretKind::ApiKey),
+        mg::UpstreamKind::Basic => Some(SecretKind::Basic),
+        mg::UpstreamKind::Jwt => Some(SecretKind::Jwt),
+        mg::UpstreamKind::CustomHeaders => Some(SecretKind::CustomHeaders),
+        mg::UpstreamKind::Oauth2ClientCredentials => Some(SecretKind::Oauth2),
+        mg::UpstreamKind::JwtBearer => Some(SecretKind::JwtBearer),
+        mg::UpstreamKind::CustomToken => Some(SecretKind::CustomToken),
+        mg::UpstreamKind::AwsSigv4 => Some(SecretKind::AwsSigv4),
+        mg::UpstreamKind::Hmac => Some(SecretKind::Hmac),
+        mg::UpstreamKind::ClientCertificate => Some(SecretKind::ClientCertificate),
+        mg::UpstreamKind::Unspecified | mg::UpstreamKind::None => None,
     }
 }
 
@@ -200,7 +122,7 @@ pub(crate) struct UpstreamArgs {
     #[arg(long, value_enum, default_value_t = Kind::Bearer)]
     kind: Kind,
     #[command(flatten)]
-    value: ValueArgs,
+    value: SecretArgs,
     #[command(flatten)]
     sealing: SealingArgs,
     #[command(flatten)]
@@ -213,8 +135,12 @@ pub(crate) struct UpstreamArgs {
 pub(crate) struct ReplaceArgs {
     /// Name or id.
     credential: String,
+    /// How long an upstream that does not take the new secret (401) is shown the one before, as `30m`, `24h` or `7d`; 90d at
+    /// most. `0` ends that one at once.
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = overlap)]
+    overlap: Duration,
     #[command(flatten)]
-    value: ValueArgs,
+    value: SecretArgs,
     #[command(flatten)]
     sealing: SealingArgs,
     #[command(flatten)]
@@ -225,7 +151,7 @@ impl UpstreamArgs {
     pub(super) async fn run(self, connection: Connection, org: String) -> Result<mg::Credential> {
         let id = CredentialId::from_random(draw(&SystemEntropy));
         let (mut sealed, mut label) = (None, None);
-        match value_kind(self.kind.to_wire()) {
+        match secret_kind(self.kind.to_wire()) {
             None if self.value.is_said() => {
                 return Err(fault::usage(
                     "--kind none has no secret to seal",
@@ -265,7 +191,7 @@ impl ReplaceArgs {
                 "give it a new value with `rrctl credential roll`",
             ));
         };
-        let kind = value_kind(upstream.kind()).ok_or_else(|| {
+        let kind = secret_kind(upstream.kind()).ok_or_else(|| {
             fault::usage(
                 &format!("{} has no secret that this rrctl could replace", credential.name),
                 "create another credential, or take a newer rrctl",
@@ -280,6 +206,7 @@ impl ReplaceArgs {
             version,
             sealed: Some(sealed),
             label: Some(label),
+            overlap: (!self.overlap.is_zero()).then(|| self.overlap.into()),
             ..Default::default()
         });
         Ok(stub.replace_secret(ask).await?.into_inner().credential.unwrap_or_default())
@@ -288,9 +215,9 @@ impl ReplaceArgs {
 
 /// Seals the values of a version of a credential, and says what the seal says.
 async fn seal(
-    value: &ValueArgs,
+    value: &SecretArgs,
     sealing: &SealingArgs,
-    kind: ValueKind,
+    kind: SecretKind,
     connection: &Connection,
     org: &str,
     version: (CredentialId, u64),

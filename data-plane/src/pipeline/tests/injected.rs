@@ -1,7 +1,7 @@
 //! Where each kind of value goes, and what becomes of what a caller put there.
 
 use rr_contract::seal::SecretSpec;
-use rr_contract::seal::form::{Placed, Said, ValueKind};
+use rr_contract::seal::form::{Placed, Said, SecretKind};
 use rr_contract::secret::Secret;
 
 use crate::fixture::{self, Region};
@@ -13,7 +13,7 @@ use super::{get, resources, with_key};
 const PATH: &str = "/api/acme.proxy-1/x";
 
 /// An edge whose proxy 1 injects these values.
-fn edge_with(upstream: &Upstream, kind: ValueKind, said: &Said, values: &[&str]) -> Edge {
+fn edge_with(upstream: &Upstream, kind: SecretKind, said: Said, values: &[&str]) -> Edge {
     let (region, url) = (Region::new(), upstream.url(""));
     let values = values.iter().map(|value| Secret::from((*value).to_owned())).collect();
     let form = kind.form(said).expect("a form");
@@ -38,13 +38,13 @@ fn said(field: &str, text: &str) -> Said {
 #[tokio::test]
 async fn each_kind_of_value_is_where_the_upstream_looks_for_it() {
     for (kind, said, header, wanted) in [
-        (ValueKind::Bearer, said("", ""), "authorization", "Bearer s3cr3t"),
-        (ValueKind::Jwt, said("", ""), "authorization", "Bearer s3cr3t"),
-        (ValueKind::ApiKey, said("header", "x-key"), "x-key", "s3cr3t"),
-        (ValueKind::Basic, said("user", "ann"), "authorization", "Basic YW5uOnMzY3IzdA=="),
+        (SecretKind::Bearer, said("", ""), "authorization", "Bearer s3cr3t"),
+        (SecretKind::Jwt, said("", ""), "authorization", "Bearer s3cr3t"),
+        (SecretKind::ApiKey, said("header", "x-key"), "x-key", "s3cr3t"),
+        (SecretKind::Basic, said("user", "ann"), "authorization", "Basic YW5uOnMzY3IzdA=="),
     ] {
         let upstream = Upstream::echo().await;
-        let edge = edge_with(&upstream, kind, &said, &["s3cr3t"]);
+        let edge = edge_with(&upstream, kind, said, &["s3cr3t"]);
         let headers = format!("{}x-key: mine\r\nX_Key: mine\r\n", with_key(1));
         assert_eq!(edge.send(&get(PATH, &headers)).await.status, 200);
         let seen = upstream.last();
@@ -57,7 +57,7 @@ async fn each_kind_of_value_is_where_the_upstream_looks_for_it() {
 #[tokio::test]
 async fn a_value_in_the_query_takes_the_place_of_all_that_bear_its_name_and_of_nothing_else() {
     let upstream = Upstream::echo().await;
-    let edge = edge_with(&upstream, ValueKind::ApiKey, &said("query", "key"), &["s3cr3t +/="]);
+    let edge = edge_with(&upstream, SecretKind::ApiKey, said("query", "key"), &["s3cr3t +/="]);
     for (query, wanted) in [
         ("", "/x?key=s3cr3t%20%2B%2F%3D"),
         ("?a=1&b=%20", "/x?a=1&b=%20&key=s3cr3t%20%2B%2F%3D"),
@@ -78,7 +78,7 @@ async fn a_value_in_the_query_takes_the_place_of_all_that_bear_its_name_and_of_n
 async fn several_values_go_together_and_each_takes_its_place() {
     let upstream = Upstream::echo().await;
     let said = Said { headers: vec!["x-id".to_owned(), "x-key".to_owned()], ..Said::default() };
-    let edge = edge_with(&upstream, ValueKind::CustomHeaders, &said, &["app", "s3cr3t"]);
+    let edge = edge_with(&upstream, SecretKind::CustomHeaders, said, &["app", "s3cr3t"]);
     let headers = format!("{}x-id: mine\r\nx-key: mine\r\nx-other: mine\r\n", with_key(1));
     assert_eq!(edge.send(&get(PATH, &headers)).await.status, 200);
     let seen = upstream.last();
