@@ -101,7 +101,7 @@ impl Code {
                 "the upstream wants the body of the request signed, and it is longer than 1 MiB"
             }
             Self::Unsignable => {
-                "the upstream wants the request signed, and a header or the query that is signed is not text"
+                "the upstream wants the request signed, and a header or the query that is signed is not text, or the body is in chunks that are signed"
             }
             Self::RateLimited => "a limit of the proxy is used up; retry-after says when to try again",
             Self::TooManyConcurrent => "as many requests of the proxy are under way as it may have",

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use rr_contract::seal::means::{AwsSignature, HmacSignature};
 use rr_contract::secret::Secret;
 
-use self::aws::Aws;
+use self::aws::{Aws, Payload};
 use self::hmac::Hmac;
 
 /// What is drawn for each signature.
@@ -38,6 +38,11 @@ pub(crate) enum Unsignable {
     /// The query is not text.
     #[error("query is part of the signature, and holds an escape that is not UTF-8")]
     Query,
+    /// Its body holds signatures that hang on another one's.
+    #[error(
+        "body is in chunks that the caller has signed, or that its credential does not sign (`x-amz-content-sha256`)"
+    )]
+    Chunks,
     /// What is signed has no body yet.
     #[error("body is part of the signature, and is not at hand")]
     Body,
@@ -112,6 +117,10 @@ impl Signer {
         now: SystemTime,
         nonce: [u8; NONCE],
     ) -> Result<(), Unsignable> {
+        let payload = match &self.0 {
+            Kind::Aws(aws) => aws.payload(request.headers())?,
+            Kind::Hmac(_) => Payload::default(),
+        };
         let mut headers = std::mem::take(request.headers_mut());
         for name in self.names() {
             headers.remove(name);
@@ -125,7 +134,7 @@ impl Signer {
             now,
         };
         let signed = match &self.0 {
-            Kind::Aws(aws) => aws.sign(&rest, &mut headers),
+            Kind::Aws(aws) => aws.sign(&rest, payload, &mut headers),
             Kind::Hmac(hmac) => hmac.sign(&rest, &mut headers, HEXLOWER.encode(&nonce).as_bytes()),
         };
         *request.headers_mut() = headers;

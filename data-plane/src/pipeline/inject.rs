@@ -129,10 +129,10 @@ pub(super) fn put<'q>(
         }
     }
     if let Injection::Signature(signer) = injection {
-        // What signs the request writes the rest.
+        // Those of these very names it takes out itself, when nothing changes the request any more: one of them says what a
+        // body is.
         for name in signer.names() {
             remove_others(headers, name);
-            headers.remove(name);
         }
         for name in signer.parameters() {
             query = query.and_then(|query| query::without(&query, name).map(|left| left.into_owned().into()));

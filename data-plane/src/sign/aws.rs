@@ -44,6 +44,24 @@ const AMZ: &str = "x-amz-";
 /// And these, beside `Host`.
 static SIGNED: [HeaderName; 4] = [CONTENT_TYPE, HeaderName::from_static("content-md5"), DATE, RANGE];
 
+/// What begins so says that a body is in chunks of AWS's own, and how these are signed.
+const CHUNKS: &[u8] = b"STREAMING-";
+/// They are not.
+const UNSIGNED_CHUNKS: &[u8] = b"STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+
+/// How a body is signed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Payload {
+    /// By its hash.
+    #[default]
+    Hash,
+    /// Not at all.
+    Unsigned,
+    /// Not at all, and it is in chunks of AWS's own, which is said in the place of the hash: whoever stores it without
+    /// knowing that would store the chunks' lengths as well.
+    UnsignedChunks,
+}
+
 /// A secret access key with what it signs for.
 pub(super) struct Aws {
     credentials: Credentials,
@@ -74,12 +92,30 @@ impl Aws {
         !self.unsigned_payload
     }
 
-    pub(super) fn sign(&self, rest: &Rest<'_>, headers: &mut HeaderMap) -> Result<(), Unsignable> {
-        let body = if self.unsigned_payload {
-            SignableBody::UnsignedPayload
-        } else {
-            let hash = digest::digest(&digest::SHA256, rest.body.ok_or(Unsignable::Body)?);
-            SignableBody::Precomputed(HEXLOWER.encode(hash.as_ref()))
+    /// How the body of a request with these headers, as a caller wrote them, is signed.
+    pub(super) fn payload(&self, headers: &HeaderMap) -> Result<Payload, Unsignable> {
+        let said = headers.get_all(&NAMES[2]).iter();
+        match said.map(|value| value.as_bytes()).find(|said| said.starts_with(CHUNKS)) {
+            None if self.unsigned_payload => Ok(Payload::Unsigned),
+            None => Ok(Payload::Hash),
+            Some(UNSIGNED_CHUNKS) if self.unsigned_payload => Ok(Payload::UnsignedChunks),
+            Some(_) => Err(Unsignable::Chunks),
+        }
+    }
+
+    pub(super) fn sign(
+        &self,
+        rest: &Rest<'_>,
+        payload: Payload,
+        headers: &mut HeaderMap,
+    ) -> Result<(), Unsignable> {
+        let body = match payload {
+            Payload::Unsigned => SignableBody::UnsignedPayload,
+            Payload::UnsignedChunks => SignableBody::StreamingUnsignedPayloadTrailer,
+            Payload::Hash => {
+                let hash = digest::digest(&digest::SHA256, rest.body.ok_or(Unsignable::Body)?);
+                SignableBody::Precomputed(HEXLOWER.encode(hash.as_ref()))
+            }
         };
         let query = rest.query();
         // What is no text would be signed as another one than is sent.

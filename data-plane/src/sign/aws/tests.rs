@@ -189,6 +189,29 @@ fn the_signatures_of_the_published_examples_of_s3_come_out() {
 }
 
 #[test]
+fn a_body_in_chunks_of_aws_is_told_as_one_and_refused_where_its_chunks_are_signed_or_have_to_be() {
+    let to = ("PUT /k", "examplebucket.s3.amazonaws.com");
+    let sign = |aws: Aws, said: &str| {
+        let headers = [("x-amz-content-sha256", said), ("x-amz-trailer", "x-amz-checksum-crc32")];
+        signed(aws, to, &headers, Some("chunks"), 1_369_353_600)
+    };
+    let request = sign(s3(true), "STREAMING-UNSIGNED-PAYLOAD-TRAILER").expect("signed");
+    // Computed by other code.
+    let wanted = "d0283804e9cae663664885c4744a96f85ef692132b768851b466ad2428ea4d68";
+    let names = "host;x-amz-content-sha256;x-amz-date;x-amz-trailer";
+    assert_eq!(said(&request), (names.to_owned(), wanted.to_owned()));
+    assert_eq!(request.headers()["x-amz-content-sha256"], "STREAMING-UNSIGNED-PAYLOAD-TRAILER");
+    for (aws, said) in [
+        (s3(true), "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
+        (s3(true), "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"),
+        (s3(false), "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),
+        (s3(false), "STREAMING-UNSIGNED-PAYLOAD-TRAILER"),
+    ] {
+        assert_eq!(sign(aws, said).err(), Some(Unsignable::Chunks), "{said}");
+    }
+}
+
+#[test]
 fn other_services_get_the_escapes_of_a_path_escaped_and_the_hash_of_the_body() {
     let aws = signer("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "us-east-1", "es", "", false);
     let to = ("GET /a%20b/@c?x=1+2&a", "es.example");
