@@ -34,7 +34,7 @@ const MIB: usize = 1024 * 1024;
 const ROOM: usize = 8 * MIB;
 
 /// A rule that looks at the body of each request.
-fn about_body(parent: Key) -> fleet::Resource {
+pub(super) fn about_body(parent: Key) -> fleet::Resource {
     let value = Some(fleet::Pattern { regex: "^no$".to_owned(), ..fleet::Pattern::default() });
     let check = fleet::BodyCheck { path: "m".to_owned(), value, absent: false };
     let when = fleet::RequestMatch { body: vec![check], ..fleet::RequestMatch::default() };

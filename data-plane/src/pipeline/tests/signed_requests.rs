@@ -25,6 +25,7 @@ use crate::fixture::{
 use crate::seats::Bounds;
 
 use super::edge::Edge;
+use super::gathered::about_body;
 use super::over_tls::Secure;
 use super::records::Wall;
 use super::script::{Script, says};
@@ -278,6 +279,22 @@ async fn a_body_that_is_signed_is_read_up_to_a_bound_and_no_longer_than_its_requ
         assert_eq!(upstream.count(), before + 1);
         edge.holds_at_most(0).await;
     }
+}
+
+#[tokio::test]
+async fn a_body_that_a_rule_has_read_is_signed_up_to_the_same_bound() {
+    let upstream = Script::always(200).await;
+    let (region, all) =
+        signing(aws("s3", false), &[upstream.url()], |_, all| all.push(about_body(proxy_key(1))));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    for (length, status) in [(MIB, 200), (MIB + 1, 413)] {
+        let body = format!("\"{}\"", "x".repeat(length - 2));
+        assert_eq!(edge.send(&post("/x", &with_key(1), &body)).await.status, status, "{length}");
+    }
+    let seen = upstream.seen();
+    assert_eq!(seen.len(), 1);
+    Got::parse(&seen[0]).check_aws("s3");
+    edge.holds_at_most(0).await;
 }
 
 #[tokio::test]
