@@ -38,5 +38,6 @@ mod stream;
 mod target_tests;
 mod tenants;
 mod tokens;
+mod upstream_overlap;
 mod values;
 mod world;

@@ -99,7 +99,7 @@ impl Needles {
             return None;
         }
         let (mut walk, mut marks) = (Walk::new(self), Vec::new());
-        walk.advance(self, &View { base: 0, before: &[], now: value }, &mut marks);
+        walk.advance(self, &View { base: 0, before: &[], now: value }, true, &mut marks);
         if marks.is_empty() {
             return None;
         }
@@ -114,8 +114,8 @@ impl Needles {
         while at < body.len() {
             let (before, rest) = body.split_at(at);
             let now = &rest[..rest.len().min(PIECE)];
-            walk.advance(self, &View { base: 0, before, now }, &mut marks);
             at += now.len();
+            walk.advance(self, &View { base: 0, before, now }, at == body.len(), &mut marks);
             if at < body.len() {
                 yield_now().await;
             }

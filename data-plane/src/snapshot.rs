@@ -33,7 +33,7 @@ pub(crate) use self::policy::{Policy, PolicyParts, RunningMeter};
 pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Retries, Route};
 pub(crate) use self::shape::{SentHost, Shape};
 pub(crate) use self::standings::Standings;
-pub(crate) use self::upstream::{Injection, UpstreamCredential, Vault};
+pub(crate) use self::upstream::{Injection, Opening, UpstreamCredential, Vault};
 pub(crate) use self::user::CompiledUser;
 
 /// One version of the configuration. A clone shares nearly all of it.

@@ -71,9 +71,9 @@ impl Values {
         })
     }
 
-    /// Nothing; these are looked for in what upstreams answer.
-    pub(crate) fn unsent<'v>(guarded: impl Iterator<Item = &'v Secret>) -> Self {
-        let long = guarded.filter(|value| value.len() >= VALUE_MIN);
+    /// Nothing; this one is looked for in what upstreams answer.
+    pub(crate) fn looked_for(value: Option<&Secret>) -> Self {
+        let long = value.into_iter().filter(|value| value.len() >= VALUE_MIN);
         let guarded = long.map(|value| Zeroizing::new(value.expose().to_vec())).collect();
         Self {
             headers: Box::default(),

@@ -167,13 +167,24 @@ impl Api {
         origin: &str,
         value: &str,
     ) -> Result<mg::Credential, Status> {
+        let means = Means::sent(Slot::bearer());
+        self.upstream_of(org, name, keys, (mg::UpstreamKind::Bearer, spec(origin, value, means))).await
+    }
+
+    /// Seals a secret with what is done with it, and makes an upstream credential of that kind.
+    pub async fn upstream_of(
+        &self,
+        org: &str,
+        name: &str,
+        keys: &RegionKeys,
+        (kind, spec): (mg::UpstreamKind, SecretSpec),
+    ) -> Result<mg::Credential, Status> {
         let id = CredentialId::from_random(draw(&SystemEntropy));
-        let sealed = self.seal(org, id, 1, keys, origin, value).await?;
-        let upstream = mg::Upstream {
-            kind: mg::UpstreamKind::Bearer.into(),
-            sealed: Some(sealed),
-            ..mg::Upstream::default()
-        };
+        let sealed = self.seal_spec(org, id, 1, keys, &spec).await?;
+        // Nodes without what it needs are to be known.
+        let label = Some(spec.label()).filter(|label| !label.needs.is_empty());
+        let upstream =
+            mg::Upstream { kind: kind.into(), sealed: Some(sealed), label, ..mg::Upstream::default() };
         let credential = mg::Credential {
             id: id.to_string(),
             name: name.to_owned(),
@@ -222,22 +233,28 @@ impl Api {
         origin: &str,
         value: &str,
     ) -> Result<fleet::SealedSecret, Status> {
+        let spec = spec(origin, value, Means::sent(Slot::bearer()));
+        self.seal_spec(org, credential, version, keys, &spec).await
+    }
+
+    /// The same of whatever is to be sealed.
+    pub async fn seal_spec(
+        &self,
+        org: &str,
+        credential: CredentialId,
+        version: u64,
+        keys: &RegionKeys,
+        spec: &SecretSpec,
+    ) -> Result<fleet::SealedSecret, Status> {
         let found = OrgServiceClient::new(self.connection())
             .get_org(mg::GetOrgRequest { org: org.to_owned(), revision: 0 })
             .await?
             .into_inner();
         let org: OrgId = found.org.expect("found").id.parse().expect("an id of ours");
         let context = SealContext { installation: self.installation().await?, org, credential, version };
-        let spec = SecretSpec {
-            value: Secret::from(value.to_owned()),
-            origins: vec![origin.parse::<Origin>().expect("tests name an origin")],
-            means: Means::sent(Slot::bearer()),
-            not_after: None,
-            ca: None,
-        };
         let now = SystemTime::now();
         let statement = keys.statement(now, now + DAY);
-        let sealed = SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy).expect("seals");
+        let sealed = SealedSecret::seal(&context, spec, &[&statement], &SystemEntropy).expect("seals");
         Ok(sealed.to_wire())
     }
 
@@ -309,5 +326,16 @@ impl Api {
     async fn get_installation(&self) -> Result<mg::GetInstallationResponse, Status> {
         let mut stub = InstallationServiceClient::new(self.connection());
         Ok(stub.get_installation(mg::GetInstallationRequest {}).await?.into_inner())
+    }
+}
+
+/// A value that may go to an origin, and what is done with it.
+pub fn spec(origin: &str, value: &str, means: Means) -> SecretSpec {
+    SecretSpec {
+        value: Secret::from(value.to_owned()),
+        origins: vec![origin.parse::<Origin>().expect("tests name an origin")],
+        means,
+        not_after: None,
+        ca: None,
     }
 }

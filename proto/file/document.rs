@@ -158,6 +158,8 @@ part! {
         _sealed_regions: IgnoredAny,
         #[serde(rename = "label")]
         _label: IgnoredAny,
+        #[serde(rename = "previous_not_after")]
+        _previous_not_after: IgnoredAny,
     }
 }
 

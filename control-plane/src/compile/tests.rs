@@ -505,6 +505,35 @@ fn a_shared_secret_goes_to_nodes_with_the_one_before_as_long_as_both_are_live() 
 }
 
 #[test]
+fn an_upstreams_secret_goes_to_nodes_with_the_one_before_as_long_as_both_are_live() {
+    let sealed = |n: u8| fleet::SealedSecret { nonce: vec![n], ..Default::default() };
+    let row = |previous: Option<u8>| secret_row::Model {
+        credential: credential_id(1),
+        version: 2,
+        sealed: Some(sealed(2).encode_to_vec()),
+        key_hash: None,
+        previous_hash: None,
+        previous_sealed: previous.map(|n| sealed(n).encode_to_vec()),
+    };
+    let until = Some(pbjson_types::Timestamp { seconds: 1_800_000_000, nanos: 0 });
+    for (row, previous_not_after, before) in [
+        (row(None), None, None),
+        (row(Some(1)), until, Some(sealed(1))),
+        (row(Some(1)), None, None),
+        (row(None), until, None),
+    ] {
+        let kind = wire::UpstreamKind::Bearer.into();
+        let upstream = wire::Upstream { kind, previous_not_after, ..wire::Upstream::default() };
+        let usage = Some(wire::credential::Usage::Upstream(upstream));
+        let wire = wire::Credential { name: "c".into(), version: 2, usage, ..Default::default() };
+        let found = credential(&wire, Some(&row)).expect("it compiles").usage;
+        let Some(fleet::credential_resource::Usage::Upstream(found)) = found else { panic!("an upstream") };
+        assert_eq!(found.previous_not_after.is_some(), before.is_some());
+        assert!(found.previous_sealed == before, "both or neither");
+    }
+}
+
+#[test]
 fn what_a_label_says_that_opening_takes_is_what_a_node_has_to_know() {
     let wrap = fleet::Wrap {
         region: RegionId::from_random([1; 16]).to_string(),

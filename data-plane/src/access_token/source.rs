@@ -27,7 +27,7 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// How long a request waits for a token.
 const WAIT: Duration = Duration::from_secs(10);
 /// Requests that wait for one token.
-const WAITING_MAX: usize = 1024;
+pub(super) const WAITING_MAX: usize = 1024;
 /// A token is not used at the end of its life, in which it would end on its way: so long, or in its last tenth.
 const SPARE: Duration = Duration::from_secs(5);
 /// The part of its life, in percent, after which another token is asked for: drawn between these.
@@ -186,6 +186,11 @@ impl TokenSource {
         if self.waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX {
             timeout(WAIT, ended.changed()).await.ok();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// As if the last question had begun so long ago.

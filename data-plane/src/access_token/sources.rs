@@ -30,9 +30,9 @@ pub(crate) const SHELF: Purpose = Purpose { folder: "upstream-tokens", what: "to
 /// Sources of one organization whose tokens are kept on disk.
 pub(super) const KEPT_MAX: usize = 256;
 /// How often somebody looks what is due, where nobody asks.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// When files of sources that nobody names are removed: after a start, once the configuration is there.
-const TIDY: Duration = Duration::from_secs(600);
+pub(super) const TIDY: Duration = Duration::from_secs(600);
 const BOUNDS: Bounds = Bounds { time: Duration::from_secs(8), bytes: ANSWER_MAX };
 
 /// The sources of a process. Clones share them.

@@ -92,9 +92,14 @@ impl Endpoint {
         self.heard().len()
     }
 
+    /// Questions are answered again.
+    pub(crate) fn opens(&self) {
+        self.gate.add_permits(1_000);
+    }
+
     /// No question is answered any more, until so many may be.
-    fn holds(&self) {
-        self.gate.forget_permits(1_000);
+    pub(crate) fn holds(&self) {
+        self.gate.forget_permits(self.gate.available_permits());
     }
 
     async fn ends(&self) {

@@ -35,12 +35,12 @@ impl Scanner {
     }
 
     /// What of the text goes on now that more of it has come. Where nothing is found and nothing was held, that is what
-    /// came, without a copy.
-    pub(crate) fn feed(&mut self, more: Bytes) -> Bytes {
+    /// came, without a copy. `is_last`: nothing comes behind it.
+    pub(crate) fn feed(&mut self, more: Bytes, is_last: bool) -> Bytes {
         let base = self.came - self.before.len() as u64;
         let view = View { base, before: &self.before, now: &more };
         let (mut marks, end): (Vec<Range<u64>>, u64) = (Vec::new(), view.end());
-        self.walk.advance(&self.needles, &view, &mut marks);
+        self.walk.advance(&self.needles, &view, is_last, &mut marks);
         self.came = end;
         self.has_found |= !marks.is_empty();
         let first = base + self.gone as u64;

@@ -21,8 +21,19 @@ fn needles(values: &[&str]) -> Arc<Needles> {
 fn fed(needles: &Arc<Needles>, pieces: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut scanner = Scanner::new(Arc::clone(needles));
     let mut out: Vec<Vec<u8>> =
-        pieces.iter().map(|piece| scanner.feed(Bytes::copy_from_slice(piece)).to_vec()).collect();
+        pieces.iter().map(|piece| scanner.feed(Bytes::copy_from_slice(piece), false).to_vec()).collect();
     out.push(scanner.release().to_vec());
+    assert_eq!(out.concat(), known(needles, pieces), "whether its end is known or not");
+    out
+}
+
+/// What comes out where the last piece is known to be the last.
+fn known(needles: &Arc<Needles>, pieces: &[&[u8]]) -> Vec<u8> {
+    let (mut scanner, mut out) = (Scanner::new(Arc::clone(needles)), Vec::new());
+    for (at, piece) in pieces.iter().enumerate() {
+        out.extend_from_slice(&scanner.feed(Bytes::copy_from_slice(piece), at + 1 == pieces.len()));
+    }
+    out.extend_from_slice(&scanner.release());
     out
 }
 
@@ -170,7 +181,7 @@ fn nothing_waits_for_fewer_than_sixteen_bytes_of_a_value_in_whichever_form() {
             for end in 0..form.text.len() {
                 let said = format!("data: {}", &form.text[..end]);
                 let mut scanner = Scanner::new(Arc::clone(&needles));
-                let out = scanner.feed(Bytes::from(said.clone()));
+                let out = scanner.feed(Bytes::from(said.clone()), false);
                 let waits = end >= form.from + form.held_min && end < form.from + form.length;
                 let is_held = out.len() < said.len();
                 let name = form.name;
@@ -205,10 +216,10 @@ fn what_was_let_go_of_is_still_a_part_of_what_is_searched() {
     let needles = needles(&[VALUE]);
     for cut in 16..VALUE.len() {
         let mut scanner = Scanner::new(Arc::clone(&needles));
-        assert_eq!(scanner.feed(Bytes::copy_from_slice(&VALUE.as_bytes()[..cut])), "");
+        assert_eq!(scanner.feed(Bytes::copy_from_slice(&VALUE.as_bytes()[..cut]), false), "");
         assert_eq!(scanner.release(), VALUE[..cut]);
         assert_eq!(scanner.held(), 0);
-        let out = scanner.feed(Bytes::from(format!("{}!", &VALUE[cut..])));
+        let out = scanner.feed(Bytes::from(format!("{}!", &VALUE[cut..])), false);
         assert_eq!(out, format!("{}!", "*".repeat(VALUE.len() - cut)));
         assert!(scanner.has_found());
     }
@@ -239,7 +250,7 @@ fn a_value_that_is_not_there_changes_nothing_and_copies_nothing() {
     let mut scanner = Scanner::new(Arc::clone(&needles));
     let body =
         Bytes::from(r#"{"url":"https:\/\/a.example\/%20x?a=1&b=2","text":"line\nline \u00e9 &amp; more"}"#);
-    let out = scanner.feed(body.clone());
+    let out = scanner.feed(body.clone(), false);
     assert_eq!(out.as_ptr(), body.as_ptr());
     assert_eq!(out, body);
     assert!(!scanner.has_found());
@@ -304,7 +315,7 @@ fn work_is_in_proportion_to_what_comes_whatever_it_is() {
                 let mut scanner = Scanner::new(Arc::clone(&needles));
                 let mut out = 0;
                 for piece in text.as_bytes().chunks(piece) {
-                    out += scanner.feed(Bytes::copy_from_slice(piece)).len();
+                    out += scanner.feed(Bytes::copy_from_slice(piece), false).len();
                 }
                 out += scanner.release().len();
                 assert_eq!(out, text.len());
@@ -325,7 +336,7 @@ fn what_waits_is_bounded_by_the_length_of_the_value() {
     let needles = needles(&[&value]);
     let mut scanner = Scanner::new(Arc::clone(&needles));
     for _ in 0..1000 {
-        scanner.feed(Bytes::from_static(b"\\u0061\\u0062"));
+        scanner.feed(Bytes::from_static(b"\\u0061\\u0062"), false);
         assert!(scanner.held() <= 6 * 400, "{}", scanner.held());
     }
 }

@@ -65,8 +65,14 @@ impl Walk {
         Self { first: Lane::new(Families::ALL), others: Vec::new() }
     }
 
-    /// Goes over all that has come now, and marks what it finds.
-    pub(super) fn advance(&mut self, needles: &Needles, view: &View<'_>, marks: &mut Vec<Range<u64>>) {
+    /// Goes over all that has come now, and marks what it finds. `is_last`: nothing comes behind it.
+    pub(super) fn advance(
+        &mut self,
+        needles: &Needles,
+        view: &View<'_>,
+        is_last: bool,
+        marks: &mut Vec<Range<u64>>,
+    ) {
         let end = view.end();
         self.step(needles, view, view.begin_of_now(), marks);
         let mut head = None;
@@ -99,6 +105,8 @@ impl Walk {
                 _ if needles.heads.is_none() => (from, end),
                 Some(found) => found,
                 None if next < end => (next, next + 1),
+                // What has no beginning of a form in it, nor an escape that could stand in one, has no form.
+                None if is_last => (end, end),
                 // What the next piece could go on with.
                 None => (low.max(end.saturating_sub(LOOK_BACK + TOKEN_MAX)), end),
             };

@@ -172,7 +172,7 @@ impl Guard {
                 },
             };
             let Some(more) = more else { break };
-            let mut out = self.scanner.feed(more);
+            let mut out = self.scanner.feed(more, self.has_ended && self.decoding.is_none());
             if self.scanner.has_found() && self.refuses {
                 return Step::Fails(BodyBroken::Echoed);
             }

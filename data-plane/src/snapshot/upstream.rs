@@ -16,8 +16,6 @@ use rr_contract::model::tls::CaHash;
 use rr_contract::seal::region_key::RegionOpeningKey;
 use rr_contract::seal::{Means, OpenError, OpenedSecret, SealContext, SealedSecret, Slot};
 use rr_contract::secret::Secret;
-use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject as _;
 
 use crate::access_token::{AccessToken, Asked, SourceName, TokenSource, TokenSources};
 use crate::echo::Needles;
@@ -51,6 +49,13 @@ impl Vault {
         let context = SealContext { installation: self.installation, org, credential, version };
         secret.open(&context, &self.keys)
     }
+}
+
+/// What seals are opened with, and what is got with the secrets.
+#[derive(Clone, Copy)]
+pub(crate) struct Opening<'a> {
+    pub(crate) vault: &'a Arc<Vault>,
+    pub(crate) tokens: &'a TokenSources,
 }
 
 /// The credential that is presented to an upstream.
@@ -97,10 +102,10 @@ enum Sent {
     Values(Values),
     /// A token that is got with it.
     Token(Arc<TokenSource>),
-    /// A signature, last of all; none of these values.
+    /// A signature, last of all, which may write one of these values into the request.
     Signed(Signer, Values),
-    /// A certificate, in the handshake; none of these values.
-    Shown(Arc<OwnCertificate>, Values),
+    /// A certificate, in the handshake.
+    Shown(Arc<OwnCertificate>),
 }
 
 /// What is to be put into a request.
@@ -170,9 +175,9 @@ impl UpstreamCredential {
         not_after: Option<SystemTime>,
         default_effect: Effect,
         upstream: Upstream,
-        vault: &Arc<Vault>,
-        tokens: &TokenSources,
+        opening: Opening<'_>,
     ) -> Self {
+        let Opening { vault, tokens } = opening;
         let sealed = |secret, version, needs: &[String]| {
             let context = SealContext { installation: vault.installation, org, credential: id, version };
             let (vault, tokens) = (Arc::clone(vault), tokens.clone());
@@ -185,7 +190,8 @@ impl UpstreamCredential {
         match upstream {
             Upstream::None => Self { not_after, default_effect, kind: Kind::None, previous: None },
             Upstream::Sealed { secret, needs, previous } => {
-                let previous = previous.map(|(secret, until)| {
+                let previous = previous.map(|before| {
+                    let (secret, until) = *before;
                     let kind = sealed(secret, version.saturating_sub(1), &needs);
                     let credential = Self { not_after, default_effect, kind, previous: None };
                     Box::new(Previous { credential, until })
@@ -232,8 +238,8 @@ impl UpstreamCredential {
         match &self.kind {
             Kind::None => None,
             Kind::Sealed(sealed) => match &sealed.ready()?.sent {
-                Sent::Values(values) | Sent::Signed(_, values) | Sent::Shown(_, values) => Some(values),
-                Sent::Token(_) => None,
+                Sent::Values(values) | Sent::Signed(_, values) => Some(values),
+                Sent::Token(_) | Sent::Shown(_) => None,
             },
         }
     }
@@ -276,7 +282,7 @@ impl UpstreamCredential {
         match &self.kind {
             Kind::None => None,
             Kind::Sealed(sealed) => match &sealed.ready()?.sent {
-                Sent::Shown(certificate, _) => Some(certificate),
+                Sent::Shown(certificate) => Some(certificate),
                 Sent::Values(_) | Sent::Token(_) | Sent::Signed(..) => None,
             },
         }
@@ -366,21 +372,17 @@ impl Sealed {
             (value, Means::Grant { slot, grant }) => self.token(Asked::Grant(grant), value, slot),
             (value, Means::Request { slot, request }) => self.token(Asked::Request(request), value, slot),
             (value, Means::Aws(aws)) => {
-                let unsent = Values::unsent([Some(&value), aws.session_token.as_ref()].into_iter().flatten());
-                Sent::Signed(Signer::aws(&value, aws).ok_or(OpenError::Content)?, unsent)
+                // An upstream that never got the key cannot send it back.
+                let sent = Values::looked_for(aws.session_token.as_ref());
+                Sent::Signed(Signer::aws(&value, aws).ok_or(OpenError::Content)?, sent)
             }
             (value, Means::Hmac(hmac)) => {
-                let key = hmac.key(&value);
-                let unsent = Values::unsent([Some(&value), key.as_ref()].into_iter().flatten());
-                Sent::Signed(Signer::hmac(&value, hmac).ok_or(OpenError::Content)?, unsent)
+                let signer = Signer::hmac(&value, hmac).ok_or(OpenError::Content)?;
+                Sent::Signed(signer, Values::looked_for(None))
             }
             (value, Means::Certificate(chain)) => {
-                // An upstream may have it without its frame.
-                let der = PrivateKeyDer::from_pem_slice(value.expose()).map_err(|_| OpenError::Content)?;
-                let bare = Secret::new(der.secret_der().to_vec());
                 let pair = chain.with_key(&value).map_err(|_| OpenError::Content)?;
-                let unsent = Values::unsent([&value, &bare].into_iter());
-                Sent::Shown(OwnCertificate::new(&self.context, pair), unsent)
+                Sent::Shown(OwnCertificate::new(&self.context, pair))
             }
         };
         Ok(Ready { sent, origins, not_after, ca })

@@ -6,12 +6,13 @@ use rr_contract::model::origin::Origin;
 use rr_contract::model::resource::Key;
 use rr_contract::outbound::{AddressGuard, DnsNames, Resolver};
 use rr_contract::runtime::Shutdown;
-use rr_contract::seal::{Means, SecretSpec};
+use rr_contract::seal::{Means, SecretSpec, Slot};
 use rr_contract::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::access_token::tests::{Endpoint, Following, basic, grant};
 use crate::fixture::demanding::{ClientPair, Demanding, authority};
 use crate::fixture::{self, Region};
 
@@ -270,4 +271,30 @@ async fn the_certificate_is_shown_and_the_upstreams_reason_for_refusing_it_is_to
             assert!(one.reason.contains(reason), "{one:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_token_is_got_for_the_test_where_there_is_none_yet() {
+    let tasks = Tasks::new();
+    let (url, seen) = upstream(&tasks, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let issuer = Endpoint::start().await;
+    let (origin, token_url, following) = (url.clone(), issuer.url(), Rc::new(RefCell::new(None)));
+    let held = Rc::clone(&following);
+    let told = tested(&tasks, fixture::target_message(1, &url), move |region, _, all| {
+        let tokens = region.standings.tokens().clone();
+        *held.borrow_mut() = Some(Following::of(tokens, &Arc::default()));
+        let spec = SecretSpec {
+            value: Secret::from(SECRET.to_owned()),
+            origins: vec![origin.parse().expect("an origin")],
+            means: Means::Grant { slot: Slot::bearer(), grant: grant(&token_url, basic()) },
+            not_after: None,
+            ca: None,
+        };
+        all[3] = fixture::sealed_upstream(2, 1, &region.seal_spec(2, 1, &spec));
+    })
+    .await;
+    let [one] = &told.base_urls[..] else { panic!("{told:?}") };
+    assert_eq!((one.failed(), one.status), (TestStage::Unspecified, 200), "{one:?}");
+    assert!(seen.borrow().join("").contains("authorization: Bearer token-1\r\n"));
+    assert_eq!(issuer.count(), 1);
 }

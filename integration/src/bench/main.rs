@@ -89,6 +89,8 @@ enum Bench {
     Filter(stages::Args),
     /// What the search for the upstream's secret takes of a request with 1 KiB of JSON.
     Echo(stages::Args),
+    /// What tokens, signatures and the search for the secret take of a request with the whole pipeline.
+    Kinds(stages::Args),
     /// Very many bytes through one connection, and the memory of it, beside nginx.
     Stream(stream::Args),
     /// How long a server-sent event takes through the edge, beside no proxy.
@@ -126,6 +128,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Jwt(args) => callers::run(args, &mut report).await?,
         Bench::Filter(args) => stages::filter(args, &mut report).await?,
         Bench::Echo(args) => stages::echo(args, &mut report).await?,
+        Bench::Kinds(args) => stages::kinds(args, &mut report).await?,
         Bench::Stream(args) => stream::run(args, &mut report).await?,
         Bench::Sse(args) => sse::run(args, &mut report).await?,
         Bench::Slow(args) => slow::run(args, &mut report).await?,

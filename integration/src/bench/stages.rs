@@ -90,6 +90,24 @@ pub(crate) async fn filter(args: Args, report: &mut Report) -> anyhow::Result<()
     Ok(())
 }
 
+/// The whole pipeline with what each kind shows the upstream, beside the same with a fixed secret.
+pub(crate) async fn kinds(args: Args, report: &mut Report) -> anyhow::Result<()> {
+    let all = measure(args, Job::Kinds, report).await?;
+    let secret = of(&all, "secret")?;
+    report.metric("kinds", "secret", secret, "us", "whole pipeline, a fixed secret, no search for it");
+    for (label, note) in [
+        ("token", "a token of OAuth 2 that is there"),
+        ("aws", "signed as AWS asks for"),
+        ("hash", "signed with a keyed hash"),
+        ("guarded", "a fixed secret that is searched for in 128 bytes"),
+    ] {
+        let over: Vec<f64> =
+            of(&all, label)?.iter().zip(secret).map(|(with, without)| with - without).collect();
+        report.metric("kinds", label, &over, "us", &format!("{note}: over secret in the same round"));
+    }
+    Ok(())
+}
+
 /// A document of 1 KiB, searched for the secret that the upstream was sent.
 pub(crate) async fn echo(args: Args, report: &mut Report) -> anyhow::Result<()> {
     let all = measure(args, Job::Echo, report).await?;

@@ -44,4 +44,5 @@ mod standalone_schema;
 mod streaming;
 mod target_tests;
 mod upstream_kinds;
+mod upstream_means;
 mod whole_bodies;

@@ -47,7 +47,7 @@ pub enum Upstream {
         /// The features that opening it takes.
         needs: Vec<String>,
         /// The secret of the version before, and until when it is live.
-        previous: Option<(SealedSecret, SystemTime)>,
+        previous: Option<Box<(SealedSecret, SystemTime)>>,
     },
 }
 
@@ -92,7 +92,8 @@ fn parse_upstream(faults: &mut Violations, wire: fleet::UpstreamCredential) -> O
                 (None, None) => None,
                 (Some(sealed), Some(until)) => {
                     let sealed = faults.take("upstream.previous_sealed", sealed.try_into());
-                    sealed.zip(faults.take("upstream.previous_not_after", time::system_time(until)))
+                    let until = faults.take("upstream.previous_not_after", time::system_time(until));
+                    sealed.zip(until).map(Box::new)
                 }
                 (Some(_), None) | (None, Some(_)) => {
                     faults.add("upstream.previous_sealed", "and `previous_not_after` belong together");

@@ -253,7 +253,7 @@ mod tests {
         let manual = include_str!("../../../../docs/apply.md");
         let examples: Vec<&str> =
             manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-        assert_eq!(examples.len(), 6);
+        assert_eq!(examples.len(), 7);
         let (mut conditions, mut shapes, mut targets) = (0, 0, 0);
         for example in examples {
             for one in parse(Path::new("example.yaml"), example).expect("documents") {
@@ -342,7 +342,7 @@ mod tests {
             ("x.json", "{", ["x.json", ""]),
             ("x.toml", "a = 1", ["x.toml", ".yaml"]),
         ] {
-            let error = format!("{:#}", parse(Path::new(name), text).expect_err(text));
+            let error = format!("{:#}", parse(Path::new(name), text).err().expect(text));
             for part in parts {
                 assert!(error.contains(part), "{text:?}: no {part:?} in {error}");
             }

@@ -4,6 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::shelf::Kept;
 
+use super::super::sources::{KEPT_MAX, LOOK, TIDY};
 use super::*;
 
 fn files(disk: &Volatile) -> usize {
@@ -72,4 +73,43 @@ async fn a_token_on_disk_whose_life_is_over_is_asked_for_anew() {
         assert_eq!(got(&source).await, Some(format!("authorization: Bearer {token}")));
         following.end().await;
     }
+}
+
+#[tokio::test]
+async fn tokens_of_256_sources_of_an_organization_are_kept_on_disk_and_no_more() {
+    let endpoint = Endpoint::start().await;
+    let disk = Arc::new(Volatile::default());
+    let following = Following::with(&disk);
+    let opened = |name: SourceName| {
+        let source = following.sources.source(name);
+        source.opens(by_grant(&endpoint.url(), basic()), Secret::from(SECRET.to_owned()), Slot::bearer());
+        source
+    };
+    // Named before they are asked, so that each counts for all.
+    let many: Vec<_> = (0..=KEPT_MAX).map(|n| following.sources.source(name(n as u64))).collect();
+    let other = opened(SourceName { org: OrgId::from_random([4; 16]), ..name(1) });
+    let one = opened(name(1));
+    until(|| one.has_token(SystemTime::now()) && other.has_token(SystemTime::now())).await;
+    until(|| following.tasks.running() == ["tokens"]).await;
+    assert_eq!(files(&disk), 1, "that of the other organization");
+    drop(many);
+    following.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_sources_that_nobody_names_go_ten_minutes_after_a_start_and_others_stay() {
+    let disk = Arc::new(Volatile::default());
+    for n in [1, 2] {
+        let kept = Kept { content: Zeroizing::new(b"kept".to_vec()), at: SystemTime::now() };
+        shelf(&disk).write(&name(n).on_disk(), kept).await;
+    }
+    let following = Following::with(&disk);
+    // Not opened yet: no request has come.
+    let named = following.sources.source(name(1));
+    sleep(TIDY - LOOK).await;
+    assert_eq!(files(&disk), 2, "the configuration may not be there yet");
+    sleep(LOOK * 3).await;
+    until(|| files(&disk) == 1).await;
+    assert!(shelf(&disk).read(&named.name.on_disk()).await.is_some());
+    following.end().await;
 }

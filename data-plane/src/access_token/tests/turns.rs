@@ -6,6 +6,7 @@ use tokio::time::{Instant, advance};
 use crate::fetches::{Fetched as _, Next, due};
 use crate::values::Values;
 
+use super::super::source::WAITING_MAX;
 use super::*;
 
 fn values(token: &str) -> Values {
@@ -155,5 +156,25 @@ async fn an_issuer_of_one_organization_that_is_silent_takes_no_turn_of_another()
     let source = following.source(&endpoint.url());
     assert!(got(&source).await.is_some());
     assert!(theirs.iter().all(|source| source.token(SystemTime::now()).is_none()));
+    following.end().await;
+}
+
+#[tokio::test]
+async fn so_many_requests_wait_for_a_token_and_further_ones_are_answered_at_once() {
+    let endpoint = Endpoint::start().await;
+    endpoint.holds();
+    let following = Following::start();
+    let source = following.source(&endpoint.url());
+    until(|| endpoint.count() == 1).await;
+    let tasks = Tasks::new();
+    for _ in 0..WAITING_MAX {
+        let source = Arc::clone(&source);
+        tasks.spawn("waits", async move { source.wait(SystemTime::now()).await });
+    }
+    until(|| source.waiting() == WAITING_MAX).await;
+    source.wait(SystemTime::now()).await;
+    assert_eq!(source.waiting(), WAITING_MAX, "the others still wait");
+    endpoint.gate.add_permits(1);
+    assert!(tasks.wait(SOON).await.is_empty());
     following.end().await;
 }

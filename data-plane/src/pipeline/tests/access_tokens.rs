@@ -1,7 +1,7 @@
 //! Access tokens in requests: got before, waited for, got anew where an upstream does not take one, and kept from callers.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
 use rr_contract::seal::{Means, SecretSpec, Slot};
@@ -9,10 +9,10 @@ use rr_contract::seam::Volatile;
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::access_token::tests::{Endpoint, Following, basic, grant};
-use crate::fixture::{Region, resource, rule_key, rule_message, sealed_upstream};
+use crate::fixture::{Region, resource, rule_key, rule_message, sealed_upstream, target_message, target_of};
 
 use super::edge::{Answer, Edge};
 use super::origin::Upstream;
@@ -165,9 +165,13 @@ fn reads_bodies() -> fleet::Resource {
 
 #[tokio::test]
 async fn a_body_that_was_sent_is_sent_again_only_where_the_request_may_be_repeated_and_all_of_it_is_there() {
-    for (method, is_read, is_sent_again) in
-        [("GET", false, true), ("POST", true, false), ("PUT", true, true), ("DELETE", true, true)]
-    {
+    for (method, is_read, is_sent_again) in [
+        ("GET", false, true),
+        ("POST", true, false),
+        ("PUT", true, true),
+        ("DELETE", true, true),
+        ("PUT", false, false),
+    ] {
         let world = World::new().await;
         let more = if is_read { vec![reads_bodies()] } else { Vec::new() };
         let edge = world.edge(more);
@@ -198,4 +202,36 @@ async fn a_credential_that_goes_takes_its_source_with_it() {
         }
     };
     timeout(Duration::from_secs(10), goes).await.expect("nobody holds it");
+}
+
+#[tokio::test]
+async fn no_wait_for_a_token_is_longer_than_the_target_lets_a_request_last() {
+    let world = World::new().await;
+    let target = fleet::TargetResource {
+        total_timeout: Some(pbjson_types::Duration { seconds: 0, nanos: 300_000_000 }),
+        ..target_message(1, &world.upstream.url(""))
+    };
+    let edge = world.edge(vec![target_of(1, &target)]);
+    world.issuer.holds();
+    let began = Instant::now();
+    assert_eq!(asks(&edge, "GET", "").await.status, 502);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // Nor is one for another token.
+    world.issuer.opens();
+    until_token(&world).await;
+    world.takes(TOKEN_2);
+    world.asked_long_ago();
+    world.issuer.holds();
+    let began = Instant::now();
+    assert_eq!(asks(&edge, "GET", "").await.status, 401);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+async fn until_token(world: &World) {
+    let there = async {
+        while !world.region.standings.tokens().all().iter().all(|it| it.has_token(SystemTime::now())) {
+            yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), there).await.expect("the issuer answers");
 }

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::{digest, hmac};
+use data_encoding::HEXLOWER;
 use prost::Message as _;
 use rr_contract::model::time::timestamp;
 use rr_contract::seal::{Means, SecretSpec, Slot};
@@ -12,7 +14,7 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::credential_resource::Usage;
 
 use crate::access_token::tests::{Endpoint, Following};
-use crate::fixture::{Region, credential_key, resource};
+use crate::fixture::{Region, caller_key, credential_key, resource};
 
 use super::access_tokens::spec;
 use super::edge::Edge;
@@ -154,4 +156,55 @@ async fn a_token_of_the_client_before_is_used_while_the_issuer_does_not_know_the
     }
     assert_eq!(answers().await, 200);
     assert_eq!(knows.count(), 1);
+}
+
+fn keyed_hash(key: &str, text: &str, origin: &str) -> SecretSpec {
+    let header = fleet::Parameter { name: "x-sig".to_owned(), text: "{signature}".to_owned() };
+    let form = fleet::HmacSignature {
+        text: text.to_owned(),
+        headers: vec![header],
+        ..fleet::HmacSignature::default()
+    };
+    let means = Means::Hmac(form.try_into().expect("a form"));
+    SecretSpec { means, ..value(key, Slot::bearer(), origin) }
+}
+
+fn signature(key: &str, text: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
+    HEXLOWER.encode(hmac::sign(&key, text.as_bytes()).as_ref())
+}
+
+#[tokio::test]
+async fn a_request_is_signed_with_the_key_of_before_over_a_body_that_the_newest_does_not_read() {
+    let body_hash = HEXLOWER.encode(digest::digest(&digest::SHA256, b"{}").as_ref());
+    let world = World::that_takes(&signature(OLD, &body_hash)).await;
+    let origin = world.upstream.url("");
+    let edge =
+        world.edge(&keyed_hash(NEW, "{method}", &origin), &keyed_hash(OLD, "{body:sha256}", &origin), soon());
+    let request = format!(
+        "PUT {PATH} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\ncontent-length: 2\r\n{}\r\n{{}}",
+        with_key(1)
+    );
+    let answer = edge.send(&request).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let shown: Vec<_> = world.upstream.all().iter().map(|seen| seen.all("x-sig").join(",")).collect();
+    assert_eq!(shown, [signature(NEW, "PUT"), signature(OLD, &body_hash)]);
+}
+
+#[tokio::test]
+async fn a_key_of_an_edge_gives_way_to_another_key_alone_and_the_count_of_edges_stays() {
+    let key = |n: u8| caller_key(n);
+    let bearer = |n: u8| format!("Bearer {}", key(n));
+    for (before, taken, count, hops) in
+        [(key(8), bearer(8), 2, Some("3")), (OLD.to_owned(), OLD.to_owned(), 1, Some("3"))]
+    {
+        let world = World::that_takes(&taken).await;
+        let origin = world.upstream.url("");
+        let before = value(&before, if count == 2 { Slot::bearer() } else { header("x-key") }, &origin);
+        let edge = world.edge(&value(&key(9), Slot::bearer(), &origin), &before, soon());
+        let said = format!("{}requestrocket-hops: 2\r\n", with_key(1));
+        edge.send(&get(PATH, &said)).await;
+        assert_eq!(world.upstream.count(), count);
+        assert_eq!(world.upstream.last().header("requestrocket-hops"), hops);
+    }
 }

@@ -10,6 +10,7 @@ use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 
 use super::*;
+use crate::access_token::tests::{basic, grant};
 use crate::fixture::demanding::{ClientPair, authority};
 use crate::fixture::{ORG, Region, credential_key};
 
@@ -29,8 +30,7 @@ fn credential(
         not_after,
         Effect::Allow,
         sealed_upstream(sealed),
-        &region.vault(),
-        &TokenSources::default(),
+        Opening { vault: &region.vault(), tokens: &TokenSources::default() },
     )
 }
 
@@ -69,8 +69,7 @@ fn a_credential_for_an_open_upstream_has_an_end_too() {
         Some(end),
         Effect::Allow,
         Upstream::None,
-        &region.vault(),
-        &TokenSources::default(),
+        Opening { vault: &region.vault(), tokens: &TokenSources::default() },
     );
     assert_eq!(used(&credential, "https://api.example.com", end), Ok(()));
     assert_eq!(used(&credential, "https://api.example.com", end + SECOND), Err(Unusable::Expired));
@@ -120,8 +119,7 @@ fn a_secret_goes_only_where_the_certificates_of_its_seal_vouch() {
             None,
             Effect::Allow,
             sealed_upstream(secret),
-            &region.vault(),
-            &TokenSources::default(),
+            Opening { vault: &region.vault(), tokens: &TokenSources::default() },
         );
         assert_eq!(credential.injection(&base, given.as_ref(), None, now).map(|_| ()), wanted);
     }
@@ -142,8 +140,7 @@ fn a_secret_goes_out_under_no_host_that_its_seal_does_not_name() {
         None,
         Effect::Allow,
         sealed_upstream(secret),
-        &vault,
-        &TokenSources::default(),
+        Opening { vault: &vault, tokens: &TokenSources::default() },
     );
     let open = UpstreamCredential::new(
         ORG,
@@ -152,8 +149,7 @@ fn a_secret_goes_out_under_no_host_that_its_seal_does_not_name() {
         None,
         Effect::Allow,
         Upstream::None,
-        &vault,
-        &TokenSources::default(),
+        Opening { vault: &vault, tokens: &TokenSources::default() },
     );
     for (host, wanted) in [
         ("ours.front.example", Ok(())),
@@ -201,8 +197,7 @@ fn values_are_looked_for_in_answers_unless_they_are_short_or_passwords() {
             None,
             Effect::Allow,
             upstream,
-            &region.vault(),
-            &TokenSources::default(),
+            Opening { vault: &region.vault(), tokens: &TokenSources::default() },
         );
         let needles = credential.needles();
         assert_eq!(needles.is_some(), is_guarded, "{value}");
@@ -216,8 +211,7 @@ fn values_are_looked_for_in_answers_unless_they_are_short_or_passwords() {
         None,
         Effect::Allow,
         Upstream::None,
-        &region.vault(),
-        &TokenSources::default(),
+        Opening { vault: &region.vault(), tokens: &TokenSources::default() },
     );
     assert!(open.needles().is_none());
 }
@@ -241,13 +235,12 @@ fn of_means(region: &Region, value: &str, means: Means) -> UpstreamCredential {
         None,
         Effect::Allow,
         upstream,
-        &region.vault(),
-        &TokenSources::default(),
+        Opening { vault: &region.vault(), tokens: &TokenSources::default() },
     )
 }
 
 #[test]
-fn what_signs_or_is_shown_puts_nothing_into_a_request_and_is_looked_for_in_answers() {
+fn what_signs_or_is_shown_puts_nothing_into_a_request_and_only_what_is_sent_of_it_is_looked_for() {
     let region = Region::new();
     let (key, token) = ("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "a-session-token-of-any-length/+=");
     let aws = fleet::AwsSignature {
@@ -264,26 +257,22 @@ fn what_signs_or_is_shown_puts_nothing_into_a_request_and_is_looked_for_in_answe
         ..fleet::HmacSignature::default()
     };
     let hex = "000102030405060708090a0b0c0d0e0f101112131415161718";
-    let raw: Vec<u8> = (0..25).collect();
     let pair = ClientPair::new("ours", &authority("ours"));
-    let der = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
-    let der = data_encoding::BASE64.encode(der.secret_der());
     let shown = pair.spec("https://api.example.com", None).means;
     let base = "https://api.example.com".parse().expect("a base URL");
-    for (value, means, signs, guarded) in [
-        (key, Means::Aws(aws.try_into().expect("a form")), true, vec![key.as_bytes(), token.as_bytes()]),
-        (hex, Means::Hmac(hmac.try_into().expect("a form")), true, vec![hex.as_bytes(), &raw]),
-        (&pair.key, shown, false, vec![pair.key.as_bytes(), der.as_bytes()]),
+    for (value, means, signs, sent) in [
+        (key, Means::Aws(aws.try_into().expect("a form")), true, Some(token)),
+        (hex, Means::Hmac(hmac.try_into().expect("a form")), true, None),
+        (&pair.key, shown, false, None),
     ] {
         let credential = of_means(&region, value, means);
         let injection = credential.injection(&base, None, None, UNIX_EPOCH).expect("it is sealed for it");
         assert!(injection.values().is_none());
         assert_eq!(matches!(injection, Injection::Signature(_)), signs);
         assert_eq!((credential.signer().is_some(), credential.shown().is_some()), (signs, !signs));
-        let needles = credential.needles().expect("it is looked for");
-        for secret in guarded {
-            let masked = needles.masked(secret).expect("it is found");
-            assert!(masked.ends_with(b"****"), "{}", String::from_utf8_lossy(secret));
+        assert_eq!(credential.needles().is_some(), sent.is_some());
+        if let (Some(needles), Some(sent)) = (credential.needles(), sent) {
+            assert!(needles.masked(sent.as_bytes()).is_some() && needles.masked(value.as_bytes()).is_none());
         }
         let plain = used(&credential, "http://plain.example", UNIX_EPOCH);
         assert_eq!(plain, if signs { Ok(()) } else { Err(Unusable::Plain) });
@@ -307,8 +296,7 @@ fn certificates_are_told_apart_by_credential_version_and_chain_and_by_nothing_el
             None,
             Effect::Allow,
             upstream,
-            &vault,
-            &TokenSources::default(),
+            Opening { vault: &vault, tokens: &TokenSources::default() },
         );
         made.shown().expect("it is one").id()
     };
@@ -317,4 +305,32 @@ fn certificates_are_told_apart_by_credential_version_and_chain_and_by_nothing_el
         assert!(!ids[i + 1..].contains(one), "{i}");
     }
     assert_eq!(id(2, 1, &one), ids[0], "sealed again, it is the same");
+}
+
+#[test]
+fn seals_of_one_version_share_no_token_and_one_that_says_it_gets_some_has_a_source_before_it_is_open() {
+    let region = Region::new();
+    let tokens = TokenSources::default();
+    let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
+    let made = |value: &str, needs: &[&str]| {
+        let means =
+            Means::Grant { slot: Slot::bearer(), grant: grant("https://issuer.example/token", basic()) };
+        let spec = SecretSpec {
+            value: Secret::from(value.to_owned()),
+            origins: vec!["https://api.example.com".parse().expect("an origin")],
+            means,
+            not_after: None,
+            ca: None,
+        };
+        let secret = region.seal_spec(2, 1, &spec);
+        let needs = needs.iter().map(|need| (*need).to_owned()).collect();
+        let upstream = Upstream::Sealed { secret, needs, previous: None };
+        let opening = Opening { vault: &region.vault(), tokens: &tokens };
+        UpstreamCredential::new(ORG, id, 1, None, Effect::Allow, upstream, opening)
+    };
+    let (ours, theirs) = (made("ours", &[feature::UPSTREAM_OAUTH2]), made("ours", &[]));
+    assert_eq!(tokens.all().len(), 1, "the other one says nothing of it");
+    let of = |credential: &UpstreamCredential| Arc::clone(credential.token_source().expect("it gets tokens"));
+    assert!(!Arc::ptr_eq(&of(&ours), &of(&theirs)));
+    assert_eq!(tokens.all().len(), 2);
 }

@@ -30,8 +30,8 @@ use crate::jwt::{Checks, Open, UnusableKeys};
 use crate::passwords::Live;
 use crate::quota::Quotas;
 use crate::snapshot::{
-    CompiledCaller, CompiledTarget, LastMinute, Place, Policy, RunningMeter, Standings, UpstreamCredential,
-    Vault,
+    CompiledCaller, CompiledTarget, LastMinute, Opening, Place, Policy, RunningMeter, Standings,
+    UpstreamCredential, Vault,
 };
 
 use super::super::transaction::Offered;
@@ -179,8 +179,7 @@ impl Compiler<'_> {
                             credential.not_after,
                             credential.default_effect,
                             upstream,
-                            self.vault,
-                            self.standings.tokens(),
+                            Opening { vault: self.vault, tokens: self.standings.tokens() },
                         );
                         if unseal {
                             compiled.unseal().map_err(|error| Reason::new(Why::Unseal, error.to_string()))?;

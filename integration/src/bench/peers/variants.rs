@@ -2,8 +2,13 @@
 //!
 //! Each has a caller, a target and an upstream credential of its own, so that rules of one scope bear on no other.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+
+use rr_contract::seal::{Means, SecretSpec, Slot};
 use rr_contract::wire::fleet::{self, EchoGuard, Effect, FilterAction};
 use rr_contract::wire::management::{self as mg, Document, document::Resource, filter, rule};
+use rr_integration::api::spec;
 use rr_integration::sample::{ORG, REGION, Sample, apply_for_keys};
 
 use super::SECRET;
@@ -24,6 +29,17 @@ pub(crate) enum Job {
     Filter,
     /// A document of 1 KiB, searched for the upstream's secret and not.
     Echo,
+    /// The whole pipeline, with each kind of what the upstream is shown.
+    Kinds,
+}
+
+/// What the upstream is shown.
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    Secret,
+    Token,
+    Aws,
+    Hash,
 }
 
 /// One proxy.
@@ -45,6 +61,7 @@ struct Plan {
     destroys: &'static [&'static str],
     is_full: bool,
     guard: EchoGuard,
+    shown: Shown,
 }
 
 impl Plan {
@@ -57,6 +74,21 @@ impl Plan {
             destroys: &[],
             is_full: false,
             guard: EchoGuard::Mask,
+            shown: Shown::Secret,
+        }
+    }
+
+    /// The whole pipeline.
+    fn full(label: &'static str) -> Self {
+        Self {
+            rules: [
+                vec![matching(Effect::Allow, Some("^/v1/"), &["GET", "POST"])],
+                vec![matching(Effect::Deny, Some("^/admin/"), &[])],
+                vec![matching(Effect::Allow, Some("^/v[0-9]+/items(/[a-z0-9-]+)?$"), &[])],
+                vec![matching(Effect::Deny, None, &["DELETE"])],
+            ],
+            is_full: true,
+            ..Self::new(label, super::PATH)
         }
     }
 }
@@ -75,16 +107,17 @@ fn plans(job: Job) -> Vec<Plan> {
     let document = |label, path, destroys| Plan { destroys, guard: EchoGuard::Off, ..Plan::new(label, path) };
     const FIELDS: &[&str] = &["first", "records[*].middle.secret", "last"];
     match job {
-        Job::Gateway => vec![Plan {
-            rules: [
-                vec![matching(Effect::Allow, Some("^/v1/"), &["GET", "POST"])],
-                vec![matching(Effect::Deny, Some("^/admin/"), &[])],
-                vec![matching(Effect::Allow, Some("^/v[0-9]+/items(/[a-z0-9-]+)?$"), &[])],
-                vec![matching(Effect::Deny, None, &["DELETE"])],
-            ],
-            is_full: true,
-            ..Plan::new("full", super::PATH)
-        }],
+        Job::Gateway => vec![Plan::full("full")],
+        Job::Kinds => {
+            let kind = |label, shown| Plan { guard: EchoGuard::Off, shown, ..Plan::full(label) };
+            vec![
+                kind("secret", Shown::Secret),
+                kind("token", Shown::Token),
+                kind("aws", Shown::Aws),
+                kind("hash", Shown::Hash),
+                Plan::full("guarded"),
+            ]
+        }
         Job::Rules => vec![
             ruled("none", Default::default()),
             ruled("miss", many(None)),
@@ -120,12 +153,74 @@ fn apart(scope: usize, n: usize) -> mg::Rule {
     mg::Rule { priority: (RULES - n) as u32, ..matching(Effect::Deny, Some(&regex), &[]) }
 }
 
+/// What an upstream is shown, sealed for an origin.
+fn credential(shown: Shown, origin: &str) -> anyhow::Result<(mg::UpstreamKind, SecretSpec)> {
+    let (kind, means) = match shown {
+        Shown::Secret => (mg::UpstreamKind::Bearer, Means::sent(Slot::bearer())),
+        Shown::Token => {
+            let client = fleet::ClientCredentials {
+                client_id: "bench".to_owned(),
+                authentication: Some(fleet::client_credentials::Authentication::Basic(fleet::Empty {})),
+            };
+            let grant = fleet::TokenGrant {
+                url: token_endpoint()?,
+                flow: Some(fleet::token_grant::Flow::ClientCredentials(client)),
+                parameters: Vec::new(),
+            };
+            let means = Means::Grant { slot: Slot::bearer(), grant: grant.try_into()? };
+            (mg::UpstreamKind::Oauth2ClientCredentials, means)
+        }
+        Shown::Aws => {
+            let aws = fleet::AwsSignature {
+                access_key_id: "AKIAIOSFODNN7EXAMPLE".to_owned(),
+                region: "eu-central-1".to_owned(),
+                service: "execute-api".to_owned(),
+                ..fleet::AwsSignature::default()
+            };
+            (mg::UpstreamKind::AwsSigv4, Means::Aws(aws.try_into()?))
+        }
+        Shown::Hash => {
+            let header = fleet::Parameter {
+                name: "x-signature".to_owned(),
+                text: "t={date},v1={signature}".to_owned(),
+            };
+            let hmac = fleet::HmacSignature {
+                text: "{date}.{method}.{target}.{body:sha256}".to_owned(),
+                headers: vec![header],
+                ..fleet::HmacSignature::default()
+            };
+            (mg::UpstreamKind::Hmac, Means::Hmac(hmac.try_into()?))
+        }
+    };
+    Ok((kind, spec(origin, SECRET, means)))
+}
+
+/// An endpoint that gives a token for a day. It ends with the bench.
+fn token_endpoint() -> anyhow::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}/token", listener.local_addr()?);
+    std::thread::spawn(move || {
+        let body = r#"{"access_token":"a-token-of-the-bench-of-more-than-24-characters","expires_in":86400}"#;
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut request = [0; 4096];
+            // The form comes in one piece.
+            if stream.read(&mut request).is_ok_and(|length| length > 0) {
+                stream.write_all(answer.as_bytes()).ok();
+            }
+        }
+    });
+    Ok(url)
+}
+
 /// Puts the proxies of a job in.
 pub(super) async fn configure(sample: &Sample, origin: &str, job: Job) -> anyhow::Result<Vec<Variant>> {
     let (mut variants, mut documents) = (Vec::new(), Vec::new());
     for plan in plans(job) {
         let name = plan.label.replace(' ', "-");
-        sample.api.upstream(ORG, &format!("up-{name}"), &sample.keys, origin, SECRET).await?;
+        let credential = credential(plan.shown, origin)?;
+        sample.api.upstream_of(ORG, &format!("up-{name}"), &sample.keys, credential).await?;
         documents.extend(resources(&plan, &name, origin));
         let headers = (0..plan.headers).map(|n| format!("X-Bench-{n}: value of header number {n}"));
         let headers = headers.collect();

@@ -1,5 +1,7 @@
 //! Each kind by what is said of it: where values go, and what does not fit.
 
+use rr_wire::fleet::secret_plaintext::Means as Wire;
+
 use super::*;
 
 fn said(pairs: &[(&str, &str)]) -> Said {
@@ -86,4 +88,65 @@ fn values_are_placed_one_by_one_and_a_password_behind_its_user() {
     assert!(means == Means::Sent { slot: Slot::header("a", "").expect("a slot"), more });
     assert!(several().place(vec![secret("1")]).is_none());
     assert!(Form::One(Slot::bearer()).place(Vec::new()).is_none());
+}
+
+fn means(group: &'static str, means: Wire) -> Said {
+    Said { groups: vec![group], means: Some(means), ..Said::default() }
+}
+
+fn grant() -> fleet::TokenGrant {
+    let authentication = Some(fleet::client_credentials::Authentication::Post(fleet::Empty {}));
+    let client = fleet::ClientCredentials { client_id: "edge".to_owned(), authentication };
+    fleet::TokenGrant {
+        url: "https://login.example/token".to_owned(),
+        flow: Some(fleet::token_grant::Flow::ClientCredentials(client)),
+        parameters: Vec::new(),
+    }
+}
+
+#[test]
+fn a_token_goes_where_it_is_said_to_and_to_authorization_where_nothing_is() {
+    for (pairs, slot) in [
+        (&[][..], Slot::bearer()),
+        (&[("header", "x-token")], Slot::header("x-token", "").expect("a slot")),
+        (&[("prefix", "Token ")], Slot::header("authorization", "Token ").expect("a slot")),
+        (&[("query", "token")], Slot::query("token").expect("a slot")),
+    ] {
+        let said = Said { groups: vec!["oauth2"], means: Some(Wire::TokenGrant(grant())), ..said(pairs) };
+        let Form::Made(made) = SecretKind::Oauth2.form(said).expect("a form") else { panic!("a token") };
+        let Means::Grant { slot: found, grant: made } = *made else { panic!("a grant") };
+        assert_eq!((found, made.url.as_str()), (slot, "https://login.example/token"), "{pairs:?}");
+    }
+}
+
+#[test]
+fn a_kind_whose_value_is_not_sent_needs_its_group_and_no_other() {
+    use SecretKind::{AwsSigv4, Bearer, ClientCertificate, CustomToken, Hmac, JwtBearer, Oauth2};
+    for (kind, text) in [
+        (Oauth2, "kind oauth2-client-credentials needs the URL of the token endpoint and the client's id"),
+        (JwtBearer, "kind jwt-bearer needs the URL of the token endpoint and the issuer"),
+        (CustomToken, "kind custom-token needs the URL that gives tokens"),
+        (AwsSigv4, "kind aws-sigv4 needs the access key id, the region and the service"),
+        (Hmac, "kind hmac needs the text that is signed"),
+        (ClientCertificate, "kind client-certificate needs the certificate"),
+    ] {
+        let wrong = kind.form(Said::default()).expect_err("it lacks its group").to_string();
+        assert!(wrong.starts_with(text), "{wrong}");
+        let other = if kind == Oauth2 { "aws" } else { "oauth2" };
+        let wrong = kind.form(means(other, Wire::TokenGrant(grant()))).expect_err("another's").to_string();
+        assert_eq!(wrong, format!("kind {} has no `{other}`", kind.as_str()));
+    }
+    let wrong = Bearer.form(means("aws", Wire::TokenGrant(grant()))).expect_err("it has none").to_string();
+    assert_eq!(wrong, "kind bearer has no `aws`");
+    let signs = Said { header: Some("x".to_owned()), ..means("aws", Wire::AwsSignature(Default::default())) };
+    assert_eq!(AwsSigv4.form(signs).expect_err("no place").to_string(), "kind aws-sigv4 has no `header`");
+    let both = Said {
+        header: Some("x".to_owned()),
+        query: Some("q".to_owned()),
+        ..means("oauth2", Wire::TokenGrant(grant()))
+    };
+    assert!(Oauth2.form(both).expect_err("one place").to_string().contains("has no `header`"));
+    let wrong = fleet::TokenGrant { url: "http://login.example/token".to_owned(), ..grant() };
+    let wrong = Oauth2.form(means("oauth2", Wire::TokenGrant(wrong))).expect_err("no https").to_string();
+    assert!(wrong.starts_with("`oauth2`: url: is not https"), "{wrong}");
 }
