@@ -13,6 +13,7 @@ use rr_integration::upstream::{Seen, Upstream};
 use rr_integration::wait::eventually;
 
 use crate::own_values::Installation;
+use crate::promises::holds;
 
 const SECRET: &str = "9f86d081884c7d659a2feaa0c55ad015";
 const NEXT: &str = "3f2b8c1d7e544a099c6bd18e2f7a5b30";
@@ -192,47 +193,133 @@ async fn each_kind_that_is_made_of_a_secret_is_sealed_by_rrctl_and_found_nowhere
         assert!(said.contains(part), "{more:?}: {said}");
     }
     let key: String = key.lines().nth(1).expect("a line").to_owned();
+    let control = it.sample.control.process.id();
+    assert!(has_in_memory(control, b"client-key"), "a name, which it has");
+    for secret in [SECRET, TOKEN, &key] {
+        assert!(!has_in_memory(control, secret.as_bytes()), "{secret} is in the control plane's memory");
+    }
     it.forgets(&[SECRET, TOKEN, &key]).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_while_a_secret_is_replaced_with_an_overlap_whenever_the_upstream_changes_over() {
-    let taken = Arc::new(Mutex::new(SECRET));
-    let takes = Arc::clone(&taken);
-    let upstream = Upstream::start_with(move |seen| {
-        let taken = *takes.lock().expect("nobody panics");
-        let status = if text(seen, "authorization") == format!("Bearer {taken}") { 200 } else { 401 };
-        Response::builder().status(status).body(Full::default()).expect("an answer")
+/// What an upstream, or its issuer, takes while a secret is replaced.
+#[derive(Clone, Copy)]
+enum Takes {
+    /// A header with this before the secret.
+    Header(&'static str),
+    /// User and password.
+    Basic,
+    /// A keyed hash of date and method.
+    Hash,
+    /// Any token of the issuer's, which takes the secret of the client.
+    Token,
+}
+
+impl Takes {
+    fn takes(self, seen: &Seen, secret: &str) -> bool {
+        let said = text(seen, "authorization");
+        match self {
+            Self::Header(prefix) => said == format!("{prefix}{secret}"),
+            Self::Basic => said == format!("Basic {}", BASE64.encode(format!("ann:{secret}").as_bytes())),
+            Self::Hash => {
+                let Some((date, signature)) = text(seen, "x-signature").split_once(",v1=") else { return false };
+                let signed = format!("{}.GET", date.strip_prefix("t=").unwrap_or_default());
+                let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+                let signature = HEXLOWER.decode(signature.as_bytes()).unwrap_or_default();
+                hmac::verify(&key, signed.as_bytes(), &signature).is_ok()
+            }
+            Self::Token => said == format!("Bearer {TOKEN}"),
+        }
+    }
+}
+
+/// An issuer that gives [`TOKEN`] to the client whose secret it takes.
+async fn issuer_that_takes(taken: &Arc<Mutex<&'static str>>) -> Upstream {
+    let taken = Arc::clone(taken);
+    Upstream::start_with(move |seen| {
+        let secret = *taken.lock().expect("nobody panics");
+        let basic = format!("Basic {}", BASE64.encode(format!("edge:{secret}").as_bytes()));
+        let is_taken = text(seen, "authorization") == basic;
+        let body = if is_taken { format!(r#"{{"access_token":"{TOKEN}"}}"#) } else { "{}".to_owned() };
+        let status = if is_taken { 200 } else { 401 };
+        Response::builder().status(status).body(Full::from(Bytes::from(body))).expect("an answer")
     })
-    .await;
-    let it = Installation::start_before(upstream, &[]).await;
-    let (origin, fingerprint) = (it.upstream.url(), format!("{REGION}={}", it.sample.keys.fingerprint()));
-    let sealing =
-        ["--origin", &*origin, "--region", REGION, "--fingerprint", &*fingerprint, "--value-file", "-"];
-    it.done(&[&["credential", "create-upstream", "api"][..], &sealing].concat(), SECRET).await;
-    it.done(&["proxy", "update", "echo", "--upstream", "api"], "").await;
-    sees(&it, "authorization", SECRET).await;
-    let key = format!("Bearer {}", it.sample.key);
-    let asks = async || it.get(&[("authorization", &key)]).await.status;
-    let replace = [&["credential", "replace-secret", "api"][..], &sealing].concat();
-    it.done(&[&replace[..], &["--overlap", "1h"]].concat(), NEXT).await;
-    // Until the node has it, and behind that: the upstream does not know it yet.
-    let mut asked = 0;
-    while !it.upstream.seen().iter().any(|seen| text(seen, "authorization").contains(NEXT)) {
-        assert_eq!(asks().await, 200);
-        asked += 1;
-        assert!(asked < 100_000, "the node has the new secret");
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_fails_while_a_secret_is_replaced_with_an_overlap_whenever_the_other_side_changes_over() {
+    let issuer_takes = Arc::new(Mutex::new(SECRET));
+    let issuer = issuer_that_takes(&issuer_takes).await;
+    let token_url = format!("{}/token", issuer.url());
+    let hash = ["--text", "{date}.{method}", "--sign-header", "x-signature=t={date},v1={signature}"];
+    for (kind, flags, takes) in [
+        ("bearer", &[][..], Takes::Header("Bearer ")),
+        ("api-key", &["--header", "authorization", "--prefix", "Key "], Takes::Header("Key ")),
+        ("jwt", &[], Takes::Header("Bearer ")),
+        ("basic", &["--user", "ann"], Takes::Basic),
+        ("hmac", &hash, Takes::Hash),
+        ("oauth2-client-credentials", &["--token-url", &*token_url, "--client-id", "edge"], Takes::Token),
+    ] {
+        let taken = if matches!(takes, Takes::Token) { Arc::clone(&issuer_takes) } else { Arc::new(Mutex::new(SECRET)) };
+        let shared = Arc::clone(&taken);
+        let upstream = Upstream::start_with(move |seen| {
+            let status = if takes.takes(seen, *shared.lock().expect("nobody panics")) { 200 } else { 401 };
+            Response::builder().status(status).body(Full::default()).expect("an answer")
+        })
+        .await;
+        let it = Installation::start_before(upstream, &[]).await;
+        let (origin, fingerprint) = (it.upstream.url(), format!("{REGION}={}", it.sample.keys.fingerprint()));
+        let sealing = ["--origin", &*origin, "--region", REGION, "--fingerprint", &*fingerprint, "--value-file", "-"];
+        let said = [&sealing[..], flags].concat();
+        it.done(&[&["credential", "create-upstream", "api", "--kind", kind][..], &said].concat(), SECRET).await;
+        it.done(&["proxy", "update", "echo", "--upstream", "api"], "").await;
+        let key = format!("Bearer {}", it.sample.key);
+        let asks = async || it.get(&[("authorization", &key)]).await.status;
+        eventually("the upstream takes what it is shown", || async { (asks().await == 200).then_some(()) }).await;
+        let replace = [&["credential", "replace-secret", "api"][..], &said].concat();
+        let load = async |count: usize| {
+            for n in 0..count {
+                assert_eq!(asks().await, 200, "{kind}, request {n}");
+            }
+        };
+        let (replaced, ()) = tokio::join!(it.done(&[&replace[..], &["--overlap", "1h"]].concat(), NEXT), load(200));
+        assert!(replaced.contains("api"), "{replaced}");
+        // Until the node has it, and behind that: the other side does not know it yet.
+        let knows = || match takes {
+            Takes::Token => issuer.seen().iter().any(|seen| {
+                text(seen, "authorization") == format!("Basic {}", BASE64.encode(format!("edge:{NEXT}").as_bytes()))
+            }),
+            _ => it.upstream.seen().iter().any(|seen| takes.takes(seen, NEXT)),
+        };
+        eventually(&format!("{kind}: the node shows the new one"), || async {
+            load(1).await;
+            knows().then_some(())
+        })
+        .await;
+        load(100).await;
+        *taken.lock().expect("nobody panics") = NEXT;
+        load(100).await;
+        let shown = it.done(&["-o", "json", "credential", "show", "api"], "").await;
+        assert!(shown.contains("previousNotAfter"), "{shown}");
+        let said = it.fails(&[&replace[..], &["--overlap", "1h"]].concat(), SECRET).await;
+        assert!(said.contains("two live values until"), "{said}");
+        it.forgets(&[SECRET, NEXT, TOKEN]).await;
     }
-    for _ in 0..50 {
-        assert_eq!(asks().await, 200);
-    }
-    *taken.lock().expect("nobody panics") = NEXT;
-    for _ in 0..50 {
-        assert_eq!(asks().await, 200);
-    }
-    let shown = it.done(&["-o", "json", "credential", "show", "api"], "").await;
-    assert!(shown.contains("previousNotAfter"), "{shown}");
-    let said = it.fails(&[&replace[..], &["--overlap", "1h"]].concat(), SECRET).await;
-    assert!(said.contains("two live values until"), "{said}");
-    it.forgets(&[SECRET, NEXT]).await;
+}
+
+/// Whether a process has this somewhere in its memory.
+fn has_in_memory(process: u32, wanted: &[u8]) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).expect("its maps");
+    let memory = std::fs::File::open(format!("/proc/{process}/mem")).expect("its memory");
+    let number = |text: &str| u64::from_str_radix(text, 16).expect("an address");
+    maps.lines().any(|line| {
+        let mut fields = line.split(' ');
+        let (range, rights) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let Some((from, to)) = range.split_once('-').filter(|_| rights.starts_with("rw")) else { return false };
+        let (from, to) = (number(from), number(to));
+        let mut bytes = vec![0; usize::try_from(to - from).expect("it fits")];
+        // What is unmapped meanwhile has nothing.
+        memory.read_exact_at(&mut bytes, from).is_ok() && holds(&bytes, wanted)
+    })
 }
