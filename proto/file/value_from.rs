@@ -177,7 +177,7 @@ impl ValueFrom {
             return Ok(Some(account.means()));
         }
         if let Some(request) = &self.custom_token {
-            return Ok(Some(request.means()));
+            return request.means().map(Some).map_err(|(field, what)| Unmade::Field(field, what));
         }
         if let Some(hmac) = &self.hmac {
             return Ok(Some(hmac.means()));
@@ -226,6 +226,12 @@ impl Oauth2 {
         for (name, text) in
             [("scope", &self.scope), ("audience", &self.audience), ("resource", &self.resource)]
         {
+            if !text.is_empty() && self.parameters.contains_key(name) {
+                return Err((
+                    "oauth2.parameters",
+                    "hold a scope, an audience or a resource that is given by itself too",
+                ));
+            }
             if !text.is_empty() {
                 further.push(fleet::Parameter { name: name.to_owned(), text: text.clone() });
             }
@@ -262,23 +268,26 @@ impl JwtBearer {
 }
 
 impl CustomToken {
-    fn means(&self) -> Means {
+    fn means(&self) -> Result<Means, (&'static str, &'static str)> {
         let method = match self.method.as_str() {
             "" if self.body.is_empty() => "GET",
             "" => "POST",
             method => method,
         };
         let lifetime = self.lifetime.as_ref().map_or(0, |lifetime| lifetime.seconds);
-        Means::TokenRequest(fleet::TokenRequest {
+        if self.lifetime.as_ref().is_some_and(|lifetime| lifetime.seconds < 1 || lifetime.nanos != 0) {
+            return Err(("custom_token.lifetime", "is a whole number of seconds, at least one"));
+        }
+        Ok(Means::TokenRequest(fleet::TokenRequest {
             url: self.token_url.clone(),
             method: method.to_owned(),
             headers: parameters(&self.headers),
             body: self.body.clone().into_bytes(),
             token_path: self.token_path.clone(),
             lifetime_path: self.lifetime_path.clone(),
-            // One that is too long, or negative, is refused as that.
+            // One that is too long is refused as that.
             lifetime: u32::try_from(lifetime).unwrap_or(u32::MAX),
-        })
+        }))
     }
 }
 

@@ -140,6 +140,7 @@ impl Place<'_> {
         let kind = secret_kind(kind).ok_or_else(|| {
             ("value_from", "belongs to a kind that has a secret: say it in `upstream.kind`".to_owned())
         })?;
+        kind.check_groups(&from.groups()).map_err(|wrong| ("value_from", wrong.in_file()))?;
         let read = |wanted: Wanted<'_>| match wanted {
             Wanted::Secret(source) => self.read(source.env.as_deref(), source.file.as_deref()),
             Wanted::File(file) => self.read(None, Some(file)),

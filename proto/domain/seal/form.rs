@@ -184,6 +184,15 @@ impl SecretKind {
         }
     }
 
+    /// Whether these groups are those of the kind: to be asked before what a group names is read.
+    pub fn check_groups(self, groups: &[&'static str]) -> Result<(), WrongForm> {
+        let own = self.group();
+        match groups.iter().find(|field| own.is_none_or(|(own, _)| own != **field)) {
+            Some(field) => Err(WrongForm::Extra { kind: self.as_str(), field }),
+            None => Ok(()),
+        }
+    }
+
     /// Where values of this kind go.
     pub fn form(self, said: Said) -> Result<Form, WrongForm> {
         let Said { header, prefix, query, user, headers, groups, means } = said;
@@ -207,9 +216,7 @@ impl SecretKind {
                 return Err(WrongForm::Extra { kind: self.as_str(), field });
             }
         }
-        if let Some(field) = groups.iter().find(|field| group.is_none_or(|(group, _)| group != **field)) {
-            return Err(WrongForm::Extra { kind: self.as_str(), field });
-        }
+        self.check_groups(&groups)?;
         let lacks = |needs, fields: &[&'static str]| {
             Err(WrongForm::Lacks { kind: self.as_str(), needs, fields: fields.to_vec() })
         };

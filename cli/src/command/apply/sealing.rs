@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, bail};
 use rr_contract::file::value_from::{Source, Unmade, ValueFrom, Wanted};
 use rr_contract::model::id::CredentialId;
-use rr_contract::seal::form::{Form, Said, SecretKind};
+use rr_contract::seal::form::{Form, Said, SecretKind, WrongForm};
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
@@ -193,6 +193,8 @@ fn upstream(document: &mut mg::Document) -> Option<(&mut mg::Credential, SecretK
 
 /// Where the values of a credential go.
 fn form(kind: SecretKind, from: &ValueFrom, location: &Location) -> Result<Form> {
+    let in_file = |wrong: WrongForm| anyhow!("value_from: {}", wrong.in_file());
+    kind.check_groups(&from.groups()).map_err(in_file)?;
     let means = from.means(|wanted| match wanted {
         Wanted::Secret(source) => {
             let value = read(source.env.as_deref(), source.file.as_deref(), "it", location)?;
@@ -216,7 +218,7 @@ fn form(kind: SecretKind, from: &ValueFrom, location: &Location) -> Result<Form>
         groups: from.groups(),
         means,
     };
-    kind.form(said).map_err(|wrong| anyhow!("value_from: {}", wrong.in_file()))
+    kind.form(said).map_err(in_file)
 }
 
 /// The values of a credential, as many as its form has places.

@@ -182,7 +182,6 @@ fn flag(group: &str, field: &str) -> String {
         ("", "aws") => "--access-key-id ID, --aws-region REGION and --service NAME".to_owned(),
         ("", "hmac") => "--text TEXT and --sign-header NAME=TEXT".to_owned(),
         ("", "certificate") => "--certificate FILE".to_owned(),
-        (_, "url") => "--token-url".to_owned(),
         ("aws", "region") => "--aws-region".to_owned(),
         ("aws", "session_token") => "--session-token-file".to_owned(),
         ("custom_token", "headers") => "--token-header".to_owned(),
@@ -249,6 +248,19 @@ impl SecretArgs {
                 "standard input can hold one secret alone",
                 "give files, or leave one out for a prompt",
             ));
+        }
+        let (token, signature) = (&self.token, &self.signature);
+        for (flag, pairs) in [
+            ("--parameter", &token.parameters),
+            ("--claim", &token.claims),
+            ("--token-header", &token.token_headers),
+            ("--sign-header", &signature.sign_headers),
+        ] {
+            let is_twice = |at: usize| pairs[..at].iter().any(|(name, _)| *name == pairs[at].0);
+            if let Some(at) = (1..pairs.len()).find(|at| is_twice(*at)) {
+                let what = format!("{flag} has {} twice", pairs[at].0);
+                return Err(fault::usage(&what, "say each name once"));
+            }
         }
         let of_another =
             |(_, is_given, kinds): &(_, bool, &[SecretKind])| *is_given && !kinds.contains(&kind);

@@ -25,10 +25,12 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   rrctl credential create-upstream github --target github
   rrctl credential create-upstream maps --kind api-key --query key --origin https://maps.example.com
-  rrctl credential create-upstream mail --kind api-key --header x-api-key --target mail --value-file key.txt
+  rrctl credential create-upstream mail --kind api-key --header x-api-key --target mail \\
+    --value-file key.txt
   rrctl credential create-upstream jira --kind basic --user bot@example.com --target jira
   rrctl credential create-upstream crm --kind jwt --origin https://crm.example.com --value-file token.jwt
-  rrctl credential create-upstream find --kind custom-headers --set-header x-id=id.txt --set-header x-key --target find
+  rrctl credential create-upstream find --kind custom-headers --set-header x-id=id.txt \\
+    --set-header x-key --target find
   rrctl credential create-upstream public --kind none
   rrctl credential create-upstream bank --kind oauth2-client-credentials --token-url https://login.example.com/token \\
     --client-id edge --scope payments --target bank --value-file client-secret.txt
@@ -225,4 +227,166 @@ async fn seal(
     // Before anything is asked.
     let form = value.form(kind)?;
     sealing.seal(connection, org, version, form, || value.read(kind)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use rr_contract::model::invalid::Invalid;
+    use rr_contract::seal::form::Placed;
+    use rr_contract::seal::means::{Authentication, Flow};
+    use rr_contract::seal::{Means, Slot};
+    use rr_contract::secret::Secret;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: UpstreamArgs,
+    }
+
+    /// The words of a line as a shell would have them, quotes without escapes in them.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+        for one in line.chars() {
+            match one {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(std::mem::take(&mut word)),
+                one => word.push(one),
+            }
+        }
+        words.push(word);
+        words.retain(|word| !word.is_empty());
+        words
+    }
+
+    fn parsed(words: &[&str]) -> UpstreamArgs {
+        let all = ["create-upstream", "name"].iter().chain(words);
+        Line::try_parse_from(all).unwrap_or_else(|error| panic!("{error}")).args
+    }
+
+    fn made(words: &[&str]) -> Result<Means, String> {
+        let args = parsed(words);
+        let kind = secret_kind(args.kind.to_wire()).expect("it has a secret");
+        let form = args.value.form(kind).map_err(|error| format!("{error:#}"))?;
+        let Placed { means, .. } = form.place(vec![Secret::from("s".to_owned())]).expect("one value");
+        Ok(means)
+    }
+
+    #[test]
+    fn every_example_is_taken_as_it_stands() {
+        let joined = EXAMPLES.replace("\\\n    ", "");
+        let lines: Vec<_> = joined.lines().skip(1).collect();
+        assert_eq!(lines.len(), 14);
+        for line in lines {
+            let all = words(line);
+            let ["rrctl", "credential", rest @ ..] = &all.iter().map(String::as_str).collect::<Vec<_>>()[..]
+            else {
+                panic!("{line}")
+            };
+            let args = Line::try_parse_from(rest).unwrap_or_else(|error| panic!("{line}: {error}")).args;
+            // The file of a certificate is not there.
+            let Some(kind) =
+                secret_kind(args.kind.to_wire()).filter(|it| *it != SecretKind::ClientCertificate)
+            else {
+                continue;
+            };
+            args.value.form(kind).unwrap_or_else(|error| panic!("{line}: {error:#}"));
+        }
+    }
+
+    #[test]
+    fn what_flags_say_is_what_is_sealed() -> Result<(), Invalid> {
+        let url = ["--token-url", "https://i.example/t"];
+        let client =
+            [&["--kind", "oauth2", "--client-id", "edge", "--parameter", "a=b", "--scope", "r w"][..], &url]
+                .concat();
+        let Ok(Means::Grant { slot, grant }) = made(&client) else { panic!("a grant") };
+        assert_eq!((slot, grant.url.as_str()), (Slot::bearer(), "https://i.example/t"));
+        let said = [("scope", "r w"), ("a", "b")].map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(grant.parameters, said);
+        assert!(matches!(
+            grant.flow,
+            Flow::ClientCredentials { client_id, authentication: Authentication::Basic } if client_id == "edge"
+        ));
+        let robot =
+            [&["--kind", "jwt-bearer", "--issuer", "me", "--claim", "scope=x", "--query", "t"][..], &url]
+                .concat();
+        let Ok(Means::Grant { slot, grant }) = made(&robot) else { panic!("a grant") };
+        assert_eq!(slot, Slot::query("t")?);
+        let Flow::JwtBearer(assertion) = grant.flow else { panic!("an assertion") };
+        assert_eq!((assertion.issuer.as_str(), assertion.claims.len()), ("me", 1));
+        let login = [
+            "--kind",
+            "custom-token",
+            "--token-header",
+            "x={secret}",
+            "--token-path",
+            "a.b",
+            "--lifetime",
+            "2m",
+        ];
+        let Ok(Means::Request { request, .. }) = made(&[&login[..], &url].concat()) else {
+            panic!("a request")
+        };
+        assert_eq!((request.method.as_str(), request.lifetime), ("GET", 120));
+        for (words, fault) in [
+            (
+                &["--kind", "hmac", "--text", "a", "--sign-header", "x=a", "--sign-header", "x={signature}"]
+                    [..],
+                "--sign-header has x twice",
+            ),
+            (
+                &[
+                    "--kind",
+                    "oauth2",
+                    "--client-id",
+                    "a",
+                    "--token-url",
+                    "https://i.example/t",
+                    "--scope",
+                    "a",
+                    "--parameter",
+                    "scope=b",
+                ],
+                "--parameter: hold a scope",
+            ),
+            (
+                &[
+                    "--kind",
+                    "oauth2",
+                    "--token-url",
+                    "https://i.example/t",
+                    "--authentication",
+                    "private-key-jwt",
+                ],
+                "--client-id is missing",
+            ),
+            (
+                &["--kind", "custom-token", "--token-url", "https://i.example/t", "--body", "{secret}"],
+                "--token-path is missing",
+            ),
+            (
+                &[
+                    "--kind",
+                    "custom-token",
+                    "--token-url",
+                    "https://i.example/t",
+                    "--token-path",
+                    "a",
+                    "--body",
+                    "{secret}",
+                    "--lifetime",
+                    "0s",
+                ],
+                "--lifetime",
+            ),
+            (&["--kind", "jwt-bearer", "--issuer", "a"], "--token-url is missing"),
+        ] {
+            let said = made(words).err().unwrap_or_default();
+            assert!(said.contains(fault) && !said.contains("--issuer is missing"), "{words:?}: {said}");
+        }
+        Ok(())
+    }
 }

@@ -148,5 +148,5 @@ fn a_kind_whose_value_is_not_sent_needs_its_group_and_no_other() {
     assert!(Oauth2.form(both).expect_err("one place").to_string().contains("has no `header`"));
     let wrong = fleet::TokenGrant { url: "http://login.example/token".to_owned(), ..grant() };
     let wrong = Oauth2.form(means("oauth2", Wire::TokenGrant(wrong))).expect_err("no https").to_string();
-    assert!(wrong.starts_with("`oauth2`: url: is not https"), "{wrong}");
+    assert!(wrong.starts_with("`oauth2`: token_url: is not https"), "{wrong}");
 }

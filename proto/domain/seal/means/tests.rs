@@ -126,7 +126,7 @@ fn whatever_does_not_fit_means_is_named() {
         Wire::HmacSignature(wire)
     };
     for (wire, text) in [
-        (with(|it| it.url = "http://issuer.example".to_owned()), "url: is not https"),
+        (with(|it| it.url = "http://issuer.example".to_owned()), "token_url: is not https"),
         (with(|it| it.flow = None), "flow: is missing"),
         (
             with(|it| it.parameters = parameters(&[("client_secret", "x")])),
@@ -136,7 +136,7 @@ fn whatever_does_not_fit_means_is_named() {
         (asking(|it| it.method = "PUT".to_owned()), "method: is GET or POST"),
         (asking(|it| it.body = b"{sekret}".to_vec()), "body: holds {sekret}"),
         (asking(|it| it.body = b"key".to_vec()), "body: and headers hold none of {secret}"),
-        (asking(|it| it.token_path = String::new()), "token_path: lacks a key"),
+        (asking(|it| it.token_path = String::new()), "token_path: is missing"),
         (asking(|it| it.headers = parameters(&[("host", "x")])), "headers: holds `host`"),
         (asking(|it| it.lifetime = u32::MAX), "lifetime: is at most"),
         (aws(|it| it.service = "execute-api".to_owned()), "unsigned_payload: is for service s3 alone"),

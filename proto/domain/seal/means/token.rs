@@ -118,7 +118,11 @@ impl SecretForm {
 }
 
 fn url(faults: &mut Violations, text: &str) -> Option<TokenUrl> {
-    faults.take("url", TokenUrl::try_from(text))
+    if text.is_empty() {
+        faults.add("token_url", "is missing");
+        return None;
+    }
+    faults.take("token_url", TokenUrl::try_from(text))
 }
 
 fn given(text: String) -> Option<String> {
@@ -211,9 +215,10 @@ impl Assertion {
             }
             subject.get_or_insert_with(|| client.to_owned());
         }
-        line(faults, "issuer", &issuer, true);
+        // That of a client is its id.
+        line(faults, "issuer", &issuer, client.is_none());
         line(faults, "subject", subject.as_deref().unwrap_or_default(), false);
-        line(faults, "audience", &audience, false);
+        line(faults, if client.is_some() { "assertion_audience" } else { "audience" }, &audience, false);
         line(faults, "key_id", &key_id, false);
         let claims = listed(faults, "claims", claims, &CLAIMS_OF_OURS);
         let known = given(algorithm).map(|name| {
@@ -295,7 +300,12 @@ impl TryFrom<fleet::TokenRequest> for TokenRequest {
         if method == Some(Method::GET) && !wire.body.is_empty() {
             faults.add("body", "belongs to method POST");
         }
-        let token_path = faults.take("token_path", wire.token_path.parse::<JsonPath>());
+        let token_path = if wire.token_path.is_empty() {
+            faults.add("token_path", "is missing");
+            None
+        } else {
+            faults.take("token_path", wire.token_path.parse::<JsonPath>())
+        };
         let lifetime_path = given(wire.lifetime_path.clone())
             .and_then(|path| faults.take("lifetime_path", path.parse::<JsonPath>()));
         if wire.lifetime > LIFETIME_MAX {
