@@ -258,8 +258,7 @@ async fn pass<'s>(
     if let Some(source) = route.upstream.as_deref().and_then(|credential| credential.token_source())
         && !source.has_token(now)
     {
-        let until = route.target.total_timeout.map(|total| draft.started() + total);
-        Box::pin(wait_for_token(source, now, until)).await;
+        Box::pin(wait_for_token(source, now, forward::until(route, draft))).await;
     }
     let mut injected = inject::inject(admitted, worker, now)?;
     let mut shown = injected.token.as_ref().and_then(|token| token.values.needles().cloned());

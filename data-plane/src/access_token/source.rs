@@ -124,7 +124,8 @@ impl TokenSource {
     pub(crate) fn opens(&self, asked: Asked, secret: Secret, slot: Slot) {
         let is_first = self.way.set(Way { asked, secret, slot }).is_ok();
         if is_first {
-            self.needs(Instant::now());
+            self.state().due = Some(Instant::now());
+            self.wake.notify_one();
         }
     }
 
@@ -170,6 +171,9 @@ impl TokenSource {
         if is_there() {
             return;
         }
+        // Before the question could be looked for: one that nobody waits for is not put.
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.waiting);
         {
             let mut state = self.state();
             let now = Instant::now();
@@ -182,8 +186,7 @@ impl TokenSource {
                 self.wake.notify_one();
             }
         }
-        let _waits = Waits(&self.waiting);
-        if self.waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX {
+        if before < WAITING_MAX {
             timeout(WAIT, ended.changed()).await.ok();
         }
     }
@@ -241,11 +244,6 @@ impl TokenSource {
         // There is room for another.
         self.wake.notify_one();
         self.ended.send_modify(|ended| *ended += 1);
-    }
-
-    fn needs(&self, at: Instant) {
-        self.state().due = Some(at);
-        self.wake.notify_one();
     }
 
     /// The first request since the token came: where its successor was due meanwhile, it is now.

@@ -70,7 +70,7 @@ impl<'s> Second<'s> {
                 return Ok((reply, needles));
             };
             let before = self.shown(token.as_ref());
-            if !spare.body().claim() || !replace(&mut spare, before, &next) {
+            if !replace(&mut spare, before, &next) || !spare.body().claim() {
                 return Ok((reply, needles));
             }
             worker.connections.discard(reply);
