@@ -311,9 +311,7 @@ impl Writer {
             }
         }
         self.last_drain = now;
-        self.store.uses.receive(&mut self.uses);
-        let uses = self.store.uses.take(BATCH_USES);
-        let mut batch = fleet::Batch { dropped: mem::take(&mut self.pending), records: Vec::new(), uses };
+        let mut batch = fleet::Batch { dropped: mem::take(&mut self.pending), ..fleet::Batch::default() };
         for ring in 0..self.rings.len() {
             while let Ok(record) = self.rings[ring].receiver.try_recv() {
                 let mut used = self.used.pop().unwrap_or_default();
@@ -324,6 +322,9 @@ impl Writer {
                 }
             }
         }
+        // Behind the records: a use is told before its record is, so the sync that keeps the one keeps the other.
+        self.store.uses.receive(&mut self.uses);
+        batch.uses = self.store.uses.take(BATCH_USES);
         if !(batch.records.is_empty() && batch.dropped.is_empty() && batch.uses.is_empty()) {
             self.append(batch);
         }

@@ -1,6 +1,8 @@
-//! Last uses of callers in the spool: they outlive the records that came with them.
+//! Last uses of callers in the spool: they come with the records of their requests, and outlive them.
 
-use rr_contract::model::id::CredentialId;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rr_contract::model::id::{CredentialId, RequestId};
 
 use super::*;
 
@@ -90,10 +92,10 @@ fn a_full_disk_costs_no_last_use() {
     let disk = SharedDisk::default();
     let (store, handle, _) = open(&disk, u64::MAX);
     let mut writer = writer(store, &disk, Vec::new());
-    disk.0.is_full.store(true, std::sync::atomic::Ordering::Relaxed);
+    disk.0.is_full.store(true, Ordering::Relaxed);
     writer.append(fleet::Batch { uses: vec![used(1, 10), used(2, 10)], ..batch(1, 1) });
     writer.append(fleet::Batch { uses: vec![used(1, 9)], ..batch(1, 1) });
-    disk.0.is_full.store(false, std::sync::atomic::Ordering::Relaxed);
+    disk.0.is_full.store(false, Ordering::Relaxed);
     writer.drain();
     writer.sync();
     assert_eq!([newest(&handle, 1), newest(&handle, 2)], [Some(10), Some(10)]);
@@ -117,4 +119,45 @@ fn last_uses_of_many_callers_come_in_batches_of_512_and_all_of_them_before_an_or
     assert!(sizes.iter().all(|size| *size <= 512), "{sizes:?}");
     assert_eq!(sizes.iter().sum::<usize>(), 2_000);
     assert_eq!([newest(&handle, 0), newest(&handle, 1_999)], [Some(10), Some(10)]);
+}
+
+#[test]
+fn no_record_is_written_before_the_last_use_that_was_told_before_it() {
+    const ALL: u32 = 20_000;
+    let disk = SharedDisk::default();
+    let (store, handle, _) = open(&disk, u64::MAX);
+    let (sender, receiver) = uses();
+    let worker = crate::report::Uses::new(Some(sender));
+    let counters = Arc::new(Counters::default());
+    let (ring, records) = crate::report::ring(Arc::clone(&counters));
+    let ring_end = RingEnd { receiver: records, counters, counted: 0 };
+    let mut writer = Writer { uses: receiver, rings: vec![ring_end], ..writer(store, &disk, Vec::new()) };
+    let written = &AtomicU32::new(0);
+    let missing = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for n in 0..ALL {
+                worker.tell(caller(n), 10);
+                let id = RequestId::from_random([7; 16]);
+                ring.push(Box::new(RawRecord::new(id, SystemClock.now(), http::Method::GET, 0)));
+                // All of them fit into one batch.
+                while n.saturating_sub(written.load(Ordering::Relaxed)) > 100 {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let (mut uses, mut records, mut missing) = (0, 0, 0);
+        let mut next = Cursor::at(1);
+        while records < ALL {
+            writer.drain();
+            writer.sync();
+            while let Some((_, body)) = next.next(&handle).expect("it reads") {
+                let batch = fleet::Batch::decode(body).expect("a batch");
+                (uses, records) = (uses + batch.uses.len() as u32, records + batch.records.len() as u32);
+                missing = missing.max(records.saturating_sub(uses));
+            }
+            written.store(records, Ordering::Relaxed);
+        }
+        missing
+    });
+    assert_eq!(missing, 0);
 }
