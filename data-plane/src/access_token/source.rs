@@ -1,7 +1,7 @@
 //! Where the tokens of one version of a credential come from: the token that counts now, and when another is asked for.
 //!
 //! Asks nobody itself. The invariants: a token is replaced by a newer one alone; requests make an issuer be asked no sooner
-//! than a pause after it was asked before; where nobody has used a token, none is got in its place.
+//! than a pause after it was asked before, which grows with its failures; where nobody has used a token, none is got in its place.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -22,8 +22,11 @@ use crate::values::Values;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The least time between two questions where there is one, which an upstream does not take.
 const PAUSE_REFUSED: Duration = Duration::from_secs(30);
-/// The longest time until a question that failed is put again.
+/// The longest time until a question that failed is put again, while there is a token.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// And the longest time until a request has it put again: issuers lock out who asks in vain too often, and a caller gets no
+/// answer before.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
 /// How long a request waits for a token.
 const WAIT: Duration = Duration::from_secs(10);
 /// Requests that wait for one token.
@@ -178,6 +181,7 @@ impl TokenSource {
             let mut state = self.state();
             let now = Instant::now();
             if !state.is_under_way {
+                let pause = pause.max(pause_after(state.failures, PAUSE_MAX));
                 if state.begun.is_some_and(|begun| begun + pause > now) {
                     return;
                 }
@@ -230,8 +234,8 @@ impl TokenSource {
     /// There is none. How often in a row.
     pub(super) fn failed(&self) -> u32 {
         let mut state = self.state();
-        let pause = PAUSE.saturating_mul(1 << state.failures.min(6)).min(RETRY_MAX);
         state.failures = state.failures.saturating_add(1);
+        let pause = pause_after(state.failures, RETRY_MAX);
         // Nobody asks for it without a request: another one makes it due.
         let is_in_use = self.was_used.load(Ordering::Relaxed) && self.token.load().is_some();
         state.due = is_in_use.then(|| Instant::now() + pause);
@@ -291,6 +295,11 @@ impl Fetched for TokenSource {
         (state.is_under_way, state.begun, state.due) = (true, Some(now), None);
         true
     }
+}
+
+/// How long nothing is asked behind so many failures in a row.
+fn pause_after(failures: u32, most: Duration) -> Duration {
+    PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(6)).min(most)
 }
 
 impl AccessToken {

@@ -1,5 +1,5 @@
-//! Sends a request, and once more with something else where the upstream does not take what it was shown (401): with a token
-//! that is got for it, and with the secret of before while both are live.
+//! Sends a request, and once more with something else where the upstream does not take what it was shown (401, or an alert of
+//! TLS about a client certificate): with a token that is got for it, and with the secret of before while both are live.
 //!
 //! The invariants: what is sent again was not taken or may be repeated, and all of it is there; what goes into it goes to the
 //! origins of its own seal; nothing of what was shown first stays in it.
@@ -16,7 +16,7 @@ use crate::echo::Needles;
 use crate::reply::Failure;
 use crate::snapshot::{Injection, Route, UpstreamCredential};
 use crate::upstream::retry::is_idempotent;
-use crate::upstream::{Reply, RequestBody, again};
+use crate::upstream::{Reply, RequestBody, SendError, again};
 use crate::values::Values;
 use crate::worker::Worker;
 
@@ -60,20 +60,21 @@ impl<'s> Second<'s> {
         let (mut tried, mut needles) = (Tried::First, None);
         loop {
             let spare = request.as_mut().map(again);
-            let reply = self.once(&mut request, credential, worker, draft).await?;
-            let is_refused = reply.response.status() == StatusCode::UNAUTHORIZED;
+            let reply = self.once(&mut request, credential, worker, draft).await;
             let may_repeat = |spare: &Request<RequestBody>| is_idempotent || !spare.body().is_gathered();
-            let Some(mut spare) = spare.filter(|spare| is_refused && may_repeat(spare)) else {
-                return Ok((reply, needles));
+            let Some(mut spare) = spare.filter(|spare| is_refused(&reply) && may_repeat(spare)) else {
+                return Ok((reply?, needles));
             };
             let Some((next, then, shows)) = self.other(tried, token.as_ref(), worker).await else {
-                return Ok((reply, needles));
+                return Ok((reply?, needles));
             };
             let before = self.shown(token.as_ref());
             if !replace(&mut spare, before, &next) || !spare.body().claim() {
-                return Ok((reply, needles));
+                return Ok((reply?, needles));
             }
-            worker.connections.discard(reply);
+            if let Ok(reply) = reply {
+                worker.connections.discard(reply);
+            }
             needles = match next.token() {
                 Some(token) => token.values.needles(),
                 None => shows.needles(),
@@ -143,6 +144,14 @@ impl<'s> Second<'s> {
         let target = self.route.target.at(self.endpoint);
         let injection = injection(Some(previous), self.route, target, now).ok()?;
         Some((injection, Tried::Previous, previous))
+    }
+}
+
+/// Whether the upstream does not take what it was shown.
+fn is_refused(reply: &Result<Reply, Failure>) -> bool {
+    match reply {
+        Ok(reply) => reply.response.status() == StatusCode::UNAUTHORIZED,
+        Err(failure) => matches!(failure, Failure::Upstream(SendError::ClientCertificate(_))),
     }
 }
 

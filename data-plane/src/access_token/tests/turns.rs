@@ -1,6 +1,9 @@
 //! When an issuer is asked: once for all who wait, before the end of what is used, and not in vain.
 
+use std::pin::pin;
+
 use futures_util::future::join_all;
+use futures_util::poll;
 use tokio::time::{Instant, advance};
 
 use crate::fetches::{Fetched as _, Next, due};
@@ -64,6 +67,38 @@ async fn an_issuer_that_is_away_is_not_asked_for_each_request_and_gives_a_token_
     assert_eq!(got(&source).await.as_deref(), Some("authorization: Bearer token-2"));
     assert_eq!((endpoint.count(), following.sources.numbers()), (2, (1, 1)));
     following.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_have_an_issuer_that_gives_no_token_asked_ever_less_often_and_four_times_a_minute_in_the_end()
+ {
+    let (now, begun) = (SystemTime::UNIX_EPOCH, Instant::now());
+    let (_sources, source) = under_way();
+    source.failed();
+    let mut asked = vec![0];
+    while begun.elapsed() < Duration::from_secs(80) {
+        advance(Duration::from_millis(100)).await;
+        // One that waits ends with the question; those within the pause do not wait.
+        let mut waits = pin!(source.wait(now));
+        let is_answered = poll!(waits.as_mut()).is_ready();
+        let is_asked = due(&[Arc::clone(&source)]).len() == 1;
+        assert_ne!(is_answered, is_asked);
+        if is_asked {
+            asked.push(begun.elapsed().as_secs());
+            source.failed();
+            assert!(poll!(waits).is_ready());
+        }
+    }
+    assert_eq!(asked, [0, 1, 3, 7, 15, 30, 45, 60, 75]);
+    // Behind a token it begins anew.
+    advance(Duration::from_secs(15)).await;
+    let mut waits = pin!(source.wait(now));
+    assert!(poll!(waits.as_mut()).is_pending());
+    assert_eq!(due(&[Arc::clone(&source)]).len(), 1);
+    takes(&source, now, 1, 0.0);
+    assert!(poll!(waits).is_ready());
+    advance(Duration::from_secs(1)).await;
+    assert!(poll!(pin!(source.wait(now + Duration::from_secs(1)))).is_pending());
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,9 +12,14 @@ use rr_contract::seam::Volatile;
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::credential_resource::Usage;
+use rustls::version::{TLS12, TLS13};
 
 use crate::access_token::tests::{Endpoint, Following};
-use crate::fixture::{Region, caller_key, credential_key, resource};
+use crate::fixture::demanding::{ClientPair, Demanding, authority};
+use crate::fixture::{
+    Region, caller, caller_key, credential_key, org, proxy, resource, target_message, target_of,
+};
+use crate::upstream::Trust;
 
 use super::access_tokens::spec;
 use super::edge::Edge;
@@ -156,6 +161,34 @@ async fn a_token_of_the_client_before_is_used_while_the_issuer_does_not_know_the
     }
     assert_eq!(answers().await, 200);
     assert_eq!(knows.count(), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_upstream_does_not_take_gives_way_to_the_one_before_until_its_time_is_over() {
+    for (protocol, version) in
+        [(&b"h2"[..], &TLS13), (b"h2", &TLS12), (b"http/1.1", &TLS13), (b"http/1.1", &TLS12)]
+    {
+        let (region, upstream) = (Region::new(), Demanding::start(&[protocol], &[version], false).await);
+        let (ours, unknown) = (upstream.client("ours"), ClientPair::new("unknown", &authority("another")));
+        let mut target = target_message(1, &upstream.url());
+        target.ca = upstream.own().to_owned();
+        let [newest, before] = [&unknown, &ours].map(|pair| pair.spec(&upstream.url(), Some(upstream.own())));
+        let of = |until| {
+            let credential = two(&region, &newest, &before, until);
+            let all =
+                [org(false), caller(1, 1, &[1]), target_of(1, &target), credential, proxy(1, &[1], 1, 2)];
+            region.snapshot(&all)
+        };
+        let mut edge = Edge::start_trusting(of(soon()), &["127.0.0.0/8", "::1/128"], Trust::new(None));
+        for n in 0..20 {
+            let answer = edge.send(&get(PATH, &with_key(1))).await;
+            assert!(answer.status == 200 && answer.text.ends_with(" ours"), "{n}: {answer:?}");
+            assert_eq!(edge.record().await.upstream_status, 200);
+        }
+        edge.activate(of(SystemTime::now() - Duration::from_secs(1)));
+        let answer = edge.send(&get(PATH, &with_key(1))).await;
+        assert_eq!((answer.status, answer.json()["code"].clone()), (502, "upstream-unreachable".into()));
+    }
 }
 
 fn keyed_hash(key: &str, text: &str, origin: &str) -> SecretSpec {
