@@ -7,6 +7,8 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
@@ -62,12 +64,25 @@ impl Secure {
 
     /// A server that agrees on these protocols.
     pub fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
+        self.server(protocols, WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// A server that demands a certificate of this authority.
+    pub fn demanding(&self, authority: &CertificateDer<'static>) -> TlsAcceptor {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.clone()).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+        self.server(&["http/1.1"], verifier.build().expect("a verifier"))
+    }
+
+    fn server(&self, protocols: &[&str], clients: Arc<dyn ClientCertVerifier>) -> TlsAcceptor {
         let key = PrivateKeyDer::try_from(self.key.clone()).expect("a key");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(vec![self.leaf.clone()], key)
             .expect("a configuration");
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();

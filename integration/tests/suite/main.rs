@@ -25,6 +25,7 @@ mod last_uses;
 mod log_pipe;
 mod open_files;
 mod otlp;
+mod overlaps;
 mod own_values;
 mod passwords;
 mod plane_outage;

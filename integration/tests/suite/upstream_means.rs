@@ -1,11 +1,10 @@
-//! What is made of a secret for an upstream, from `rrctl` and from files to a request: tokens that nodes get, signatures, and the
-//! secret of before while two are live. Nothing of the installation holds a secret or a token.
+//! What is made of a secret for an upstream, from `rrctl` to a request: tokens that nodes get, and signatures. Nothing of the
+//! installation holds a secret or a token.
 
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::hmac;
 use bytes::Bytes;
@@ -19,7 +18,6 @@ use rr_integration::wait::eventually;
 use crate::own_values::Installation;
 
 const SECRET: &str = "9f86d081884c7d659a2feaa0c55ad015";
-const NEXT: &str = "3f2b8c1d7e544a099c6bd18e2f7a5b30";
 const TOKEN: &str = "an-access-token-that-nobody-else-has";
 
 /// An issuer that gives [`TOKEN`] to whoever asks.
@@ -209,123 +207,6 @@ async fn each_kind_that_is_made_of_a_secret_is_sealed_by_rrctl_and_found_nowhere
     }
     std::fs::remove_file(memory).expect("it is there");
     it.forgets(&[SECRET, TOKEN, &key]).await;
-}
-
-/// What an upstream, or its issuer, takes while a secret is replaced.
-#[derive(Clone, Copy)]
-enum Takes {
-    /// A header with this before the secret.
-    Header(&'static str),
-    /// User and password.
-    Basic,
-    /// A keyed hash of date and method.
-    Hash,
-    /// Any token of the issuer's, which takes the secret of the client.
-    Token,
-}
-
-impl Takes {
-    fn takes(self, seen: &Seen, secret: &str) -> bool {
-        let said = text(seen, "authorization");
-        match self {
-            Self::Header(prefix) => said == format!("{prefix}{secret}"),
-            Self::Basic => said == format!("Basic {}", BASE64.encode(format!("ann:{secret}").as_bytes())),
-            Self::Hash => {
-                let Some((date, signature)) = text(seen, "x-signature").split_once(",v1=") else {
-                    return false;
-                };
-                let signed = format!("{}.GET", date.strip_prefix("t=").unwrap_or_default());
-                let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-                let signature = HEXLOWER.decode(signature.as_bytes()).unwrap_or_default();
-                hmac::verify(&key, signed.as_bytes(), &signature).is_ok()
-            }
-            Self::Token => said == format!("Bearer {TOKEN}"),
-        }
-    }
-}
-
-/// An issuer that gives [`TOKEN`] to the client whose secret it takes.
-async fn issuer_that_takes(taken: &Arc<Mutex<&'static str>>) -> Upstream {
-    let taken = Arc::clone(taken);
-    Upstream::start_with(move |seen| {
-        let secret = *taken.lock().expect("nobody panics");
-        let basic = format!("Basic {}", BASE64.encode(format!("edge:{secret}").as_bytes()));
-        let is_taken = text(seen, "authorization") == basic;
-        let body = if is_taken { format!(r#"{{"access_token":"{TOKEN}"}}"#) } else { "{}".to_owned() };
-        let status = if is_taken { 200 } else { 401 };
-        Response::builder().status(status).body(Full::from(Bytes::from(body))).expect("an answer")
-    })
-    .await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_request_fails_while_a_secret_is_replaced_with_an_overlap_whenever_the_other_side_changes_over() {
-    let issuer_takes = Arc::new(Mutex::new(SECRET));
-    let issuer = issuer_that_takes(&issuer_takes).await;
-    let token_url = format!("{}/token", issuer.url());
-    let hash = ["--text", "{date}.{method}", "--sign-header", "x-signature=t={date},v1={signature}"];
-    for (kind, flags, takes) in [
-        ("bearer", &[][..], Takes::Header("Bearer ")),
-        ("api-key", &["--header", "authorization", "--prefix", "Key "], Takes::Header("Key ")),
-        ("jwt", &[], Takes::Header("Bearer ")),
-        ("basic", &["--user", "ann"], Takes::Basic),
-        ("hmac", &hash, Takes::Hash),
-        ("oauth2-client-credentials", &["--token-url", &*token_url, "--client-id", "edge"], Takes::Token),
-    ] {
-        let taken = if matches!(takes, Takes::Token) {
-            Arc::clone(&issuer_takes)
-        } else {
-            Arc::new(Mutex::new(SECRET))
-        };
-        let shared = Arc::clone(&taken);
-        let upstream = Upstream::start_with(move |seen| {
-            let status = if takes.takes(seen, *shared.lock().expect("nobody panics")) { 200 } else { 401 };
-            Response::builder().status(status).body(Full::default()).expect("an answer")
-        })
-        .await;
-        let it = Installation::start_before(upstream, &[]).await;
-        let (origin, fingerprint) = (it.upstream.url(), format!("{REGION}={}", it.sample.keys.fingerprint()));
-        let sealing =
-            ["--origin", &*origin, "--region", REGION, "--fingerprint", &*fingerprint, "--value-file", "-"];
-        let said = [&sealing[..], flags].concat();
-        it.done(&[&["credential", "create-upstream", "api", "--kind", kind][..], &said].concat(), SECRET)
-            .await;
-        it.done(&["proxy", "update", "echo", "--upstream", "api"], "").await;
-        let key = format!("Bearer {}", it.sample.key);
-        let asks = async || it.get(&[("authorization", &key)]).await.status;
-        eventually("the upstream takes what it is shown", || async { (asks().await == 200).then_some(()) })
-            .await;
-        let replace = [&["credential", "replace-secret", "api"][..], &said].concat();
-        let with_overlap = [&replace[..], &["--overlap", "1h"]].concat();
-        let load = async |count: usize| {
-            for n in 0..count {
-                assert_eq!(asks().await, 200, "{kind}, request {n}");
-            }
-        };
-        let (replaced, ()) = tokio::join!(it.done(&with_overlap, NEXT), load(200));
-        assert!(replaced.contains("api"), "{replaced}");
-        // Until the node has it, and behind that: the other side does not know it yet.
-        let knows = || match takes {
-            Takes::Token => issuer.seen().iter().any(|seen| {
-                text(seen, "authorization")
-                    == format!("Basic {}", BASE64.encode(format!("edge:{NEXT}").as_bytes()))
-            }),
-            _ => it.upstream.seen().iter().any(|seen| takes.takes(seen, NEXT)),
-        };
-        eventually(&format!("{kind}: the node shows the new one"), || async {
-            load(1).await;
-            knows().then_some(())
-        })
-        .await;
-        load(100).await;
-        *taken.lock().expect("nobody panics") = NEXT;
-        load(100).await;
-        let shown = it.done(&["-o", "json", "credential", "show", "api"], "").await;
-        assert!(shown.contains("previousNotAfter"), "{shown}");
-        let said = it.fails(&[&replace[..], &["--overlap", "1h"]].concat(), SECRET).await;
-        assert!(said.contains("two live values until"), "{said}");
-        it.forgets(&[SECRET, NEXT, TOKEN]).await;
-    }
 }
 
 /// Writes what a process can write in its memory into a file.
