@@ -290,3 +290,21 @@ fn leaves() -> Vec<(String, Vec<String>)> {
     walk(&tree, "rrctl", &mut found);
     found
 }
+
+#[test]
+fn no_example_is_broken_by_a_terminal_of_80_columns() {
+    fn walk(command: &Command, lines: &mut Vec<String>) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        lines.extend(
+            help.lines()
+                .filter(|line| line.starts_with("  rrctl ") || line.starts_with("    "))
+                .map(str::to_owned),
+        );
+        command.get_subcommands().for_each(|it| walk(it, lines));
+    }
+    let mut lines = Vec::new();
+    walk(&Args::command(), &mut lines);
+    assert!(lines.len() > 50, "{lines:?}");
+    lines.retain(|line| line.chars().count() > 80);
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
+}

@@ -61,15 +61,17 @@ enum CallerKind {
 A user with a password that is asked for:
   rrctl credential create-caller reports --kind basic --user reports --prompt
 Tokens of an identity provider:
-  rrctl credential create-caller users --kind jwt-verify --jwks-url https://id.example.com/keys \\
-    --issuer https://id.example.com --audience api --algorithm RS256 --identity-claim sub
+  rrctl credential create-caller users --kind jwt-verify \\
+    --jwks-url https://id.example.com/keys --issuer https://id.example.com \\
+    --audience api --algorithm RS256 --identity-claim sub
 Tokens of an issuer that gave its public key, and of one that shares a secret:
-  rrctl credential create-caller batch --kind jwt-verify --public-key batch.pem \\
-    --issuer batch --audience api --algorithm ES256
-  rrctl credential create-caller cron --kind jwt-verify --value-from cron.secret \\
-    --issuer cron --audience api --algorithm HS256
+  rrctl credential create-caller batch --kind jwt-verify \\
+    --public-key batch.pem --issuer batch --audience api --algorithm ES256
+  rrctl credential create-caller cron --kind jwt-verify \\
+    --value-from cron.secret --issuer cron --audience api --algorithm HS256
 Client certificates: those of one key, and those of one SPIFFE name:
-  rrctl credential create-caller partner --kind certificate --certificate partner.pem
+  rrctl credential create-caller partner --kind certificate \\
+    --certificate partner.pem
   rrctl credential create-caller payments --kind certificate \\
     --spiffe-id spiffe://example.org/payments --ca-bundle example.org.pem"
 )]

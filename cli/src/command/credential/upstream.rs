@@ -24,30 +24,43 @@ use crate::flags::change::{Consent, Mask};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   rrctl credential create-upstream github --target github
-  rrctl credential create-upstream maps --kind api-key --query key --origin https://maps.example.com
-  rrctl credential create-upstream mail --kind api-key --header x-api-key --target mail \\
-    --value-file key.txt
-  rrctl credential create-upstream jira --kind basic --user bot@example.com --target jira
-  rrctl credential create-upstream crm --kind jwt --origin https://crm.example.com --value-file token.jwt
-  rrctl credential create-upstream find --kind custom-headers --set-header x-id=id.txt \\
-    --set-header x-key --target find
+  rrctl credential create-upstream maps --kind api-key --query key \\
+    --origin https://maps.example.com
+  rrctl credential create-upstream mail --kind api-key --header x-api-key \\
+    --target mail --value-file key.txt
+  rrctl credential create-upstream jira --kind basic --user bot@example.com \\
+    --target jira
+  rrctl credential create-upstream crm --kind jwt \\
+    --origin https://crm.example.com --value-file token.jwt
+  rrctl credential create-upstream find --kind custom-headers \\
+    --set-header x-id=id.txt --set-header x-key --target find
   rrctl credential create-upstream public --kind none
-  rrctl credential create-upstream bank --kind oauth2-client-credentials --token-url https://login.example.com/token \\
-    --client-id edge --scope payments --target bank --value-file client-secret.txt
-  rrctl credential create-upstream bank2 --kind oauth2 --authentication private-key-jwt --key-id k1 \\
-    --token-url https://login.example.com/token --client-id edge --target bank --value-file key.pem
-  rrctl credential create-upstream robot --kind jwt-bearer --token-url https://oauth2.googleapis.com/token \\
-    --issuer robot@project.iam.gserviceaccount.com --claim scope=https://www.googleapis.com/auth/pubsub \\
+  rrctl credential create-upstream bank --kind oauth2-client-credentials \\
+    --token-url https://login.example.com/token --client-id edge \\
+    --scope payments --target bank --value-file client-secret.txt
+  rrctl credential create-upstream bank2 --kind oauth2 \\
+    --token-url https://login.example.com/token --client-id edge \\
+    --authentication private-key-jwt --key-id k1 \\
+    --target bank --value-file key.pem
+  rrctl credential create-upstream robot --kind jwt-bearer \\
+    --token-url https://oauth2.googleapis.com/token \\
+    --issuer robot@project.iam.gserviceaccount.com \\
+    --claim scope=https://www.googleapis.com/auth/pubsub \\
     --origin https://pubsub.googleapis.com --value-file key.pem
-  rrctl credential create-upstream shop --kind custom-token --token-url https://shop.example.com/login \\
-    --body '{\"user\":\"edge\",\"password\":\"{secret:json}\"}' --token-path data.token --lifetime 30m \\
+  rrctl credential create-upstream shop --kind custom-token \\
+    --token-url https://shop.example.com/login \\
+    --body '{\"user\":\"edge\",\"password\":\"{secret:json}\"}' \\
+    --token-path data.token --lifetime 30m \\
     --origin https://shop.example.com --value-file password.txt
-  rrctl credential create-upstream lambda --kind aws-sigv4 --access-key-id AKIAIOSFODNN7EXAMPLE \\
-    --aws-region eu-central-1 --service execute-api --target lambda --value-file secret-access-key.txt
-  rrctl credential create-upstream hooks --kind hmac --text '{date}.{method}.{target}.{body:sha256}' \\
-    --sign-header 'x-signature=t={date},v1={signature}' --target hooks --value-file hmac-key.txt
-  rrctl credential create-upstream clearing --kind client-certificate --certificate chain.pem \\
-    --target clearing --value-file key.pem";
+  rrctl credential create-upstream lambda --kind aws-sigv4 \\
+    --access-key-id AKIAIOSFODNN7EXAMPLE --aws-region eu-central-1 \\
+    --service execute-api --target lambda --value-file access-key.txt
+  rrctl credential create-upstream hooks --kind hmac \\
+    --text '{date}.{method}.{target}.{body:sha256}' \\
+    --sign-header 'x-signature=t={date},v1={signature}' \\
+    --target hooks --value-file hmac-key.txt
+  rrctl credential create-upstream clearing --kind client-certificate \\
+    --certificate chain.pem --target clearing --value-file key.pem";
 
 /// Kinds of upstream credential.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
