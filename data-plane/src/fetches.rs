@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rr_contract::model::id::OrgId;
@@ -13,6 +14,9 @@ use tokio::time::Instant;
 /// Fetches under way, of one organization and of all.
 pub(crate) const FETCHES_ONE: usize = 2;
 pub(crate) const FETCHES_ALL: usize = 64;
+
+/// Requests that wait for one fetch.
+pub(crate) const WAITING_MAX: usize = 1024;
 
 /// Something that is fetched again and again.
 pub(crate) trait Fetched {
@@ -41,6 +45,34 @@ pub(crate) enum Next {
     At(Instant),
     /// Nobody needs one.
     Never,
+}
+
+/// The requests that wait for a fetch.
+#[derive(Default)]
+pub(crate) struct Waiting(AtomicUsize);
+
+/// A request that waits, as long as this is there.
+pub(crate) struct Waits<'w> {
+    waiting: &'w AtomicUsize,
+    /// No more than [`WAITING_MAX`] wait with it.
+    pub(crate) is_within: bool,
+}
+
+impl Waiting {
+    pub(crate) fn begin(&self) -> Waits<'_> {
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        Waits { waiting: &self.0, is_within: before < WAITING_MAX }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What is fetched, by name.

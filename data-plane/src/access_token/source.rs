@@ -3,7 +3,7 @@
 //! Asks nobody itself. The invariants: a token is replaced by a newer one alone; requests make an issuer be asked no sooner
 //! than a pause after it was asked before, which grows with its failures; where nobody has used a token, none is got in its place.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ use rr_contract::secret::Secret;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::fetches::{Fetched, Next, Turn};
+use crate::fetches::{Fetched, Next, Turn, Waiting};
 use crate::values::Values;
 
 /// The least time between two questions where there is no token.
@@ -29,8 +29,6 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 /// How long a request waits for a token.
 const WAIT: Duration = Duration::from_secs(10);
-/// Requests that wait for one token.
-pub(super) const WAITING_MAX: usize = 1024;
 /// A token is not used at the end of its life, in which it would end on its way: so long, or in its last tenth.
 const SPARE: Duration = Duration::from_secs(5);
 /// The part of its life, in percent, after which another token is asked for: drawn between these.
@@ -94,7 +92,7 @@ pub(crate) struct TokenSource {
     state: Mutex<State>,
     /// How many questions have ended.
     ended: watch::Sender<u64>,
-    waiting: AtomicUsize,
+    waiting: Waiting,
     wake: Arc<Notify>,
 }
 
@@ -118,7 +116,7 @@ impl TokenSource {
             was_used: AtomicBool::new(false),
             state: Mutex::new(state),
             ended: watch::Sender::new(0),
-            waiting: AtomicUsize::new(0),
+            waiting: Waiting::default(),
             wake,
         }
     }
@@ -175,8 +173,7 @@ impl TokenSource {
             return;
         }
         // Before the question could be looked for: one that nobody waits for is not put.
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waits = Waits(&self.waiting);
+        let waits = self.waiting.begin();
         {
             let mut state = self.state();
             let now = Instant::now();
@@ -190,14 +187,14 @@ impl TokenSource {
                 self.wake.notify_one();
             }
         }
-        if before < WAITING_MAX {
+        if waits.is_within {
             timeout(WAIT, ended.changed()).await.ok();
         }
     }
 
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.waiting.count()
     }
 
     /// As if the last question had begun so long ago.
@@ -277,7 +274,7 @@ impl Fetched for TokenSource {
             Some(due) => Next::At(due),
             None => Next::Never,
         };
-        Turn { is_waited_for: self.waiting.load(Ordering::Relaxed) > 0, begun: state.begun, next }
+        Turn { is_waited_for: self.waiting.count() > 0, begun: state.begun, next }
     }
 
     fn begins(&self, now: Instant) -> bool {
@@ -287,7 +284,7 @@ impl Fetched for TokenSource {
         }
         let is_idle = self.token.load().is_some()
             && !self.was_used.load(Ordering::Relaxed)
-            && self.waiting.load(Ordering::Relaxed) == 0;
+            && self.waiting.count() == 0;
         if is_idle {
             state.due = None;
             return false;
@@ -305,14 +302,5 @@ fn pause_after(failures: u32, most: Duration) -> Duration {
 impl AccessToken {
     fn is_good(&self, now: SystemTime) -> bool {
         now < self.good_until
-    }
-}
-
-/// A request that waits.
-struct Waits<'s>(&'s AtomicUsize);
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -4,7 +4,7 @@
 //! that are there become stale by evidence alone, a fetch that failed, and never because a clock jumped; nobody makes a
 //! fetch begin sooner than [`PAUSE`] after the one before.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use rr_contract::model::id::OrgId;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::fetches::{Fetched, Next, Turn};
+use crate::fetches::{Fetched, Next, Turn, Waiting, Waits};
 
 use super::keys::PublicKeys;
 
@@ -21,8 +21,6 @@ use super::keys::PublicKeys;
 pub(super) const PAUSE: Duration = Duration::from_secs(30);
 /// How long a request waits for a fetch.
 const WAIT: Duration = Duration::from_secs(5);
-/// Requests that wait for one fetch.
-const WAITING_MAX: usize = 1024;
 /// The bounds of the time until keys are fetched again.
 const REFRESH: (Duration, Duration) = (Duration::from_secs(300), Duration::from_secs(600));
 /// The longest time until a fetch that failed is tried again.
@@ -46,7 +44,7 @@ pub(crate) struct Issuer {
     state: Mutex<State>,
     /// How many fetches have ended.
     ended: watch::Sender<u64>,
-    waiting: AtomicUsize,
+    waiting: Waiting,
     wake: Arc<Notify>,
 }
 
@@ -95,7 +93,7 @@ impl Issuer {
             is_stale: AtomicBool::new(false),
             state: Mutex::new(state),
             ended: watch::Sender::new(0),
-            waiting: AtomicUsize::new(0),
+            waiting: Waiting::default(),
             wake,
         }
     }
@@ -154,8 +152,8 @@ impl Issuer {
                 self.wake.notify_one();
             }
         }
-        let waits = Waits(&self.waiting);
-        (self.waiting.fetch_add(1, Ordering::Relaxed) < WAITING_MAX).then_some((ended, waits))
+        let waits = self.waiting.begin();
+        waits.is_within.then_some((ended, waits))
     }
 
     /// Whether the disk was not asked yet, which is asked once.
@@ -243,7 +241,7 @@ impl Fetched for Issuer {
     fn turn(&self) -> Turn {
         let state = self.state();
         Turn {
-            is_waited_for: self.waiting.load(Ordering::Relaxed) > 0,
+            is_waited_for: self.waiting.count() > 0,
             begun: state.begun,
             next: if state.is_under_way { Next::UnderWay } else { Next::At(state.due) },
         }
@@ -256,15 +254,6 @@ impl Fetched for Issuer {
         }
         (state.is_under_way, state.begun) = (true, Some(now));
         true
-    }
-}
-
-/// A request that waits for a fetch.
-struct Waits<'i>(&'i AtomicUsize);
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -6,10 +6,9 @@ use futures_util::future::join_all;
 use futures_util::poll;
 use tokio::time::{Instant, advance};
 
-use crate::fetches::{Fetched as _, Next, due};
+use crate::fetches::{Fetched as _, Next, WAITING_MAX, due};
 use crate::values::Values;
 
-use super::super::source::WAITING_MAX;
 use super::*;
 
 fn values(token: &str) -> Values {

@@ -7,6 +7,7 @@ use crate::jwt::mint::{Key, document};
 use rr_contract::policy::key_set::KeySet;
 
 use super::*;
+use crate::fetches::WAITING_MAX;
 
 fn issuer() -> Issuer {
     let url = JwksUrl::try_from("https://issuer.example/keys").expect("a URL");
@@ -49,7 +50,7 @@ async fn who_asks_waits_for_the_fetch_and_no_longer_than_it_may_take() {
     let asks = Arc::clone(&issuer);
     let asked =
         rr_contract::runtime::Tasks::new().spawn("asks", async move { asks.asked(asks.ended()).await });
-    while issuer.waiting.load(Ordering::Relaxed) == 0 {
+    while issuer.waiting.count() == 0 {
         tokio::task::yield_now().await;
     }
     assert!(issuer.begins(Instant::now()));
@@ -60,7 +61,7 @@ async fn who_asks_waits_for_the_fetch_and_no_longer_than_it_may_take() {
     let began = Instant::now();
     assert!(!issuer.asked(issuer.ended()).await, "nobody fetches");
     assert_eq!(began.elapsed(), WAIT);
-    assert_eq!(issuer.waiting.load(Ordering::Relaxed), 0);
+    assert_eq!(issuer.waiting.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
