@@ -250,6 +250,7 @@ THROWAWAYS = {
     "DeleteNodeToken": made_node_token,
     "UndeleteOrg": deleted_org,
     "WatchNotifications": watched_org,
+    "TailRequests": watched_org,
     "RollbackOrg": lambda: {"org": FIXTURES["mutable"]},
     "ReplaceSecret": lambda: {"org": ORG, "credential": "replaced"},
     "RollCredential": made_in_org("credentials", "credential", caller),
@@ -332,7 +333,7 @@ def last_of(case):
 def must_move(call, case):
     """A watch of something that stays would not end, and what others use must stay."""
     named = str(case.path_parameters.get(last_of(case)))
-    return call == "WatchNotifications" or (call in THROWAWAYS and named in FIXTURES["kept"])
+    return call in ("WatchNotifications", "TailRequests") or (call in THROWAWAYS and named in FIXTURES["kept"])
 
 
 @schemathesis.hook

@@ -28,6 +28,7 @@ mod schema;
 mod status;
 mod target;
 mod token;
+mod watch;
 mod weight;
 
 use std::sync::Arc;

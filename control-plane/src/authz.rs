@@ -169,6 +169,7 @@ table! {
         "NotificationService.MarkInstallationNotificationsRead", Installation, Operator;
 
     LIST_REQUESTS = "RequestService.ListRequests", Org, InOrg(Viewer);
+    TAIL_REQUESTS = "RequestService.TailRequests", Org, InOrg(Viewer);
     GET_REQUEST = "RequestService.GetRequest", Org, InOrg(Viewer);
 
     // The service compares the granted roles with those of the maker.

@@ -30,6 +30,7 @@ mod page;
 mod plan;
 mod principal;
 mod proxy;
+mod record_filter;
 pub(crate) mod region;
 mod removal;
 mod request;

@@ -28,6 +28,7 @@ mod orgs;
 mod outbound;
 mod passwords;
 mod policy;
+mod record_search;
 mod records;
 mod rehearsal;
 mod removals;

@@ -1,29 +1,39 @@
 //! `rrctl request`: records of the requests of callers.
 
 mod row;
+mod search;
+
+use std::collections::HashSet;
 
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::request_service_client::RequestServiceClient;
 
+use self::search::SearchArgs;
+use crate::connect::Connection;
+use crate::fault;
+use crate::flags::moment::Moment;
+use crate::flags::page::Newest;
+use crate::print::{self, Printer, note};
 use crate::session::Session;
+
+const EXAMPLES: &str = "\
+Examples:
+  rrctl request list --status 5xx --since 1h
+  rrctl request list --proxy pay --caller app --code rate-limited --limit 100
+  rrctl request list --path '/v1/users/*' --rule no-delete
+  rrctl request tail --status 400-499
+  rrctl request tail --filter 'tags = gold' -o json | jq .record.path";
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     /// Lists records, newest first; `-o wide` adds what limits, meters and filters did, and times.
-    List {
-        /// Lists only requests to this proxy, by name or id.
-        #[arg(long, default_value = "", hide_default_value = true)]
-        proxy: String,
-        /// Lists only requests of these callers: terms joined by ` AND `, as `caller = app`, `tags = gold` or
-        /// `metadata.team = payments`.
-        #[arg(long, default_value = "", hide_default_value = true)]
-        filter: String,
-        /// Lists at most this many.
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i32).range(1..=1000))]
-        limit: i32,
-    },
+    #[command(after_help = EXAMPLES)]
+    List(ListArgs),
+    /// Prints records as they come, until Ctrl-C.
+    #[command(after_help = EXAMPLES)]
+    Tail(SearchArgs),
     /// Shows a record: what each stage decided, counted and took.
     Show {
         /// Id of the request, from the header `requestrocket-request-id` of its response.
@@ -31,20 +41,34 @@ pub(crate) enum Verb {
     },
 }
 
+#[derive(Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    search: SearchArgs,
+    /// Lists only requests received at this time or later, as `1h`, `2026-01-31` or `2026-01-31T08:00:00Z`.
+    #[arg(long, value_name = "WHEN", visible_alias = "after")]
+    since: Option<Moment>,
+    /// Lists only requests received before this time.
+    #[arg(long, value_name = "WHEN", visible_alias = "before")]
+    until: Option<Moment>,
+    #[command(flatten)]
+    newest: Newest,
+    /// Lists the oldest of them first, and goes on with those that come, until Ctrl-C.
+    #[arg(long, conflicts_with = "until")]
+    follow: bool,
+}
+
+type Stub = RequestServiceClient<Connection>;
+
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;
         let mut stub = RequestServiceClient::new(session.endpoint.connect().await?);
         match self {
-            Self::List { proxy, filter, limit } => {
-                let ask = mg::ListRequestsRequest {
-                    org,
-                    proxy,
-                    filter,
-                    page_size: limit,
-                    ..mg::ListRequestsRequest::default()
-                };
-                session.print.list(&stub.list_requests(ask).await?.into_inner().requests)
+            Self::List(args) => args.run(&mut stub, org, session.print).await,
+            Self::Tail(search) => {
+                let coming = tail(&mut stub, &org, &search).await?;
+                follow(coming, &HashSet::new(), session.print).await
             }
             Self::Show { request } => {
                 let ask = mg::GetRequestRequest { org, request };
@@ -52,4 +76,64 @@ impl Verb {
             }
         }
     }
+}
+
+impl ListArgs {
+    async fn run(self, stub: &mut Stub, org: String, print: Printer) -> Result<()> {
+        let filter = self.search.filter()?;
+        // Before the list, so that nothing comes in between.
+        let coming = if self.follow { Some(tail(stub, &org, &self.search).await?) } else { None };
+        let found = self.newest.of(async |page_size, page_token| {
+            let ask = mg::ListRequestsRequest {
+                org: org.clone(),
+                proxy: self.search.proxy.clone(),
+                after: self.since.map(Moment::ago),
+                before: self.until.map(Moment::ago),
+                page_size,
+                page_token,
+                filter: filter.clone(),
+            };
+            let reply = stub.list_requests(ask).await?.into_inner();
+            Ok((reply.requests, reply.next_page_token))
+        });
+        let found = found.await?;
+        let Some(coming) = coming else { return print.list(&found) };
+        found.iter().rev().try_for_each(|request| print.line(request))?;
+        follow(coming, &found.iter().map(id).collect(), print).await
+    }
+}
+
+fn id(request: &mg::Request) -> String {
+    request.record.as_ref().map(|record| record.id.clone()).unwrap_or_default()
+}
+
+type Coming = tonic::Streaming<mg::TailRequestsResponse>;
+
+async fn tail(stub: &mut Stub, org: &str, search: &SearchArgs) -> Result<Coming> {
+    let ask = mg::TailRequestsRequest {
+        org: org.to_owned(),
+        proxy: search.proxy.clone(),
+        filter: search.filter()?,
+    };
+    Ok(stub.tail_requests(ask).await?.into_inner())
+}
+
+/// Prints what comes, but for what was printed.
+async fn follow(mut coming: Coming, printed: &HashSet<String>, print: Printer) -> Result<()> {
+    while let Some(said) = coming.message().await? {
+        let request = said.request.unwrap_or_default();
+        if said.skipped > 0 {
+            let count = said.skipped;
+            note(&format!(
+                "{count} records are left out, more came at once than a tail shows; `rrctl request list` has them"
+            ));
+        }
+        if !printed.contains(&id(&request)) {
+            print.line(&request)?;
+        }
+        if !print::is_read() {
+            return Ok(());
+        }
+    }
+    Err(fault::ended("the control plane ended the stream of records", "run it again"))
 }

@@ -31,6 +31,7 @@ const WITHOUT_FIELD: &[&str] = &[
     "files",
     "fingerprints",
     "fleet_port",
+    "follow",
     "help",
     "key_file",
     "keys_out",

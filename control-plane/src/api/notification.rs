@@ -6,7 +6,8 @@ use futures_util::stream::BoxStream;
 use rr_contract::wire::management as wire;
 use tonic::{Request, Response, Status};
 
-use super::{Api, status};
+use super::Api;
+use super::watch::Watch;
 use crate::authz;
 use crate::service::PageRequest;
 
@@ -68,40 +69,15 @@ impl wire::notification_service_server::NotificationService for Api {
             Ok(entered) => entered,
             Err(error) => return self.answer(authz::WATCH_NOTIFICATIONS, Err(error)),
         };
-        let cursor = (self.services.store.now(), String::new());
-        let api = self.clone();
-        let batches = futures_util::stream::unfold(Some(cursor), move |cursor| {
-            let (api, org, watcher) = (api.clone(), at.org.id.clone(), watcher.clone());
-            async move {
-                let mut cursor = cursor?;
-                loop {
-                    tokio::select! {
-                        () = api.stop.requested() => return Some((vec![Err(status::stopping())], None)),
-                        () = tokio::time::sleep(LOOK) => {}
-                    }
-                    // A right that is gone ends the watch, too.
-                    let read = match api.enter_org_again(&watcher, authz::WATCH_NOTIFICATIONS, &org).await {
-                        Ok(_) => api.services.notification_news(&org, &mut cursor).await,
-                        Err(error) => Err(error),
-                    };
-                    match read {
-                        Ok(news) if news.is_empty() => {}
-                        Ok(news) => {
-                            let messages = news.into_iter().map(|notification| {
-                                Ok(wire::WatchNotificationsResponse { notification: Some(notification) })
-                            });
-                            return Some((messages.collect(), Some(cursor)));
-                        }
-                        Err(error) => {
-                            return Some((vec![Err(status::of(authz::WATCH_NOTIFICATIONS, &error))], None));
-                        }
-                    }
-                }
-            }
+        let watch = Watch { watcher, permission: authz::WATCH_NOTIFICATIONS, org: at.org.id, every: LOOK };
+        let from = (self.services.store.now(), String::new());
+        let messages = self.watch(watch, from, async |api, at, mut cursor| {
+            let news = api.services.notification_news(&at.org.id, &mut cursor).await?;
+            let message =
+                |notification| wire::WatchNotificationsResponse { notification: Some(notification) };
+            Ok((news.into_iter().map(message).collect(), cursor))
         });
-        let messages =
-            futures_util::StreamExt::flat_map(batches, |batch: Vec<_>| futures_util::stream::iter(batch));
-        self.answer(authz::WATCH_NOTIFICATIONS, Ok(Box::pin(messages) as Self::WatchNotificationsStream))
+        self.answer(authz::WATCH_NOTIFICATIONS, Ok(messages))
     }
 
     async fn list_installation_notifications(

@@ -166,6 +166,10 @@ impl FleetPort {
                 region: identity.region.to_string(),
                 status: i32::try_from(record.status).unwrap_or(0),
                 code: record.code.clone(),
+                path: record.path.clone(),
+                rule: record.rules.as_ref().map(|it| it.rule.clone()).unwrap_or_default(),
+                // When it is stored.
+                arrival: 0,
                 count: bounds::count(&record),
                 record: record.encode_to_vec(),
             })

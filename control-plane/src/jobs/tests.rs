@@ -174,6 +174,9 @@ async fn requests_over_a_limit_are_told_once_for_each_proxy_and_hour() {
                 region: region(1),
                 status,
                 code: code.to_owned(),
+                path: String::new(),
+                rule: String::new(),
+                arrival: 0,
                 count: 1,
                 record: vec![1],
             };

@@ -16,6 +16,9 @@ fn record(status: i32, code: &str) -> request_row::Model {
         region: String::new(),
         status,
         code: code.to_owned(),
+        path: String::new(),
+        rule: String::new(),
+        arrival: 0,
         count: 1,
         record: Vec::new(),
     }

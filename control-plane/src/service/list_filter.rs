@@ -11,7 +11,7 @@ use crate::store::resource::{Compare, Sort, Term};
 
 const TERMS_MOST: usize = 10;
 /// Of credentials, beside these.
-const LABELS: &str = "tags and metadata.NAME";
+pub(super) const LABELS: &str = "tags and metadata.NAME";
 const FIELDS: &str = "name, owner, uses, created_at and updated_at";
 
 /// A filter whose `uses` is still a name.
@@ -59,36 +59,18 @@ pub(super) fn parse(text: &str, noun: Noun) -> Result<Filter, ServiceError> {
     Ok(filter)
 }
 
-/// A filter on records, by their callers.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct CallerFilter {
-    /// Names or ids.
-    pub(super) callers: Vec<String>,
-    /// Fields and values.
-    pub(super) labels: Vec<(String, String)>,
-}
-
-/// The terms of a filter on records.
-pub(super) fn callers(text: &str) -> Result<CallerFilter, ServiceError> {
-    let mut filter = CallerFilter::default();
-    for (field, how, value) in terms(text)? {
-        only_equal(field, how)?;
-        match field {
-            "caller" => filter.callers.push(plain(value)?),
-            field if is_label(field) => filter.labels.push((field.to_owned(), word(field, value)?)),
-            _ => return Err(refused(format!("names field {field:?}: the fields are caller, {LABELS}"))),
-        }
-    }
-    Ok(filter)
+/// Whether it is a field of records alone.
+fn is_of_record(field: &str) -> bool {
+    matches!(field, "caller" | "status" | "code" | "path" | "rule" | "region" | "node")
 }
 
 /// Whether it is a field of words that credentials are found by.
-fn is_label(field: &str) -> bool {
+pub(super) fn is_label(field: &str) -> bool {
     field == "tags" || field.strip_prefix("metadata.").is_some_and(|name| !name.is_empty())
 }
 
 /// What a credential can have in a field: another value is no mistake, and finds nothing.
-fn word(field: &str, value: &str) -> Result<String, ServiceError> {
+pub(super) fn word(field: &str, value: &str) -> Result<String, ServiceError> {
     if field == "tags" && !is_tag(value) {
         return Err(refused(format!("holds tag {value:?}, which {TAG}")));
     }
@@ -96,7 +78,7 @@ fn word(field: &str, value: &str) -> Result<String, ServiceError> {
 }
 
 /// The terms of a text: none of an empty one, and a bounded number.
-fn terms(text: &str) -> Result<Vec<(&str, Compare, &str)>, ServiceError> {
+pub(super) fn terms(text: &str) -> Result<Vec<(&str, Compare, &str)>, ServiceError> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
@@ -107,7 +89,7 @@ fn terms(text: &str) -> Result<Vec<(&str, Compare, &str)>, ServiceError> {
     terms.into_iter().map(split).collect()
 }
 
-fn only_equal(field: &str, how: Compare) -> Result<(), ServiceError> {
+pub(super) fn only_equal(field: &str, how: Compare) -> Result<(), ServiceError> {
     match how {
         Compare::Equal => Ok(()),
         _ => Err(refused(format!("compares {field}, which takes only `=`"))),
@@ -148,7 +130,8 @@ fn is_joined(value: &str) -> bool {
     let is_term = |rest: &str| {
         rest.find(['=', '!', '<', '>']).is_some_and(|at| {
             let field = rest[..at].trim();
-            matches!(field, "name" | "owner" | "uses" | "caller" | "created_at" | "updated_at")
+            matches!(field, "name" | "owner" | "uses" | "created_at" | "updated_at")
+                || is_of_record(field)
                 || is_label(field)
         })
     };
@@ -160,7 +143,7 @@ fn is_joined(value: &str) -> bool {
 }
 
 /// A name, label or id holds no character that has a meaning in a pattern.
-fn plain(value: &str) -> Result<String, ServiceError> {
+pub(super) fn plain(value: &str) -> Result<String, ServiceError> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | ':');
     // An id has an underscore behind its prefix, and nothing else has one.
     let (prefix, rest) = value.split_once('_').unwrap_or(("", value));
@@ -209,12 +192,13 @@ pub(super) fn nouns_of(reference: &str) -> Vec<Noun> {
     vec![Noun::Target, Noun::Credential, Noun::Proxy, Noun::Region, Noun::User]
 }
 
-fn refused(reason: impl Into<String>) -> ServiceError {
+pub(super) fn refused(reason: impl Into<String>) -> ServiceError {
     ServiceError::field("filter", reason)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::record_filter;
     use super::*;
 
     #[test]
@@ -258,18 +242,13 @@ mod tests {
     }
 
     #[test]
-    fn credentials_and_records_are_found_by_words() {
-        let label = |field: &str, value: &str| (field.to_owned(), value.to_owned());
+    fn credentials_are_found_by_words() {
+        let label = |field: &str, value: &str| Term::Label(field.to_owned(), value.to_owned());
         let filter = parse("tags = gold AND metadata.team = a b", Noun::Credential).expect("good");
-        let terms = [label("tags", "gold"), label("metadata.team", "a b")];
-        assert_eq!(filter.terms, terms.clone().map(|(field, value)| Term::Label(field, value)));
-        let filter = callers("caller = app AND tags=gold AND metadata.team = \"a b\"").expect("good");
-        assert_eq!(filter, CallerFilter { callers: vec!["app".to_owned()], labels: terms.to_vec() });
-        assert_eq!(callers(" ").expect("good"), CallerFilter::default());
-        for text in ["tags != gold", "metadata. = x", "status = 200", "caller = a%", "tags"] {
-            assert!(callers(text).is_err(), "{text}");
+        assert_eq!(filter.terms, [label("tags", "gold"), label("metadata.team", "a b")]);
+        for text in ["tags > gold", "tags != gold", "metadata. = x", "status = 200", "tags"] {
+            assert!(parse(text, Noun::Credential).is_err(), "{text}");
         }
-        assert!(parse("tags > gold", Noun::Credential).is_err());
     }
 
     /// It found nothing, and nobody was told why.
@@ -287,7 +266,7 @@ mod tests {
             "metadata.team = research and development and tags = x",
             "metadata.team = \"a\" OR metadata.team = \"b\"",
         ] {
-            for error in [parse(text, Noun::Credential).map(drop), callers(text).map(drop)] {
+            for error in [parse(text, Noun::Credential).map(drop), record_filter::parse(text).map(drop)] {
                 let error = error.err().map(|error| error.to_string()).unwrap_or_default();
                 assert!(error.contains("joined by ` AND `"), "{text}: {error}");
             }
@@ -295,14 +274,14 @@ mod tests {
         for text in ["tags = Gold", "tags = gold x", "tags =", "tags = \"a OR b\""] {
             let error =
                 parse(text, Noun::Credential).err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(error.contains("1 to 63") && callers(text).is_err(), "{text}: {error}");
+            assert!(error.contains("1 to 63") && record_filter::parse(text).is_err(), "{text}: {error}");
         }
         for (text, value) in [
             ("metadata.team = research and development", "research and development"),
             ("metadata.team = \"a OR tags = b\"", "a OR tags = b"),
             ("metadata.url = https://a.example/?b=c, or d", "https://a.example/?b=c, or d"),
         ] {
-            let filter = callers(text).expect(text);
+            let filter = record_filter::parse(text).expect(text);
             assert_eq!(filter.labels[0].1, value);
         }
     }

@@ -9,9 +9,13 @@ use rr_contract::wire::fleet::Record;
 use rr_contract::wire::management;
 
 use super::directory::is_global;
-use super::{OrgCaller, Page, PageRequest, ServiceError, Services, fields, list_filter};
+use super::record_filter::{self, RecordFilter};
+use super::{OrgCaller, Page, PageRequest, ServiceError, Services, fields};
 use crate::noun::Noun;
 use crate::store::{self, StoreError, request::RequestFilter, request_row, time_of};
+
+/// The most that a tail shows of what came since it looked.
+const SHOWN: u64 = 200;
 
 impl Services {
     /// Newest first.
@@ -33,27 +37,76 @@ impl Services {
             }
             None => None,
         };
-        let proxy = match request.proxy.as_str() {
-            "" => None,
-            reference => Some(self.show::<management::Proxy>(at, reference, 0).await?.row.id),
-        };
-        let wanted = list_filter::callers(&request.filter)?;
-        let callers = match wanted.callers.as_slice() {
-            [] => None,
-            [reference] => Some(self.named(&at.org.id, reference).await?),
-            _ => return Err(ServiceError::field("filter", "names two callers, and a record has one")),
-        };
         let filter = RequestFilter {
-            org: at.org.id.clone(),
-            proxy,
-            callers,
-            labels: wanted.labels,
             after: fields::time_row("after", request.after.as_ref())?,
             before: fields::time_row("before", request.before.as_ref())?,
             behind,
+            ..self.request_filter(at, &request.proxy, &request.filter).await?
         };
         let rows = store::request::list(&self.store, filter, page.limit()).await?;
         Ok(page.cut(rows, |row| vec![row.received_at.to_string(), row.id.clone()]))
+    }
+
+    /// What a call asks for, with the ids of what it names.
+    pub(crate) async fn request_filter(
+        &self,
+        at: &OrgCaller,
+        proxy: &str,
+        text: &str,
+    ) -> Result<RequestFilter, ServiceError> {
+        let org = at.org.id.as_str();
+        let proxy = match proxy {
+            "" => None,
+            reference => Some(self.show::<management::Proxy>(at, reference, 0).await?.row.id),
+        };
+        let RecordFilter { statuses, codes, paths, rule, region, caller, nodes, labels } =
+            record_filter::parse(text)?;
+        let ids = async |noun: Noun, reference: Option<String>| -> Result<_, ServiceError> {
+            let Some(reference) = reference else { return Ok(None) };
+            // One that is gone is still in records, by its id.
+            if reference.starts_with(noun.prefix()) {
+                return Ok(Some(vec![reference]));
+            }
+            let within = if is_global(noun) { "" } else { org };
+            let found = store::resource::find(&self.store, noun, within, &reference).await?;
+            Ok(Some(found.into_iter().map(|row| row.id).collect()))
+        };
+        Ok(RequestFilter {
+            org: org.to_owned(),
+            proxy,
+            callers: ids(Noun::Credential, caller).await?,
+            rules: ids(Noun::Rule, rule).await?,
+            regions: ids(Noun::Region, region).await?,
+            labels,
+            statuses,
+            codes,
+            paths,
+            nodes,
+            ..RequestFilter::default()
+        })
+    }
+
+    /// The number of the newest record, of whatever organization.
+    pub(crate) async fn request_newest(&self) -> Result<i64, ServiceError> {
+        Ok(store::request::newest(&self.store).await?)
+    }
+
+    /// Those that came behind `cursor`, in their order, and how many before them are left out. Moves the cursor.
+    pub(crate) async fn request_news(
+        &self,
+        at: &OrgCaller,
+        filter: RequestFilter,
+        cursor: &mut i64,
+    ) -> Result<(Vec<management::Request>, u64), ServiceError> {
+        let newest = self.request_newest().await?;
+        if newest == *cursor {
+            return Ok((Vec::new(), 0));
+        }
+        let (rows, all) = store::request::arrived(&self.store, filter, (*cursor, newest), SHOWN).await?;
+        let skipped = all - rows.len() as u64;
+        let requests = self.requests_shown(at, rows).await?;
+        *cursor = newest;
+        Ok((requests, skipped))
     }
 
     /// By id.

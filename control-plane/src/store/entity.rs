@@ -8,6 +8,7 @@
 )]
 
 pub(crate) mod applied;
+pub(crate) mod arrival;
 pub(crate) mod blob;
 pub(crate) mod caller_use;
 pub(crate) mod change;

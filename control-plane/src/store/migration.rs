@@ -13,6 +13,7 @@ mod m20261126_third_node_clash;
 mod m20261127_eighth_caller_use;
 mod m20261127_ninth_target_test;
 mod m20261127_seventh_shared_secrets;
+mod m20261127_tenth_record_search;
 
 pub(super) struct Migrator;
 
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_seventh_shared_secrets::Migration),
             Box::new(m20261127_eighth_caller_use::Migration),
             Box::new(m20261127_ninth_target_test::Migration),
+            Box::new(m20261127_tenth_record_search::Migration),
         ]
     }
 }

@@ -3,15 +3,16 @@
 
 use std::collections::HashSet;
 
-use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _,
+    ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
 use super::caller_use::{self, CallerUse};
-use super::entity::{proxy_home, record_loss, request_record, telemetry_cursor};
-use super::resource::labelled;
+use super::entity::request_record::Column;
+use super::entity::{arrival, proxy_home, record_loss, request_record, telemetry_cursor};
+use super::resource::{Compare, labelled};
 use super::row::Reader;
 use super::{StoreError, Txn};
 
@@ -69,6 +70,13 @@ pub(crate) struct RequestFilter {
     pub(crate) callers: Option<Vec<String>>,
     /// Words that its caller credential has: fields and values.
     pub(crate) labels: Vec<(String, String)>,
+    pub(crate) statuses: Vec<(Compare, i32)>,
+    pub(crate) codes: Vec<(Compare, String)>,
+    pub(crate) paths: Vec<PathTerm>,
+    /// Ids of rules, one of which decided.
+    pub(crate) rules: Option<Vec<String>>,
+    pub(crate) regions: Option<Vec<String>>,
+    pub(crate) nodes: Vec<String>,
     /// Received at this time or later.
     pub(crate) after: Option<i64>,
     /// Received before this time.
@@ -76,6 +84,16 @@ pub(crate) struct RequestFilter {
     /// Behind a record, given by its time and id.
     pub(crate) behind: Option<(i64, String)>,
 }
+
+/// What a path is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PathTerm {
+    Is(String),
+    BeginsWith(String),
+}
+
+/// The only row of its table.
+const ARRIVAL: i32 = 1;
 
 /// How many rows of records one statement writes: below the number of values that it may bind.
 const ROWS: usize = 500;
@@ -93,16 +111,13 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError
     let all = batch.records.len() as u64;
     let mut accepted = batch.records;
     accepted.retain(|row| served.contains(&(row.org.clone(), row.proxy.clone())));
+    number(txn, &mut accepted).await?;
     let mut stored = 0;
     for rows in accepted.chunks(ROWS) {
         let rows = rows.iter().cloned().map(request_record::Model::into_active_model);
         // One that is there already is another with its id, and counts with those that are not taken.
         stored += request_record::Entity::insert_many(rows)
-            .on_conflict(
-                OnConflict::columns([request_record::Column::Id, request_record::Column::Org])
-                    .do_nothing()
-                    .to_owned(),
-            )
+            .on_conflict(OnConflict::columns([Column::Id, Column::Org]).do_nothing().to_owned())
             .exec_without_returning(txn.tx())
             .await
             .map_err(StoreError::statement("write records"))?;
@@ -125,6 +140,35 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError
     }
     caller_use::advance(txn, &batch.region, batch.uses).await?;
     Ok(Taken { outcome: Ingested::Stored { stored, foreign: all - stored }, accepted })
+}
+
+/// Gives each its number. The row stays locked until the commit, so that whoever sees a number sees all below it.
+async fn number(txn: &Txn, records: &mut [request_record::Model]) -> Result<(), StoreError> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let failed = || StoreError::statement("number records");
+    let count = i64::try_from(records.len()).unwrap_or(i64::MAX);
+    arrival::Entity::update_many()
+        .col_expr(arrival::Column::Newest, Expr::col(arrival::Column::Newest).add(count))
+        .filter(arrival::Column::Id.eq(ARRIVAL))
+        .exec(txn.tx())
+        .await
+        .map_err(failed())?;
+    let newest = newest(txn).await?;
+    for (number, record) in (newest - count + 1..).zip(records) {
+        record.arrival = number;
+    }
+    Ok(())
+}
+
+/// The number of the record that came last.
+pub(crate) async fn newest(db: &impl Reader) -> Result<i64, StoreError> {
+    let row = arrival::Entity::find_by_id(ARRIVAL)
+        .one(db.conn())
+        .await
+        .map_err(StoreError::statement("read number of records"))?;
+    row.map(|row| row.newest).ok_or(StoreError::Damaged("number of records"))
 }
 
 /// Moves the cursor of a spool by exactly one. False where it is at another sequence.
@@ -186,28 +230,12 @@ async fn served(txn: &Txn, batch: &Ingest) -> Result<HashSet<(String, String)>, 
 /// Records, newest first.
 pub(crate) async fn list(
     db: &impl Reader,
-    filter: RequestFilter,
+    mut filter: RequestFilter,
     limit: u64,
 ) -> Result<Vec<request_record::Model>, StoreError> {
-    use request_record::Column;
-
-    let mut query = request_record::Entity::find().filter(Column::Org.eq(filter.org));
-    if let Some(proxy) = filter.proxy {
-        query = query.filter(Column::Proxy.eq(proxy));
-    }
-    if let Some(callers) = filter.callers {
-        query = query.filter(Column::Caller.is_in(callers));
-    }
-    for (field, value) in &filter.labels {
-        query = query.filter(Column::Caller.in_subquery(labelled(field, value)));
-    }
-    if let Some(after) = filter.after {
-        query = query.filter(Column::ReceivedAt.gte(after));
-    }
-    if let Some(before) = filter.before {
-        query = query.filter(Column::ReceivedAt.lt(before));
-    }
-    if let Some((at, id)) = filter.behind {
+    let behind = filter.behind.take();
+    let mut query = request_record::Entity::find().filter(filter.condition());
+    if let Some((at, id)) = behind {
         query = query.filter(
             Condition::any()
                 .add(Column::ReceivedAt.lt(at))
@@ -221,6 +249,79 @@ pub(crate) async fn list(
         .all(db.conn())
         .await
         .map_err(StoreError::statement("list records"))
+}
+
+/// Those that came behind one and not behind another, by their numbers: the last so many, in their order, and how many
+/// there are.
+pub(crate) async fn arrived(
+    db: &impl Reader,
+    filter: RequestFilter,
+    (after, through): (i64, i64),
+    limit: u64,
+) -> Result<(Vec<request_record::Model>, u64), StoreError> {
+    let between = filter.condition().add(Column::Arrival.gt(after)).add(Column::Arrival.lte(through));
+    let query = request_record::Entity::find().filter(between);
+    let mut last = query
+        .clone()
+        .order_by_desc(Column::Arrival)
+        .limit(limit)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read new records"))?;
+    last.reverse();
+    let all = last.len() as u64;
+    if all < limit {
+        return Ok((last, all));
+    }
+    let all = query.count(db.conn()).await.map_err(StoreError::statement("count new records"))?;
+    Ok((last, all))
+}
+
+/// Of the path, as much as there is of a text. A pattern would take no account of case on SQLite.
+fn beginning(text: &str) -> Expr {
+    let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
+    Func::cust("substr").arg(Expr::col(Column::Path)).arg(1).arg(length).into()
+}
+
+impl RequestFilter {
+    fn condition(self) -> Condition {
+        let mut all = Condition::all().add(Column::Org.eq(self.org));
+        for (column, ids) in [
+            (Column::Proxy, self.proxy.map(|proxy| vec![proxy])),
+            (Column::Caller, self.callers),
+            (Column::Rule, self.rules),
+            (Column::Region, self.regions),
+        ] {
+            if let Some(ids) = ids {
+                all = all.add(column.is_in(ids));
+            }
+        }
+        for (field, value) in &self.labels {
+            all = all.add(Column::Caller.in_subquery(labelled(field, value)));
+        }
+        for (how, status) in self.statuses {
+            all = all.add(how.condition(Column::Status, status));
+        }
+        for (how, code) in self.codes {
+            all = all.add(how.condition(Column::Code, code));
+        }
+        for path in self.paths {
+            all = all.add(match path {
+                PathTerm::Is(path) => Column::Path.eq(path),
+                PathTerm::BeginsWith(begin) => beginning(&begin).eq(begin),
+            });
+        }
+        for node in self.nodes {
+            all = all.add(Column::Node.eq(node));
+        }
+        if let Some(after) = self.after {
+            all = all.add(Column::ReceivedAt.gte(after));
+        }
+        if let Some(before) = self.before {
+            all = all.add(Column::ReceivedAt.lt(before));
+        }
+        all
+    }
 }
 
 /// One record, by id.

@@ -6,8 +6,8 @@ use prost::Message as _;
 use rr_contract::wire::management::Document;
 use sea_orm::sea_query::SelectStatement;
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, FromQueryResult, Order,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement,
+    ColumnTrait, Condition, ConnectionTrait as _, EntityTrait as _, FromQueryResult, Order, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Statement,
 };
 
 use super::StoreError;
@@ -250,25 +250,28 @@ pub(crate) async fn list(db: &impl Reader, noun: Noun, query: Query) -> Result<V
         .map_err(StoreError::statement("list resources"))
 }
 
-fn condition(noun: Noun, term: &Term) -> Condition {
-    fn compared<V: Into<sea_orm::Value>>(column: Column, how: Compare, value: V) -> Condition {
-        let expression = match how {
-            Compare::Equal => column.eq(value),
-            Compare::NotEqual => column.ne(value),
-            Compare::Less => column.lt(value),
-            Compare::LessOrEqual => column.lte(value),
-            Compare::Greater => column.gt(value),
-            Compare::GreaterOrEqual => column.gte(value),
+impl Compare {
+    pub(super) fn condition<V: Into<sea_orm::Value>>(self, column: impl ColumnTrait, value: V) -> Condition {
+        let expression = match self {
+            Self::Equal => column.eq(value),
+            Self::NotEqual => column.ne(value),
+            Self::Less => column.lt(value),
+            Self::LessOrEqual => column.lte(value),
+            Self::Greater => column.gt(value),
+            Self::GreaterOrEqual => column.gte(value),
         };
         Condition::all().add(expression)
     }
+}
+
+fn condition(noun: Noun, term: &Term) -> Condition {
     match term {
-        Term::Name(how, value) => compared(Column::Name, *how, value.as_str()),
+        Term::Name(how, value) => how.condition(Column::Name, value.as_str()),
         // Names hold no character that a pattern would read as its own.
         Term::NamePrefix(prefix) => Condition::all().add(Column::Name.starts_with(prefix.as_str())),
-        Term::Owner(how, value) => compared(Column::Owner, *how, value.as_str()),
-        Term::CreatedAt(how, at) => compared(Column::CreatedAt, *how, *at),
-        Term::UpdatedAt(how, at) => compared(Column::UpdatedAt, *how, *at),
+        Term::Owner(how, value) => how.condition(Column::Owner, value.as_str()),
+        Term::CreatedAt(how, at) => how.condition(Column::CreatedAt, *at),
+        Term::UpdatedAt(how, at) => how.condition(Column::UpdatedAt, *at),
         Term::Uses(ids) => {
             let users = link::Entity::find()
                 .select_only()

@@ -55,7 +55,7 @@ pub(super) async fn send(
     let response = sender.send_request(request).await.expect("answers");
     let (head, body) = response.into_parts();
     #[expect(clippy::disallowed_methods, reason = "it is limited")]
-    let body = match head.status == 200 && path.ends_with(":watch") {
+    let body = match head.status == 200 && (path.ends_with(":watch") || path.ends_with(":tail")) {
         // It never ends.
         true => Bytes::new(),
         false => Limited::new(body, 1 << 22).collect().await.expect("reads").to_bytes(),

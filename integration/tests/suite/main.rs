@@ -33,6 +33,7 @@ mod policy;
 mod promises;
 mod readme;
 mod refusals;
+mod request_search;
 mod rest;
 mod restore;
 mod security_page;

@@ -19,6 +19,12 @@ pub struct Model {
     pub region: String,
     pub status: i32,
     pub code: String,
+    /// Its beginning.
+    pub path: String,
+    /// Id of the rule that decided; empty where none did.
+    pub rule: String,
+    /// Counts up over all records, in the order in which they were stored.
+    pub arrival: i64,
     /// How many requests it stands for.
     pub count: i64,
     pub record: Vec<u8>,

@@ -19,6 +19,9 @@ pub(super) fn batch(sequence: u64, ids: &[&str]) -> Ingest {
         region: "rg".to_owned(),
         status: 200,
         code: "proxy-access-granted".to_owned(),
+        path: String::new(),
+        rule: String::new(),
+        arrival: 0,
         count: 1,
         record: vec![1],
     };
@@ -68,6 +71,46 @@ async fn a_batch_is_stored_once_however_often_and_in_whatever_order_it_is_sent()
             request::list(&store, filter, 10).await.expect("reads").into_iter().map(|row| row.id).collect();
         ids.sort();
         assert_eq!(ids, ["a", "b", "c"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_numbered_in_the_order_in_which_they_are_committed_by_however_many_at_once() {
+    on_both("arrival", async |store| {
+        home(&store).await;
+        let tasks = Tasks::new();
+        let mut sends = Vec::new();
+        for spool in 0..8_u8 {
+            let store = store.clone();
+            sends.push(tasks.spawn("send", async move {
+                for sequence in 1..=5 {
+                    let ids = [0, 1, 2].map(|n| format!("{spool}-{sequence}-{n}"));
+                    let ids = ids.each_ref().map(String::as_str);
+                    let batch = Ingest { spool: vec![spool; 16], ..batch(sequence, &ids) };
+                    let sent = store.note(move |txn| Box::pin(async move { ingest(txn, batch).await })).await;
+                    sent.expect("is taken");
+                }
+            }));
+        }
+        let all = || request::RequestFilter { org: "og_a".to_owned(), ..Default::default() };
+        // Whoever follows sees each once, and none that is numbered below one that was seen.
+        let (mut seen, mut cursor) = (Vec::new(), 0);
+        while seen.len() < 8 * 5 * 3 {
+            let newest = request::newest(&store).await.expect("reads");
+            let (rows, count) =
+                request::arrived(&store, all(), (cursor, newest), 1_000).await.expect("reads");
+            assert_eq!(rows.len() as u64, count);
+            seen.extend(rows.into_iter().map(|row| row.arrival));
+            cursor = newest;
+        }
+        for send in sends {
+            send.await.expect("no panic");
+        }
+        assert_eq!(seen, (1..=120).collect::<Vec<i64>>());
+        let (rows, count) = request::arrived(&store, all(), (20, 100), 7).await.expect("reads");
+        let numbers: Vec<_> = rows.into_iter().map(|row| row.arrival).collect();
+        assert_eq!((numbers, count), ((94..=100).collect(), 80));
     })
     .await;
 }
