@@ -77,19 +77,29 @@ pub(super) fn chain<'s>(route: &'s Route, caller: &'s CompiledCaller) -> FilterC
 
 /// Has the upstream answer whole, and in codings that can be read. Returns the coding in which the caller takes it.
 pub(super) fn ask_for_readable(headers: &mut HeaderMap) -> Coding {
-    // A part of a document could be JSON without the fields that filters look for.
-    headers.remove(RANGE);
-    headers.remove(IF_RANGE);
-    let (coding, name) =
-        if accepts_gzip(headers) { (Coding::Gzip, "gzip") } else { (Coding::Identity, "identity") };
+    let (mut asks_for_part, mut accepted) = (false, None);
+    // Once over them: to look for each by its name takes longer.
+    for (name, value) in &*headers {
+        if name == ACCEPT_ENCODING {
+            accepted = Some(accepts_gzip(value.as_bytes()) || accepted == Some(true));
+        } else if name == RANGE || name == IF_RANGE {
+            asks_for_part = true;
+        }
+    }
+    if asks_for_part {
+        // A part of a document could be JSON without the fields that filters look for.
+        headers.remove(RANGE);
+        headers.remove(IF_RANGE);
+    }
+    // To whom no coding is named, servers send none.
+    let Some(accepts_gzip) = accepted else { return Coding::Identity };
+    let (coding, name) = if accepts_gzip { (Coding::Gzip, "gzip") } else { (Coding::Identity, "identity") };
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(name));
     coding
 }
 
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let members = headers.get_all(ACCEPT_ENCODING).iter();
-    let mut members = members.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    members.any(|member| {
+fn accepts_gzip(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|member| {
         let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"gzip"));
         is_gzip && !parts.any(|part| matches!(part, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000"))

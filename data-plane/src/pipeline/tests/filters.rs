@@ -99,11 +99,20 @@ async fn a_compressed_response_is_filtered_and_goes_out_compressed_to_a_caller_t
     let coded = crate::body::gzipped(br#"{"secret":1,"kept":2}"#);
     let got = answer(&edge, "content-type: application/json\r\ncontent-encoding: gzip\r\n", &coded).await;
     assert_eq!((got.status, body(&got), got.header("content-encoding")), (200, r#"{"kept":2}"#, None));
-    assert_eq!(upstream.last().header("accept-encoding"), Some("identity"));
-    let headers = "content-type: application/json\r\ncontent-encoding: gzip\r\naccept-encoding: br, gzip\r\n";
-    let got = answer(&edge, headers, &coded).await;
-    assert_eq!((got.status, got.header("content-encoding")), (200, Some("gzip")));
-    assert_eq!(upstream.last().header("accept-encoding"), Some("gzip"));
+    assert_eq!(upstream.last().header("accept-encoding"), None, "nobody asked for a coding");
+    for (accepted, asked) in [
+        ("accept-encoding: br, gzip\r\n", "gzip"),
+        ("accept-encoding: br\r\naccept-encoding: gzip;q=0.5\r\n", "gzip"),
+        ("accept-encoding: gzip\r\naccept-encoding: br\r\n", "gzip"),
+        ("accept-encoding: br\r\n", "identity"),
+        ("accept-encoding: gzip;q=0, *\r\n", "identity"),
+    ] {
+        let headers = format!("content-type: application/json\r\ncontent-encoding: gzip\r\n{accepted}");
+        let got = answer(&edge, &headers, &coded).await;
+        let coding = Some("gzip").filter(|_| asked == "gzip");
+        assert_eq!((got.status, got.header("content-encoding")), (200, coding), "{accepted}");
+        assert_eq!(upstream.last().all("accept-encoding"), [asked], "{accepted}");
+    }
 }
 
 #[tokio::test]
