@@ -228,8 +228,12 @@ impl UpstreamCredential {
         self.not_after.into_iter().chain(sealed).min()
     }
 
-    /// What is looked for in what upstreams answer, tokens apart; `None`: nothing.
+    /// What is looked for in what upstreams answer, tokens apart; `None`: nothing. Where tokens are sent, that is what the
+    /// version before sends: it stands in for a token that there is not.
     pub(crate) fn needles(&self) -> Option<&Arc<Needles>> {
+        if self.token_source().is_some() {
+            return self.previous.as_deref()?.credential.needles();
+        }
         self.values()?.needles()
     }
 

@@ -164,6 +164,21 @@ async fn a_token_of_the_client_before_is_used_while_the_issuer_does_not_know_the
 }
 
 #[tokio::test]
+async fn a_value_that_stands_in_for_a_token_that_there_is_not_is_kept_from_the_caller() {
+    let issuer = Endpoint::start().await;
+    issuer.says(401, r#"{"error":"invalid_client"}"#);
+    let world = World::that_takes(OLD).await;
+    let _following = Following::of(world.region.standings.tokens().clone(), &Arc::<Volatile>::default());
+    let origin = world.upstream.url("");
+    let newest = spec(&issuer.url(), "a client's secret", &origin);
+    let edge = world.edge(&newest, &value(OLD, header("authorization"), &origin), soon());
+    let answer = edge.send(&get(PATH, &with_key(1))).await;
+    assert_eq!(world.upstream.last().all("authorization"), [OLD]);
+    assert!(answer.status == 200 && answer.text.ends_with(&"*".repeat(OLD.len())), "{answer:?}");
+    assert_eq!(edge.record().await.echo(), fleet::EchoOutcome::Masked);
+}
+
+#[tokio::test]
 async fn a_certificate_that_the_upstream_does_not_take_gives_way_to_the_one_before_until_its_time_is_over() {
     for (protocol, version) in
         [(&b"h2"[..], &TLS13), (b"h2", &TLS12), (b"http/1.1", &TLS13), (b"http/1.1", &TLS12)]
