@@ -9,6 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod edges;
+
 const VALUE: &str = "sk-Live/9f86+d081884c7d65?9a2=feaa0c55";
 
 fn needles(values: &[&str]) -> Arc<Needles> {

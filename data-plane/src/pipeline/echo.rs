@@ -319,6 +319,33 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_a_part_of_the_length_and_has_not_ended() {
+        let mut guard = guard(false);
+        guard.take(Frame::data(Bytes::from_static(&VALUE.as_bytes()[..20])), false);
+        assert!(matches!(guard.next(), Step::Waits));
+        assert_eq!(guard.size_hint(SizeHint::with_exact(3)).exact(), Some(23));
+        // Its end has come, and nobody has taken it yet.
+        assert!(!guard.is_at_end(true));
+    }
+
+    #[test]
+    fn what_is_cut_between_two_pieces_of_a_body_that_was_decoded_at_its_end_is_masked() {
+        let needles = Arc::new(Needles::of([VALUE.as_bytes()].into_iter()).expect("it is long enough"));
+        let text = format!("{VALUE} ").repeat(2_000);
+        let mut guard = Guard::new(Search { needles: &needles, refuses: false }, Coding::Gzip, Held::ample);
+        guard.take(Frame::data(crate::body::gzipped(text.as_bytes())), true);
+        let (mut out, mut pieces) = (Vec::new(), 0);
+        while let Some(piece) = data(guard.next()) {
+            out.extend_from_slice(&piece);
+            pieces += 1;
+        }
+        assert!(pieces > VALUE.len(), "cut at each of its places: {pieces}");
+        assert_eq!(out.len(), text.len());
+        // What goes out before its rest has come is too short to be held back.
+        assert!(!String::from_utf8(out).expect("text").contains(&VALUE[15..]));
+    }
+
+    #[test]
     fn what_waits_goes_before_trailers() {
         let mut guard = guard(false);
         guard.take(Frame::data(Bytes::from_static(&VALUE.as_bytes()[..20])), false);
@@ -326,6 +353,7 @@ mod tests {
         let said = HeaderValue::from_static(VALUE);
         guard.take(Frame::trailers(HeaderMap::from_iter([(http::header::ETAG, said)])), true);
         assert_eq!(data(guard.next()).expect("what waited"), VALUE[..20]);
+        assert!(!guard.is_at_end(true), "trailers come behind it");
         let Step::Goes(Some(frame)) = guard.next() else { panic!("trailers") };
         let trailers = frame.into_trailers().expect("trailers");
         assert_eq!(trailers[http::header::ETAG], "*".repeat(VALUE.len()));

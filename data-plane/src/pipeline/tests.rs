@@ -14,6 +14,7 @@ mod closed;
 mod cors;
 mod dials;
 mod echoes;
+mod echoes_elsewhere;
 mod edge;
 mod endpoints;
 mod expiry;

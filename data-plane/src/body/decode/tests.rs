@@ -183,6 +183,22 @@ fn past_a_mebibyte_a_hundred_to_one_is_taken_and_no_more() {
 }
 
 #[test]
+fn a_body_that_streams_is_not_decoded_where_there_is_no_room_for_its_window() {
+    for coding in ALL {
+        for (room, fits) in [(10_000, false), (16 * MIB, true)] {
+            let mut decoding = Decoding::new(coding, Held::of(room));
+            decoding.push(encode(coding, b"a text").into());
+            match decoding.next() {
+                Ok(text) => assert!(fits && text.as_deref() == Some(b"a text"), "{coding:?}"),
+                Err(error) => {
+                    assert!(!fits && matches!(error, DecodeError::NoRoom(_)), "{coding:?}: {error}")
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_window_of_zstandard_is_bounded() {
     // A frame of one block, stored, with a window of 2^(10 + x / 8) and x mod 8 eighths.
     let frame = |window: u8| [0x28, 0xb5, 0x2f, 0xfd, 0, window, 0x11, 0, 0, b'{', b'}'];

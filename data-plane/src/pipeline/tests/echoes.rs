@@ -15,11 +15,11 @@ use crate::fixture::{Region, filter, proxy_key, proxy_message, resource};
 use super::edge::{Answer, Edge};
 use super::{HEADER, get, resources, with_key};
 
-const VALUE: &str = "sk-live-0123456789/abcdef+ghijkl";
+pub(super) const VALUE: &str = "sk-live-0123456789/abcdef+ghijkl";
 const PATH: &str = "/api/acme.proxy-1/";
 
 /// An upstream that answers each connection once, with the pieces that the test gives.
-struct Upstream {
+pub(super) struct Upstream {
     url: String,
     pieces: Sender<Vec<u8>>,
     heads: tokio::sync::mpsc::Receiver<String>,
@@ -50,12 +50,12 @@ impl Upstream {
         Self { url, pieces, heads, task }
     }
 
-    async fn says(&self, piece: impl Into<Vec<u8>>) {
+    pub(super) async fn says(&self, piece: impl Into<Vec<u8>>) {
         self.pieces.send(piece.into()).await.expect("it runs");
     }
 
     /// An answer with this body and its length.
-    async fn answers(&self, headers: &str, body: &[u8]) {
+    pub(super) async fn answers(&self, headers: &str, body: &[u8]) {
         let head = format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n", body.len());
         self.says([head.as_bytes(), body].concat()).await;
         self.says("").await;
@@ -68,7 +68,7 @@ impl Drop for Upstream {
     }
 }
 
-async fn edge_that(guard: EchoGuard, value: &str, more: &[fleet::Resource]) -> (Upstream, Edge) {
+pub(super) async fn edge_that(guard: EchoGuard, value: &str, more: &[fleet::Resource]) -> (Upstream, Edge) {
     let upstream = Upstream::start().await;
     let region = Region::new();
     let mut all = resources(&region, &upstream.url);

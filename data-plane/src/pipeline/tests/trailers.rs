@@ -113,7 +113,7 @@ async fn over_http2() -> Secure {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a body of this test, which ends")]
-async fn ask(edge: &Edge) -> (response::Parts, HeaderMap) {
+pub(super) async fn ask(edge: &Edge) -> (response::Parts, HeaderMap) {
     let io = TokioIo::new(edge.connect().await);
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.expect("it speaks h2");

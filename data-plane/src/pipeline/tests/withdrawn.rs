@@ -8,8 +8,10 @@ use rr_contract::wire::fleet;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
+use crate::access_token::tests::Endpoint;
 use crate::fixture::{self, Region, caller_message, credential_key, proxy_key, target};
 
+use super::access_tokens::spec;
 use super::edge::Edge;
 use super::websockets::{Raw, open, proxy, read_head, read_rest, read_text, tunnel, upgrade};
 use super::with_key;
@@ -172,6 +174,31 @@ async fn a_tunnel_ends_when_no_secret_may_go_where_it_leads_any_more() {
     edge.activate(region.snapshot(&all));
     assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
     assert_eq!(read_rest(&mut far).await, "");
+    assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
+}
+
+#[tokio::test]
+async fn a_tunnel_outlives_that_there_is_no_token_but_not_that_none_may_go_where_it_leads() {
+    let (upstream, issuer) = (Raw::new().await, Endpoint::start().await);
+    issuer.says(401, r#"{"error":"invalid_client"}"#);
+    let region = Region::new();
+    let mut all = open(&region, &upstream.url());
+    let mut edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let (mut near, mut far) = tunnel(&edge, &upstream).await;
+    let of_tokens = |version, origin: &str| {
+        let spec = spec(&issuer.url(), "a client's secret", origin);
+        fixture::sealed_upstream(2, version, &region.seal_spec(2, version, &spec))
+    };
+    all.push(of_tokens(2, &upstream.url()));
+    let generation = edge.activate(region.snapshot(&all));
+    edge.tells(generation).await;
+    for text in ["still", "there"] {
+        near.write_all(text.as_bytes()).await.expect("it is open");
+        read_text(&mut far, text).await;
+    }
+    all.push(of_tokens(3, "https://elsewhere.example"));
+    edge.activate(region.snapshot(&all));
+    assert_eq!(timeout(SOON, read_rest(&mut near)).await.expect("it ends"), "");
     assert_eq!(edge.record().await.tunnel_end(), fleet::TunnelEnd::Withdrawn);
 }
 
