@@ -317,6 +317,10 @@ impl Row for mg::Credential {
             Some(Usage::Caller(caller)) => caller.clone(),
             Some(Usage::Upstream(_)) | None => mg::Caller::default(),
         };
+        let older_until = match &self.usage {
+            Some(Usage::Upstream(upstream)) => upstream.previous_not_after,
+            Some(Usage::Caller(_)) | None => caller.previous_not_after,
+        };
         let checks = caller.jwt_verify.clone().unwrap_or_default();
         let keys = caller.jwt_verify.as_ref().map(keys_from).unwrap_or_default();
         let last_used = match &self.last_used_at {
@@ -341,7 +345,7 @@ impl Row for mg::Credential {
             checks.identity_claim,
             self.version.to_string(),
             time(since),
-            time(caller.previous_not_after.as_ref()),
+            time(older_until.as_ref()),
             regions,
             sealed_for(self),
             default_effect(self.default_effect()),

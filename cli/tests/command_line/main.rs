@@ -162,7 +162,7 @@ fn what_makes_no_sense_is_refused_before_anybody_is_called() {
         (&["meter", "update", "m", "--on-missing", "-1.5"], ["--on-missing", "from 0 to"]),
         (&["rule", "update", "r", "--priority", "-1"], ["--priority", "0..=1000"]),
         (&["filter", "update", "f", "--order", "-1"], ["--order", "0..=1000"]),
-        (&["request", "list", "--limit", "-1"], ["--limit", "1..=1000"]),
+        (&["request", "list", "--limit", "-1"], ["--limit", "not in 1.."]),
         (&["org", "update", "acme", "--ceiling-per-day", "-1"], ["--ceiling-per-day", "from 0 to"]),
         (&["credential", "update", "c", "--leeway", "-1"], ["--leeway", "0..=300"]),
         (&["credential", "update", "c", "--value-from", "f"], ["--value-from", "`rrctl credential roll`"]),

@@ -130,7 +130,7 @@ fn misses(label: &SealLabel, target: &wire::Target, proxy: &wire::Proxy) -> Opti
             Err(Misses::Ca) if ca.is_some() => {
                 return Some((
                     "is not sealed for the certificates (`ca`) of the target".to_owned(),
-                    "--ca FILE".to_owned(),
+                    format!("--origin {origin} --ca FILE"),
                 ));
             }
             Err(Misses::Ca) => {
@@ -159,7 +159,7 @@ fn refused(org: &str, missed: &[Missed<'_>]) -> ServiceError {
         reason: Reason::NotSealedForTarget,
         text: format!(
             "the secret of credential {:?} {}, so proxy {:?} could not send it to target {:?}{more}: seal it for that, \
-             and for wherever else it goes, with {}",
+             and for wherever else it goes, with {} and the flags of its form",
             first.credential.name,
             first.wrong,
             first.proxy.name,

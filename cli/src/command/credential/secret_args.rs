@@ -10,6 +10,7 @@ use clap::Args;
 use rr_contract::file::value_from::{
     Aws, Certificate, CustomToken, Hmac, JwtBearer, Oauth2, Source, Unmade, ValueFrom, Wanted,
 };
+use rr_contract::model::invalid::Violation;
 use rr_contract::seal::form::{Form, Said, SecretKind, WrongForm};
 use rr_contract::secret::Secret;
 
@@ -50,8 +51,9 @@ pub(super) struct SecretArgs {
 
 #[derive(Args)]
 struct TokenArgs {
-    /// Where nodes ask for a token: https. The secret is sent there, and nowhere else; --origin and --target say where the token
-    /// may go.
+    /// Where nodes ask for a token: https, or http on loopback. The secret is sent there, and nowhere else; --origin and
+    /// --target say where the token may go. For an issuer with certificates of one's own, or at a private address, nodes need
+    /// their settings `upstream-ca` and `allow-upstream`.
     #[arg(long, value_name = "URL", help_heading = TOKENS)]
     token_url: Option<String>,
     /// Id of the client.
@@ -217,7 +219,7 @@ impl SecretArgs {
             Unmade::Unread(_, error) => error,
             Unmade::Field(field, what) => {
                 let (group, field) = field.split_once('.').unwrap_or(("", field));
-                fault::usage(&format!("{}: {what}", flag(group, field)), "give another one")
+                fault::usage(&format!("{}: {what}", flag(group, field)), "give another value")
             }
         })?;
         let said = Said {
@@ -230,6 +232,10 @@ impl SecretArgs {
             means,
         };
         kind.form(said).map_err(|wrong| wrong_form(&wrong))
+    }
+
+    fn header_names(&self) -> Vec<(String, String)> {
+        self.headers.iter().map(|(name, _)| (name.clone(), String::new())).collect()
     }
 
     /// Whether all that is given belongs to the kind.
@@ -255,8 +261,12 @@ impl SecretArgs {
             ("--claim", &token.claims),
             ("--token-header", &token.token_headers),
             ("--sign-header", &signature.sign_headers),
+            ("--set-header", &self.header_names()),
         ] {
-            let is_twice = |at: usize| pairs[..at].iter().any(|(name, _)| *name == pairs[at].0);
+            let is_header = flag.ends_with("-header");
+            let is_same =
+                |one: &str, other: &str| one == other || is_header && one.eq_ignore_ascii_case(other);
+            let is_twice = |at: usize| pairs[..at].iter().any(|(name, _)| is_same(name, &pairs[at].0));
             if let Some(at) = (1..pairs.len()).find(|at| is_twice(*at)) {
                 let what = format!("{flag} has {} twice", pairs[at].0);
                 return Err(fault::usage(&what, "say each name once"));
@@ -435,15 +445,29 @@ fn wrong_form(wrong: &WrongForm) -> anyhow::Error {
         {
             let flag = flag("", field);
             let bare = flag.split(' ').next().unwrap_or(&flag);
-            fault::usage(&format!("{bare}: {invalid}"), "give another one")
+            // The flag is the place.
+            let all: Vec<&str> = invalid.violations().iter().map(|it| it.reason.as_str()).collect();
+            fault::usage(&format!("{bare}: {}", all.join("; ")), "give another value")
         }
         WrongForm::Invalid { field: group, invalid } => {
-            let one = |violation: &rr_contract::model::invalid::Violation| match violation.field.as_str() {
-                "" => violation.reason.clone(),
-                field => format!("{} {}", flag(group, field), violation.reason),
+            let (mut all, mut missing) = (Vec::new(), Vec::new());
+            for Violation { field, reason } in invalid.violations() {
+                match (field.as_str(), reason.as_str()) {
+                    ("", reason) => all.push(reason.to_owned()),
+                    (field, "is missing") => missing.push(format!("{} is missing", flag(group, field))),
+                    (field, reason) if reason.starts_with("not ") => {
+                        all.push(format!("{} is {reason}", flag(group, field)));
+                    }
+                    (field, reason) => all.push(format!("{} {reason}", flag(group, field))),
+                }
+            }
+            let remedy = match (all.is_empty(), missing.len()) {
+                (true, 1) => "give it",
+                (true, _) => "give them",
+                (false, _) => "give another value",
             };
-            let all: Vec<String> = invalid.violations().iter().map(one).collect();
-            fault::usage(&all.join("; "), "give another one")
+            all.append(&mut missing);
+            fault::usage(&all.join("; "), remedy)
         }
     }
 }

@@ -151,7 +151,8 @@ pub(crate) struct ReplaceArgs {
     /// Name or id.
     credential: String,
     /// How long an upstream that does not take the new secret (401) is shown the one before, as `30m`, `24h` or `7d`; 90d at
-    /// most. `0` ends that one at once.
+    /// most. `0` ends that one at once. Not for requests that may not be sent twice, POST and PATCH with a body: where such
+    /// come, have the upstream take the new secret first.
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = overlap)]
     overlap: Duration,
     #[command(flatten)]
@@ -208,7 +209,10 @@ impl ReplaceArgs {
         };
         let kind = secret_kind(upstream.kind()).ok_or_else(|| {
             fault::usage(
-                &format!("{} has no secret that this rrctl could replace", credential.name),
+                &format!(
+                    "credential {:?} is of a kind without a secret, or of one that this rrctl does not know",
+                    credential.name
+                ),
                 "create another credential, or take a newer rrctl",
             )
         })?;
