@@ -89,6 +89,8 @@ pub(crate) struct Counters {
     not_gathered: [Count; Gathered::ALL.len()],
     echoes_masked: Count,
     echoes_refused: Count,
+    other_tokens: Count,
+    previous_secrets: Count,
 }
 
 #[derive(Default)]
@@ -179,6 +181,12 @@ impl Counters {
         count.add(1);
     }
 
+    /// A request is sent once more with another token, or with the secret before.
+    pub(crate) fn sent_again(&self, with_previous: bool) {
+        let count = if with_previous { &self.previous_secrets } else { &self.other_tokens };
+        count.add(1);
+    }
+
     /// How many were ended for this.
     #[cfg(test)]
     pub(crate) fn cut_for(&self, why: Cut) -> u64 {
@@ -205,6 +213,8 @@ pub(crate) struct Totals {
     pub(crate) not_gathered: Vec<(&'static str, u64)>,
     pub(crate) echoes_masked: u64,
     pub(crate) echoes_refused: u64,
+    pub(crate) other_tokens: u64,
+    pub(crate) previous_secrets: u64,
 }
 
 impl Totals {
@@ -246,6 +256,8 @@ impl Totals {
             gathered_bytes: sum(|worker| &worker.gathered_bytes),
             echoes_masked: sum(|worker| &worker.echoes_masked),
             echoes_refused: sum(|worker| &worker.echoes_refused),
+            other_tokens: sum(|worker| &worker.other_tokens),
+            previous_secrets: sum(|worker| &worker.previous_secrets),
             not_gathered: Gathered::ALL
                 .into_iter()
                 .map(|what| {

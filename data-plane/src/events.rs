@@ -34,6 +34,7 @@ pub(crate) fn register(meter: &Meter, workers: Vec<Arc<Counters>>, shown: Shown)
     latency(meter, &workers);
     connections(meter, &workers);
     bodies(meter, &workers);
+    sent_again(meter, &workers);
     echoes(meter, &workers);
     configuration(meter, board);
     limits(meter, quotas);
@@ -182,6 +183,19 @@ fn bodies(meter: &Meter, workers: &Workers) {
             for (what, count) in totals(&of).not_gathered {
                 observer.observe(count, &[KeyValue::new("what", what)]);
             }
+        })
+        .build();
+}
+
+fn sent_again(meter: &Meter, workers: &Workers) {
+    let of = Arc::clone(workers);
+    meter
+        .u64_observable_counter("requestrocket_edge_sent_again_total")
+        .with_description("Requests that were sent once more since the upstream did not take what it was shown, by what it is shown then")
+        .with_callback(move |observer| {
+            let totals = totals(&of);
+            observer.observe(totals.other_tokens, &[KeyValue::new("shown", "another-token")]);
+            observer.observe(totals.previous_secrets, &[KeyValue::new("shown", "previous-secret")]);
         })
         .build();
 }

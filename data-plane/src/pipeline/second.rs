@@ -75,6 +75,7 @@ impl<'s> Second<'s> {
             if let Ok(reply) = reply {
                 worker.connections.discard(reply);
             }
+            worker.counters.sent_again(then == Tried::Previous);
             needles = match next.token() {
                 Some(token) => token.values.needles(),
                 None => shows.needles(),
@@ -96,7 +97,7 @@ impl<'s> Second<'s> {
             if let Some(request) = &mut *request {
                 sign(request, credential, &route.target, worker)?;
             }
-            draft.asks();
+            draft.attempts(None, None);
             let shown = credential.and_then(UpstreamCredential::shown);
             let sent = worker.connections.send(&route.target, shown, request, asked_at, until);
             return sent.await.map_err(Failure::Upstream);

@@ -336,6 +336,9 @@ async fn nor_while_a_client_certificate_is() {
     let create = ["credential", "create-upstream", "bank", "--kind", "client-certificate"];
     it.done(&[&create[..], &said, &["chain-0.pem"]].concat(), &keys[0]).await;
     it.done(&["proxy", "update", "echo", "--target", "tls", "--upstream", "bank"], "").await;
+    let in_the_clear = [&["--target", "echo"], &said[2..]].concat();
+    let wrong = it.fails(&[&create[..], &in_the_clear, &["chain-0.pem"]].concat(), &keys[0]).await;
+    assert!(wrong.contains("shown in TLS alone"), "{wrong}");
     let load = Load::new(&it, "client-certificate");
     load.begins().await;
     let before = upstream.refused();

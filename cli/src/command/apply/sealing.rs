@@ -310,6 +310,7 @@ mod tests {
     fn spec_of_kind(kind: &str, value_from: &str) -> Result<SecretSpec> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("value"), "s3cr3t\n").expect("a file");
+        std::fs::write(folder.path().join("schemed"), "bearer s3cr3t\n").expect("a file");
         let path = folder.path().join("x.yaml");
         let text =
             format!("kind: credential\nname: c\nupstream: {{kind: {kind}}}\nvalue_from: {value_from}\n");
@@ -410,6 +411,16 @@ mod tests {
         assert!(origins[0].contains("api.example") && origins[1].contains("echo.example"), "{origins:?}");
         assert_eq!(spec.value.expose(), b"s3cr3t");
         assert!(spec.means == Means::sent(Slot::bearer()));
+    }
+
+    #[test]
+    fn a_token_with_the_word_of_its_header_before_it_is_no_value_where_that_is_put_there() {
+        let said = |value_from: &str| {
+            let spec = spec_of(&format!("{{file: schemed, origins: ['https://a.example'], {value_from}}}"));
+            spec.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert!(said("").contains("begins with `Bearer `"));
+        assert_eq!(said("header: x-token"), "");
     }
 
     #[test]

@@ -97,7 +97,9 @@ async fn an_upstream_that_does_not_know_the_newest_secret_yet_is_shown_the_one_b
         assert!(!second.text().contains(NEW), "nothing of the first one is left");
         // What was shown is what is looked for.
         assert!(!answer.text.contains(OLD), "{answer:?}");
-        assert_eq!(edge.record().await.upstream_status, 200);
+        let record = edge.record().await;
+        assert_eq!((record.upstream_status, record.attempts), (200, 2));
+        assert_eq!((edge.totals().other_tokens, edge.totals().previous_secrets), (0, 1));
     }
 }
 
