@@ -211,7 +211,9 @@ impl Destination {
         let Placed { value, means } = form.place(values).context("each place takes one value")?;
         let in_the_clear = self.origins.iter().find(|origin| origin.is_plaintext());
         if let (Means::Certificate(_), Some(origin)) = (&means, in_the_clear) {
-            bail!("a client certificate is shown in TLS alone, and {origin} has none; give an origin of https");
+            bail!(
+                "a client certificate is shown in TLS alone, and {origin} has none; give an origin of https"
+            );
         }
         if means == Means::sent(Slot::bearer()) && has_scheme(&value) {
             bail!(
