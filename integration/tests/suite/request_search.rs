@@ -83,6 +83,7 @@ async fn records_are_found_by_status_path_and_caller_and_come_to_whoever_follows
         bad().await;
         good().await;
     }
+    bad().await;
     let next: serde_json::Value = serde_json::from_str(&tail.next()).expect("JSON");
     assert_eq!((&next["record"]["status"], &next["record"]["path"]), (&503.into(), &"/x".into()));
     assert_eq!(it.get(&[]).await.status, 401);
