@@ -15,7 +15,6 @@ use std::ops::Range;
 
 use aho_corasick::packed;
 use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER, HEXUPPER};
-use memchr::memchr3;
 use tokio::task::yield_now;
 use zeroize::Zeroizing;
 
@@ -96,7 +95,7 @@ impl Needles {
 
     /// The value of a header with what it echoes masked; `None`: it echoes nothing.
     pub(crate) fn masked(&self, value: &[u8]) -> Option<Vec<u8>> {
-        if value.len() < self.shortest || self.is_far(value) {
+        if value.len() < self.shortest {
             return None;
         }
         let (mut walk, mut marks) = (Walk::new(self), Vec::new());
@@ -135,11 +134,6 @@ impl Needles {
             Some(heads) => heads.find(text).map(|found| found.start()),
             None => (!text.is_empty()).then_some(0),
         }
-    }
-
-    /// Whether a text has neither the beginning of a form nor an escape, and so no form: most headers.
-    fn is_far(&self, text: &[u8]) -> bool {
-        self.heads.is_some() && self.head(text).is_none() && memchr3(b'%', b'\\', b'&', text).is_none()
     }
 
     fn wake(&self, at: impl Fn(u64) -> Option<u8>) -> Wake {

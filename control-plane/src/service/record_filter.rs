@@ -19,8 +19,8 @@ pub(super) struct RecordFilter {
     pub(super) rule: Option<String>,
     pub(super) region: Option<String>,
     pub(super) caller: Option<String>,
-    /// Ids.
-    pub(super) nodes: Vec<String>,
+    /// An id.
+    pub(super) node: Option<String>,
     /// Of the caller: fields and values.
     pub(super) labels: Vec<(String, String)>,
 }
@@ -40,15 +40,12 @@ pub(super) fn parse(text: &str) -> Result<RecordFilter, ServiceError> {
                 only_equal()?;
                 filter.paths.push(path(value)?);
             }
-            "node" => {
-                only_equal()?;
-                filter.nodes.push(plain(value)?);
-            }
-            "rule" | "region" | "caller" => {
+            "rule" | "region" | "node" | "caller" => {
                 only_equal()?;
                 let place = match field {
                     "rule" => &mut filter.rule,
                     "region" => &mut filter.region,
+                    "node" => &mut filter.node,
                     _ => &mut filter.caller,
                 };
                 if place.replace(plain(value)?).is_some() {
@@ -103,7 +100,7 @@ mod tests {
             rule: Some("no-admin".to_owned()),
             region: Some("eu".to_owned()),
             caller: Some("app".to_owned()),
-            nodes: vec!["nd_1".to_owned()],
+            node: Some("nd_1".to_owned()),
             labels: vec![("tags".to_owned(), "gold".to_owned())],
         };
         assert_eq!(filter, wanted);
@@ -119,7 +116,10 @@ mod tests {
             ("code = a%", "not a name"),
             ("path = v1", "no path"),
             ("path != /v1", "only `=`"),
+            ("path = /a\0", "no path"),
+            (&format!("path = /{}", "a".repeat(PATH)), "no path"),
             ("caller = a AND caller = b", "two values of caller"),
+            ("node = a AND node = b", "two values of node"),
             ("caller = a%", "not a name"),
             ("rule < a", "only `=`"),
             ("method = GET", "the fields are status"),

@@ -59,7 +59,7 @@ impl Services {
             "" => None,
             reference => Some(self.show::<management::Proxy>(at, reference, 0).await?.row.id),
         };
-        let RecordFilter { statuses, codes, paths, rule, region, caller, nodes, labels } =
+        let RecordFilter { statuses, codes, paths, rule, region, caller, node, labels } =
             record_filter::parse(text)?;
         let ids = async |noun: Noun, reference: Option<String>| -> Result<_, ServiceError> {
             let Some(reference) = reference else { return Ok(None) };
@@ -81,7 +81,7 @@ impl Services {
             statuses,
             codes,
             paths,
-            nodes,
+            node,
             ..RequestFilter::default()
         })
     }

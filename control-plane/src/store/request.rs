@@ -76,7 +76,7 @@ pub(crate) struct RequestFilter {
     /// Ids of rules, one of which decided.
     pub(crate) rules: Option<Vec<String>>,
     pub(crate) regions: Option<Vec<String>>,
-    pub(crate) nodes: Vec<String>,
+    pub(crate) node: Option<String>,
     /// Received at this time or later.
     pub(crate) after: Option<i64>,
     /// Received before this time.
@@ -288,6 +288,7 @@ impl RequestFilter {
         let mut all = Condition::all().add(Column::Org.eq(self.org));
         for (column, ids) in [
             (Column::Proxy, self.proxy.map(|proxy| vec![proxy])),
+            (Column::Node, self.node.map(|node| vec![node])),
             (Column::Caller, self.callers),
             (Column::Rule, self.rules),
             (Column::Region, self.regions),
@@ -310,9 +311,6 @@ impl RequestFilter {
                 PathTerm::Is(path) => Column::Path.eq(path),
                 PathTerm::BeginsWith(begin) => beginning(&begin).eq(begin),
             });
-        }
-        for node in self.nodes {
-            all = all.add(Column::Node.eq(node));
         }
         if let Some(after) = self.after {
             all = all.add(Column::ReceivedAt.gte(after));

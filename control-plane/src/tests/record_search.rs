@@ -101,10 +101,19 @@ async fn records_are_found_by_status_code_path_rule_region_and_node() {
 
 /// A tail, and what it has to say.
 async fn tail(world: &World, filter: &str) -> tonic::Streaming<management::TailRequestsResponse> {
+    tail_of(world, &world.operator, filter).await
+}
+
+/// The same, of whoever has a token.
+async fn tail_of(
+    world: &World,
+    token: &str,
+    filter: &str,
+) -> tonic::Streaming<management::TailRequestsResponse> {
     let request =
         management::TailRequestsRequest { org: "acme".into(), filter: filter.into(), ..Default::default() };
     let mut client = RequestServiceClient::new(world.channel.clone());
-    client.tail_requests(by(&world.operator, request)).await.expect("opens").into_inner()
+    client.tail_requests(by(token, request)).await.expect("opens").into_inner()
 }
 
 /// The next so many, by their ids, each with how many were left out before it.
@@ -170,5 +179,21 @@ async fn a_tail_is_refused_for_what_a_list_is_refused_for() {
         };
         assert_eq!(refused.code(), code, "{refused}");
     }
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_tail_ends_with_the_right_to_it() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let maker = Maker::of(&world.operator()).await;
+    let ann = world.user("ann", "acme", "ROLE_VIEWER").await;
+    let mut tail = tail_of(&world, &ann.token, "").await;
+    sent(&world, &node, 1, &maker, 0..1).await;
+    assert_eq!(next(&mut tail, 1).await, [("rq_0".to_owned(), 0)]);
+    world.operator().delete("/v1/orgs/acme/members/ann").await.good();
+    sent(&world, &node, 2, &maker, 1..2).await;
+    let end = timeout(SOON, tail.next()).await.expect("it ends").expect("it says why");
+    assert!(end.is_err(), "nobody who has no right to it sees a record: {end:?}");
     world.running.stop().await;
 }

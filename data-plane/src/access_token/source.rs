@@ -1,7 +1,8 @@
 //! Where the tokens of one version of a credential come from: the token that counts now, and when another is asked for.
 //!
 //! Asks nobody itself. The invariants: a token is replaced by a newer one alone; requests make an issuer be asked no sooner
-//! than a pause after it was asked before, which grows with its failures; where nobody has used a token, none is got in its place.
+//! than a pause after it was asked before, which grows with its failures; where nobody has used a token, none is got in its
+//! place.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

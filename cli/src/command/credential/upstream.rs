@@ -355,6 +355,10 @@ mod tests {
                 "--sign-header has x twice",
             ),
             (
+                &["--kind", "custom-headers", "--set-header", "x-a=f", "--set-header", "X-A=g"],
+                "--set-header has X-A twice",
+            ),
+            (
                 &[
                     "--kind",
                     "oauth2",

@@ -141,6 +141,7 @@ async fn a_token_that_the_upstream_does_not_take_is_got_anew_once() {
     let seen: Vec<_> = world.upstream.all().iter().map(|seen| seen.all("authorization").join(",")).collect();
     let tokens = [TOKEN_1, TOKEN_1, TOKEN_1, TOKEN_2].map(|token| format!("Bearer {token}"));
     assert_eq!(seen, tokens);
+    assert_eq!((edge.totals().other_tokens, edge.totals().previous_secrets), (1, 0));
     // An upstream that takes none has neither its issuer asked for each request, nor a request sent for ever.
     world.takes("another");
     world.asked_long_ago();
