@@ -3,7 +3,7 @@
 //! Status and text for callers are in `reply`.
 
 /// Stable names of outcomes: for callers, records and metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Code {
     Granted,
     HttpOnTlsPort,

@@ -1,6 +1,7 @@
-//! Records of requests and last uses of callers, from the worker to the control plane; records alone to a log of lines.
+//! Records of requests, sums of them and last uses of callers, from the worker to the control plane; records alone to a log
+//! of lines.
 //!
-//! `ring` and `uses` take them from the workers, `spool` writes them to disk, `upload` sends them. A node without a control
+//! `ring` and `uses` take them from the workers, `sums` adds up, `spool` writes them to disk, `upload` sends them. A node without a control
 //! plane has `lines` in the place of the last two. A request never waits for any of it, and each record that is lost on the way is
 //! counted in the stream itself.
 
@@ -9,6 +10,7 @@ mod raw_record;
 mod refusals;
 mod ring;
 mod spool;
+mod sums;
 mod upload;
 mod uses;
 
@@ -18,6 +20,8 @@ pub(crate) use self::raw_record::{
     FilterEffect, LimitState, METERS_MAX, METHOD_MAX, MeterState, RawRecord, Reason, RuleOutcome,
 };
 pub(crate) use self::refusals::Refusals;
+#[cfg(test)]
+pub(crate) use self::ring::RingEnd;
 pub(crate) use self::ring::{Ring, ring};
 pub use self::spool::SpoolError;
 pub(crate) use self::spool::{Spool, SpoolHandle};

@@ -155,7 +155,8 @@ impl Worker {
     /// Takes the record of a request that has ended. One that names no proxy of this node is counted, and not kept.
     pub(crate) fn record(&self, record: Box<RawRecord>) {
         if record.proxy.is_some() {
-            self.refusals.take(record, |record| self.records.push(record));
+            let push = |record| self.records.push(record);
+            self.refusals.take(record, push, |record| self.records.count(record));
         }
     }
 

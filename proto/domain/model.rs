@@ -15,6 +15,7 @@ pub mod id;
 pub mod invalid;
 pub mod json_path;
 pub mod key;
+pub mod latency;
 pub mod meter;
 pub mod name;
 pub mod org;

@@ -221,9 +221,8 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let (quotas, quota_log) = QuotaLog::open(&config.state_dir, seams.clone(), Instant::now());
     let standings = Standings::default();
     let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
-    let (senders, receivers): (Vec<_>, Vec<_>) =
+    let (senders, rings): (Vec<_>, Vec<_>) =
         counters.iter().map(|counters| report::ring(Arc::clone(counters))).unzip();
-    let rings = receivers.into_iter().zip(counters.iter().cloned()).collect();
     let (memory, first, sink, tally, uses) = match look {
         Some((look, records)) => {
             let (stored, first) =

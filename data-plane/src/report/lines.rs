@@ -19,12 +19,9 @@ use std::time::{Duration, Instant, SystemTime};
 use rr_contract::runtime::logging_alike;
 use rr_contract::seam::{Clock, Seams};
 use rr_contract::wire::fleet;
-use tokio::sync::mpsc::Receiver;
 use tracing::{info, warn};
 
-use crate::counters::Counters;
-
-use super::RawRecord;
+use super::ring::RingEnd;
 use super::spool::dropped;
 
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
@@ -79,7 +76,7 @@ impl Lines {
     /// Opens `to` (`-` is standard output, `None` nowhere), and starts to empty the rings.
     pub(crate) fn start(
         to: Option<PathBuf>,
-        rings: Vec<(Receiver<Box<RawRecord>>, Arc<Counters>)>,
+        rings: Vec<RingEnd>,
         seams: &Seams,
     ) -> Result<(Self, LinesHandle), RecordsError> {
         let path = to.clone().unwrap_or_default();
@@ -92,11 +89,10 @@ impl Lines {
         let handle = LinesHandle::default();
         let (stop, stopped) = sync_channel(1);
         let (end, ended) = sync_channel(1);
-        let rings = rings.into_iter().map(|(receiver, counters)| RingEnd { receiver, counters, counted: 0 });
         let clock = Arc::clone(&seams.clock);
         let mut writer = Writer {
             out,
-            rings: rings.collect(),
+            rings,
             shared: Arc::clone(&handle.0),
             last_drain: clock.now(),
             clock,
@@ -140,13 +136,6 @@ enum Out {
     File { file: File, path: PathBuf },
 }
 
-struct RingEnd {
-    receiver: Receiver<Box<RawRecord>>,
-    counters: Arc<Counters>,
-    /// Losses that are counted already.
-    counted: u64,
-}
-
 struct Writer {
     out: Out,
     rings: Vec<RingEnd>,
@@ -181,9 +170,10 @@ impl Writer {
     fn drain(&mut self) {
         let now = self.clock.now();
         for ring in &mut self.rings {
-            let lost = ring.counters.records_lost() - ring.counted;
+            // Nobody adds up here.
+            drop(ring.sums.take());
+            let lost = ring.lost();
             if lost > 0 {
-                ring.counted += lost;
                 self.shared.dropped.fetch_add(lost, Ordering::Relaxed);
                 self.pending.push(dropped(lost, self.last_drain, now, "ring-full"));
             }

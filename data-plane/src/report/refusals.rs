@@ -55,8 +55,13 @@ struct Refused {
 }
 
 impl Refusals {
-    /// Takes a record, and pushes those that are due.
-    pub(crate) fn take(&self, record: Box<RawRecord>, mut push: impl FnMut(Box<RawRecord>)) {
+    /// Takes a record, and pushes those that are due. One that another stands for is counted.
+    pub(crate) fn take(
+        &self,
+        record: Box<RawRecord>,
+        mut push: impl FnMut(Box<RawRecord>),
+        count: impl FnOnce(&RawRecord),
+    ) {
         let (Some(proxy), Some(kind)) = (record.proxy, Kind::of(&record)) else { return push(record) };
         self.tick(record.received_at, &mut push);
         if self.by.borrow().len() >= KEYS && !self.by.borrow().contains_key(&(proxy, kind)) {
@@ -69,7 +74,10 @@ impl Refusals {
             return push(record);
         }
         match &mut refused.rest {
-            Some(rest) => rest.count += 1,
+            Some(rest) => {
+                rest.count += 1;
+                count(&record);
+            }
             None => refused.rest = Some(record),
         }
     }
@@ -106,16 +114,22 @@ mod tests {
 
     #[test]
     fn beyond_the_rate_one_record_stands_for_the_rest_of_its_minute() {
-        let (refusals, mut pushed) = (Refusals::default(), Vec::new());
+        let (refusals, mut pushed, mut counted) = (Refusals::default(), Vec::new(), 0);
         for _ in 0..100 {
-            refusals.take(refused(1, Reason::Unknown, 59), |record| pushed.push(record.count));
+            refusals.take(
+                refused(1, Reason::Unknown, 59),
+                |record| pushed.push(record.count),
+                |_| counted += 1,
+            );
         }
-        refusals.take(refused(1, Reason::Missing, 59), |record| pushed.push(record.count));
-        refusals.take(refused(2, Reason::Unknown, 59), |record| pushed.push(record.count));
+        for other in [refused(1, Reason::Missing, 59), refused(2, Reason::Unknown, 59)] {
+            refusals.take(other, |record| pushed.push(record.count), |_| panic!("it has its own"));
+        }
+        assert_eq!(counted, 89, "the first that others share a record with is in it itself");
         assert_eq!(pushed, [1; 12], "another reason and another proxy have their own");
         refusals.tick(SystemTime::UNIX_EPOCH + Duration::from_secs(59), |_| panic!("the minute goes on"));
         pushed.clear();
-        refusals.take(refused(1, Reason::Unknown, 60), |record| pushed.push(record.count));
+        refusals.take(refused(1, Reason::Unknown, 60), |record| pushed.push(record.count), |_| {});
         assert_eq!(pushed, [90, 1]);
         refusals.flush(|_| panic!("the new minute has one alone"));
     }
@@ -129,7 +143,7 @@ mod tests {
                 let mut id = [0; 16];
                 id[..4].copy_from_slice(&n.to_be_bytes());
                 record.proxy = Some(ProxyId::from_random(id));
-                refusals.take(record, |record| sum += record.count);
+                refusals.take(record, |record| sum += record.count, |_| {});
                 assert!(refusals.by.borrow().len() <= KEYS);
             }
         }

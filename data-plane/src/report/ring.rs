@@ -1,15 +1,17 @@
 //! A bounded queue of records from a worker to the spool; the worker never waits.
 //!
-//! When it is full, the spool's thread is behind; then records are dropped and counted, and requests are not
-//! affected.
+//! When it is full, the spool's thread is behind; then records are dropped and counted, their requests go into the sums
+//! all the same, and requests are not affected.
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::counters::Counters;
 
 use super::RawRecord;
+use super::sums::SharedSums;
 
 /// About four seconds without the spool's thread, at 1,000 requests a second for each worker. Memory is taken as it
 /// fills.
@@ -19,19 +21,59 @@ const CAPACITY: usize = 4096;
 pub(crate) struct Ring {
     sender: Sender<Box<RawRecord>>,
     counters: Arc<Counters>,
+    /// Of requests that have no record of their own.
+    sums: SharedSums,
+}
+
+/// The receiving end.
+pub(crate) struct RingEnd {
+    pub(super) receiver: Receiver<Box<RawRecord>>,
+    pub(super) sums: SharedSums,
+    counters: Arc<Counters>,
+    /// Losses that were told.
+    told: u64,
 }
 
 /// Creates a ring whose losses `counters` counts.
-pub(crate) fn ring(counters: Arc<Counters>) -> (Ring, Receiver<Box<RawRecord>>) {
+pub(crate) fn ring(counters: Arc<Counters>) -> (Ring, RingEnd) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
-    (Ring { sender, counters }, receiver)
+    let sums = SharedSums::default();
+    let end = RingEnd { receiver, sums: sums.clone(), counters: Arc::clone(&counters), told: 0 };
+    (Ring { sender, counters, sums }, end)
 }
 
 impl Ring {
     pub(crate) fn push(&self, record: Box<RawRecord>) {
-        if self.sender.try_send(record).is_err() {
+        if let Err(TrySendError::Full(record) | TrySendError::Closed(record)) = self.sender.try_send(record) {
             self.counters.record_dropped();
+            self.sums.add(&record);
         }
+    }
+
+    /// A request that another's record stands for.
+    pub(crate) fn count(&self, record: &RawRecord) {
+        self.sums.add(record);
+    }
+}
+
+impl RingEnd {
+    /// Waits for the next; `None` once the worker has ended.
+    #[cfg(test)]
+    pub(crate) async fn received(&mut self) -> Option<Box<RawRecord>> {
+        self.receiver.recv().await
+    }
+
+    /// What was added up so far of requests that have no record of their own.
+    #[cfg(test)]
+    pub(crate) fn counted(&self) -> Vec<rr_contract::wire::fleet::Sum> {
+        self.sums.take().take(usize::MAX)
+    }
+
+    /// How many records were lost since the last time.
+    pub(super) fn lost(&mut self) -> u64 {
+        let lost = self.counters.records_lost() - self.told;
+        self.told += lost;
+        lost
     }
 }
 
@@ -39,19 +81,24 @@ impl Ring {
 mod tests {
     use std::time::SystemTime;
 
-    use rr_contract::model::id::RequestId;
+    use rr_contract::model::id::{OrgId, ProxyId, RequestId};
 
     use super::*;
 
     fn record() -> Box<RawRecord> {
         let id = RequestId::from_random([7; 16]);
-        Box::new(RawRecord::new(id, SystemTime::UNIX_EPOCH, http::Method::GET, 0))
+        Box::new(RawRecord {
+            org: Some(OrgId::from_random([1; 16])),
+            proxy: Some(ProxyId::from_random([2; 16])),
+            ..RawRecord::new(id, SystemTime::UNIX_EPOCH, http::Method::GET, 0)
+        })
     }
 
     #[test]
-    fn each_record_more_than_fits_is_counted_and_room_takes_records_again() {
+    fn each_record_more_than_fits_is_counted_and_in_the_sums_and_room_takes_records_again() {
         let counters = Arc::new(Counters::default());
-        let (ring, mut receiver) = ring(Arc::clone(&counters));
+        let (ring, end) = ring(Arc::clone(&counters));
+        let RingEnd { mut receiver, sums, .. } = end;
         for _ in 0..CAPACITY {
             ring.push(record());
         }
@@ -66,5 +113,9 @@ mod tests {
         drop(receiver);
         ring.push(record());
         assert_eq!(counters.records_lost(), 4, "a spool that is gone loses records too");
+        let sum = sums.take().take(9).pop().expect("there is one");
+        assert_eq!(sum.requests, 4, "what has no record is in the sums");
+        ring.count(&record());
+        assert_eq!(sums.take().take(9)[0].requests, 1);
     }
 }

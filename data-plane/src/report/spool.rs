@@ -1,9 +1,10 @@
-//! Records and last uses of callers on disk, until the control plane has them.
+//! Records, sums of requests and last uses of callers on disk, until the control plane has them.
 //!
 //! A thread of its own empties the rings, writes batches into segment files, syncs at most each 100 ms, and
 //! deletes what was acknowledged. The invariants: a batch keeps its number for good, a number that was ever
 //! given out is never given out again, numbers have no gap, and whatever is lost (a full ring, a full disk, a kill,
-//! damage) is in the stream as a count. Last uses outlive records that have to go for want of room. No damage deletes anything: what is whole is sent, the rest set aside.
+//! damage) is in the stream as a count. A record and its sum are in one batch, so that a kill takes both or none. Sums and last
+//! uses outlive records that have to go for want of room. No damage deletes anything: what is whole is sent, the rest set aside.
 
 mod aside;
 mod frame;
@@ -28,12 +29,10 @@ use rr_contract::seam::{Seams, Volatile};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::Receiver;
 use tracing::{info, warn};
 
-use crate::counters::Counters;
-
-use super::{RawRecord, UseReceiver};
+use super::ring::RingEnd;
+use super::{UseReceiver, sums};
 
 pub(crate) use self::segment::Cursor;
 use self::segment::SpoolPosition;
@@ -46,6 +45,8 @@ const ALIVE_EVERY: Duration = Duration::from_secs(10);
 const BATCH_RECORDS: usize = 512;
 /// Last uses in one batch, and of one pass through the rings.
 const BATCH_USES: usize = 512;
+/// Sums in one batch.
+const BATCH_SUMS: usize = sums::MOST;
 const STACK: usize = 256 * 1024;
 /// Bytes of records kept in memory when the disk takes none.
 const VOLATILE_QUOTA: u64 = 8 * 1024 * 1024;
@@ -134,7 +135,7 @@ impl Spool {
         folder: PathBuf,
         node_key: &Secret,
         quota: u64,
-        rings: Vec<(Receiver<Box<RawRecord>>, Arc<Counters>)>,
+        rings: Vec<RingEnd>,
         uses: UseReceiver,
         mut seams: Seams,
     ) -> Result<(Self, SpoolHandle), SpoolError> {
@@ -152,12 +153,12 @@ impl Spool {
         };
         let (store, handle, found) = opened.map_err(failed)?;
         let (stop, stopped) = sync_channel(1);
-        let rings = rings.into_iter().map(|(receiver, counters)| RingEnd { receiver, counters, counted: 0 });
         let mut writer = Writer {
             store,
-            rings: rings.collect(),
+            rings,
             uses,
             pending: found,
+            records: Vec::new(),
             used: Vec::new(),
             last_drain: seams.clock.now(),
             last_sync: tokio::time::Instant::now(),
@@ -252,20 +253,15 @@ impl SpoolHandle {
     }
 }
 
-struct RingEnd {
-    receiver: Receiver<Box<RawRecord>>,
-    counters: Arc<Counters>,
-    /// Losses that are already in the stream.
-    counted: u64,
-}
-
 struct Writer {
     store: Store,
     rings: Vec<RingEnd>,
     uses: UseReceiver,
     /// Losses that are not in the stream yet.
     pending: Vec<fleet::Dropped>,
-    /// Records of the batch before, to be written over: making them anew costs a dozen allocations each.
+    /// Records of the next batch.
+    records: Vec<fleet::Record>,
+    /// Those of the batches before, to be written over: making them anew costs a dozen allocations each.
     used: Vec<fleet::Record>,
     last_drain: SystemTime,
     last_sync: tokio::time::Instant,
@@ -279,10 +275,6 @@ impl Writer {
         loop {
             let stopping = !matches!(stopped.recv_timeout(DRAIN_EVERY), Err(RecvTimeoutError::Timeout));
             self.drain();
-            if stopping {
-                // Each pass takes some; where the disk refuses, there is an end all the same.
-                (0..self.store.uses.len() / BATCH_USES + 1).for_each(|_| self.drain());
-            }
             if stopping || self.last_sync.elapsed() >= SYNC_EVERY {
                 self.sync();
             }
@@ -300,32 +292,42 @@ impl Writer {
         }
     }
 
+    /// Takes what the rings hold.
     fn drain(&mut self) {
         let now = self.seams.clock.now();
         for ring in &mut self.rings {
-            let lost = ring.counters.records_lost() - ring.counted;
+            let lost = ring.lost();
             if lost > 0 {
-                ring.counted += lost;
                 self.pending.push(dropped(lost, self.last_drain, now, "ring-full"));
                 self.store.count_dropped(lost);
             }
         }
         self.last_drain = now;
-        let mut batch = fleet::Batch { dropped: mem::take(&mut self.pending), ..fleet::Batch::default() };
         for ring in 0..self.rings.len() {
             while let Ok(record) = self.rings[ring].receiver.try_recv() {
+                self.store.sums.add(&record);
                 let mut used = self.used.pop().unwrap_or_default();
                 record.replace(&mut used);
-                batch.records.push(used);
-                if batch.records.len() == BATCH_RECORDS {
-                    self.append(mem::take(&mut batch));
+                self.records.push(used);
+                if self.records.len() == BATCH_RECORDS {
+                    self.append_next();
                 }
             }
+            self.store.sums.receive(&self.rings[ring].sums);
         }
         // Behind the records: a use is told before its record is, so the sync that keeps the one keeps the other.
         self.store.uses.receive(&mut self.uses);
-        batch.uses = self.store.uses.take(BATCH_USES);
-        if !(batch.records.is_empty() && batch.dropped.is_empty() && batch.uses.is_empty()) {
+    }
+
+    /// Writes what was taken, as one batch at the most.
+    fn append_next(&mut self) {
+        let batch = fleet::Batch {
+            records: mem::take(&mut self.records),
+            dropped: mem::take(&mut self.pending),
+            uses: self.store.uses.take(BATCH_USES),
+            sums: self.store.sums.take(BATCH_SUMS),
+        };
+        if batch != fleet::Batch::default() {
             self.append(batch);
         }
     }
@@ -337,6 +339,7 @@ impl Writer {
             let lost = batch.records.len() as u64;
             self.pending.extend(batch.dropped);
             batch.uses.drain(..).for_each(|used| self.store.uses.put(used));
+            batch.sums.iter().for_each(|sum| self.store.sums.put_back(sum));
             if lost > 0 {
                 self.store.count_dropped(lost);
                 // One count for as long as the disk refuses, for any number of batches.
@@ -353,7 +356,11 @@ impl Writer {
         self.used.append(&mut batch.records);
     }
 
+    /// Writes all that was taken, and makes sure of it.
     fn sync(&mut self) {
+        // Each batch takes some of them; where the disk refuses, there is an end all the same.
+        let batches = 1 + (self.store.uses.len() / BATCH_USES).max(self.store.sums.len() / BATCH_SUMS);
+        (0..batches).for_each(|_| self.append_next());
         let outcome = self.store.sync();
         if matches!(outcome, Ok(true)) {
             self.last_sync = tokio::time::Instant::now();

@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
 use tokio::sync::Mutex;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::oneshot;
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{pause, resume, sleep};
@@ -30,7 +30,7 @@ use crate::echo::{Echoed, Echoes};
 use crate::listen::{self, Descriptors, Door, Limits, Neighbours, Notices};
 use crate::passwords::Passwords;
 use crate::quota::Quotas;
-use crate::report::{RawRecord, UseReceiver, ring, uses};
+use crate::report::{RingEnd, UseReceiver, ring, uses};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Connections, Trust};
@@ -66,7 +66,7 @@ pub(super) struct Held {
 /// A worker that ends with the test.
 pub(super) struct Edge {
     address: SocketAddr,
-    records: Mutex<Receiver<Box<RawRecord>>>,
+    records: Mutex<RingEnd>,
     told: Mutex<UseReceiver>,
     counters: Arc<Counters>,
     echoes: Echoes,
@@ -455,7 +455,7 @@ impl Edge {
         thread.join().expect("the worker does not panic");
         let mut records = self.records.lock().await;
         let mut left = Vec::new();
-        while let Some(record) = records.recv().await {
+        while let Some(record) = records.received().await {
             left.push(record.into_record());
         }
         left
@@ -471,8 +471,13 @@ impl Edge {
         self.told.lock().await.received().await
     }
 
+    /// How many requests are in the sums that have no record of their own.
+    pub(super) async fn counted(&self) -> u64 {
+        self.records.lock().await.counted().iter().map(|sum| sum.requests).sum()
+    }
+
     pub(super) async fn record(&self) -> fleet::Record {
-        self.records.lock().await.recv().await.expect("the worker lives").into_record()
+        self.records.lock().await.received().await.expect("the worker lives").into_record()
     }
 
     /// The next record of a test with more refusals for one reason than have records of their own.

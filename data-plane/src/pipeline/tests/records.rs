@@ -51,7 +51,10 @@ async fn refused_credentials_beyond_the_rate_share_a_record_that_counts_them() {
     for _ in 0..40 {
         assert_eq!(edge.send(&get(PATH, "")).await.status, 401);
     }
+    let counted = edge.counted().await;
     let records = edge.end().await;
+    // Each of the others goes into the sums with its record.
+    assert_eq!(counted + records.len() as u64, 40);
     // A minute may have ended meanwhile.
     assert!((11..=22).contains(&records.len()), "{}", records.len());
     assert!(

@@ -6,7 +6,8 @@ use rr_contract::model::id::RequestId;
 use rr_contract::seam::SystemClock;
 use serde_json::Value;
 
-use super::super::ring;
+use super::super::{RawRecord, ring};
+use crate::counters::Counters;
 use super::*;
 
 fn raw(path: &str) -> Box<RawRecord> {
@@ -23,11 +24,14 @@ fn raw(path: &str) -> Box<RawRecord> {
 
 /// A writer whose thread is the test.
 fn writer(out: Out) -> (super::super::Ring, Writer) {
-    let counters = Arc::new(Counters::default());
-    let (ring, receiver) = ring(Arc::clone(&counters));
+    counted(out, Arc::default())
+}
+
+fn counted(out: Out, counters: Arc<Counters>) -> (super::super::Ring, Writer) {
+    let (ring, end) = ring(counters);
     let writer = Writer {
         out,
-        rings: vec![RingEnd { receiver, counters, counted: 0 }],
+        rings: vec![end],
         shared: Arc::default(),
         clock: Arc::new(SystemClock),
         last_drain: SystemTime::UNIX_EPOCH,
@@ -73,8 +77,9 @@ fn a_request_is_a_line_with_the_fields_of_its_record_and_only_the_owner_may_read
 fn what_did_not_fit_is_told_in_a_line_before_the_next_record() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("records");
-    let (ring, mut writer) = writer(to(&path));
-    while writer.rings[0].counters.records_lost() < 3 {
+    let counters = Arc::new(Counters::default());
+    let (ring, mut writer) = counted(to(&path), Arc::clone(&counters));
+    while counters.records_lost() < 3 {
         ring.push(raw("/"));
     }
     writer.drain();

@@ -14,6 +14,7 @@ use rr_contract::wire::fleet;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use super::super::sums::Sums;
 use super::super::uses::Newest;
 use super::aside::set_aside;
 use super::marks::{Marks, Reading};
@@ -91,6 +92,7 @@ impl Store {
             told: None,
             unsynced: false,
             uses: Newest::default(),
+            sums: Sums::default(),
         };
         store.take_over(&numbers, &reading, &mut losses)?;
         store.go_on()?;

@@ -74,15 +74,15 @@ impl Segment {
         Self { first, last: first - 1, before, end: before, content, synced: 0, is_gap: false, version: 0 }
     }
 
-    /// The last uses that are in it and were not acknowledged, as far as it can be read.
-    pub(super) fn each_use(&self, spool: &SpoolHandle, mut take: impl FnMut(fleet::CallerUse)) {
+    /// The batches that are in it and were not acknowledged, as far as it can be read.
+    pub(super) fn each_batch(&self, spool: &SpoolHandle, mut take: impl FnMut(fleet::Batch)) {
         let read = spool.seams.disk.read(&Self::path(&spool.folder, self.first));
         let (bytes, id, acked) = (read.unwrap_or_default(), spool.id(), spool.acked());
         let mut offset = frame::HEADER;
         while let Some(found) = frame::read(&spool.key, &id, &bytes, offset) {
             offset = found.end;
             if found.through > acked {
-                fleet::Batch::decode(found.batch).unwrap_or_default().uses.into_iter().for_each(&mut take);
+                take(fleet::Batch::decode(found.batch).unwrap_or_default());
             }
         }
     }

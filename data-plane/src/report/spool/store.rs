@@ -8,6 +8,7 @@ use rr_contract::seam::DiskFile;
 use rr_contract::wire::fleet;
 use tracing::warn;
 
+use super::super::sums::{self, Sums};
 use super::super::uses::Newest;
 use super::aside::set_aside;
 use super::marks::Marks;
@@ -60,6 +61,8 @@ pub(super) struct Store {
     pub(super) unsynced: bool,
     /// Last uses that are to be written.
     pub(super) uses: Newest,
+    /// Sums that are to be written.
+    pub(super) sums: Sums,
 }
 
 pub(super) struct Active {
@@ -257,8 +260,16 @@ impl Store {
         if Some(through.first) == active {
             return Ok(());
         }
-        // Written once more, behind all that waits: a caller does not look unused because records found no room.
-        through.each_use(&self.handle, |used| self.uses.put(used));
+        // Last uses are written once more, behind all that waits: a caller does not look unused because records found no room.
+        // Sums stay here, for they count where they come twice.
+        let mut sums = Sums::default();
+        if oldest.is_gap {
+            oldest.each_batch(&self.handle, |batch| batch.sums.iter().for_each(|sum| sums.put_back(sum)));
+        }
+        through.each_batch(&self.handle, |batch| {
+            batch.sums.iter().for_each(|sum| sums.put_back(sum));
+            batch.uses.into_iter().for_each(|used| self.uses.put(used));
+        });
         let mut content = oldest.content;
         if oldest.is_gap {
             content.add(following.content);
@@ -268,7 +279,9 @@ impl Store {
         self.count_dropped(gone.saturating_sub(content.lost));
         let now = self.now();
         let lost = dropped(gone, content.from.unwrap_or(now), content.to.unwrap_or(now), "spool-full");
-        let batch = fleet::Batch { dropped: vec![lost], ..fleet::Batch::default() };
+        let kept = sums.take(sums::MOST);
+        self.sums.merge(sums);
+        let batch = fleet::Batch { dropped: vec![lost], sums: kept, ..fleet::Batch::default() };
         let label = frame::Label { first: oldest.first, before, weight: gone };
         let mut bytes = frame::header(&self.id());
         bytes.extend(self.frame((label, through.last), &batch.encode_to_vec()));

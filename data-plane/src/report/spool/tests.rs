@@ -3,6 +3,7 @@
 mod damage;
 mod ends;
 mod last_uses;
+mod sums;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use prost::Message as _;
 use rr_contract::seam::{Clock, SystemClock, SystemEntropy};
 
+use crate::counters::Counters;
 use crate::fixture::SharedDisk;
 use crate::report::uses;
 
@@ -245,6 +247,7 @@ fn writer(store: Store, disk: &SharedDisk, rings: Vec<RingEnd>) -> Writer {
         rings,
         uses: uses().1,
         pending: Vec::new(),
+        records: Vec::new(),
         used: Vec::new(),
         last_drain: SystemClock.now(),
         last_sync: tokio::time::Instant::now(),
@@ -259,9 +262,8 @@ fn what_a_full_ring_lost_is_in_the_stream_exactly_and_once() {
     let disk = SharedDisk::default();
     let (store, handle, _) = open(&disk, u64::MAX);
     let counters = Arc::new(Counters::default());
-    let (_ring, receiver) = crate::report::ring(Arc::clone(&counters));
-    let mut writer =
-        writer(store, &disk, vec![RingEnd { receiver, counters: Arc::clone(&counters), counted: 0 }]);
+    let (_ring, end) = crate::report::ring(Arc::clone(&counters));
+    let mut writer = writer(store, &disk, vec![end]);
     for lost in [3, 0, 2] {
         (0..lost).for_each(|_| counters.record_dropped());
         writer.drain();
@@ -287,7 +289,7 @@ fn a_full_disk_costs_records_but_no_number_and_the_count_arrives() {
     writer.append(batch(2));
     writer.append(batch(3));
     disk.0.is_full.store(false, std::sync::atomic::Ordering::Relaxed);
-    writer.drain();
+    writer.sync();
     writer.append(batch(1));
     writer.sync();
     let all = all(&handle);

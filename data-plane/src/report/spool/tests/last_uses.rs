@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rr_contract::model::id::{CredentialId, RequestId};
 
+use crate::report::RawRecord;
+
 use super::*;
 
 fn caller(n: u32) -> CredentialId {
@@ -111,13 +113,15 @@ fn last_uses_of_many_callers_come_in_batches_of_512_and_all_of_them_before_an_or
     (0..2_000).for_each(|n| worker.tell(caller(n), 10));
     writer.drain();
     writer.sync();
-    assert_eq!(all(&handle).iter().map(|(_, batch)| batch.uses.len()).collect::<Vec<_>>(), [512]);
+    let sizes: Vec<_> = all(&handle).iter().map(|(_, batch)| batch.uses.len()).collect();
+    assert_eq!(sizes, [512, 512, 512, 464]);
+    (2_000..3_000).for_each(|n| worker.tell(caller(n), 10));
     let (stop, stopped) = sync_channel(1);
     stop.send(()).expect("there is room");
     writer.run(&stopped);
     let sizes: Vec<_> = all(&handle).iter().map(|(_, batch)| batch.uses.len()).collect();
     assert!(sizes.iter().all(|size| *size <= 512), "{sizes:?}");
-    assert_eq!(sizes.iter().sum::<usize>(), 2_000);
+    assert_eq!(sizes.iter().sum::<usize>(), 3_000);
     assert_eq!([newest(&handle, 0), newest(&handle, 1_999)], [Some(10), Some(10)]);
 }
 
@@ -129,8 +133,7 @@ fn no_record_is_written_before_the_last_use_that_was_told_before_it() {
     let (sender, receiver) = uses();
     let worker = crate::report::Uses::new(Some(sender));
     let counters = Arc::new(Counters::default());
-    let (ring, records) = crate::report::ring(Arc::clone(&counters));
-    let ring_end = RingEnd { receiver: records, counters, counted: 0 };
+    let (ring, ring_end) = crate::report::ring(counters);
     let mut writer = Writer { uses: receiver, rings: vec![ring_end], ..writer(store, &disk, Vec::new()) };
     let written = &AtomicU32::new(0);
     let missing = std::thread::scope(|scope| {
