@@ -13,6 +13,7 @@ mod dispatch;
 mod filter;
 mod installation;
 mod meter;
+mod metrics;
 mod node;
 mod node_token;
 mod notification;
@@ -42,6 +43,7 @@ use rr_contract::wire::management::filter_service_server::FilterServiceServer;
 use rr_contract::wire::management::installation_service_server::InstallationServiceServer;
 use rr_contract::wire::management::member_service_server::MemberServiceServer;
 use rr_contract::wire::management::meter_service_server::MeterServiceServer;
+use rr_contract::wire::management::metrics_service_server::MetricsServiceServer;
 use rr_contract::wire::management::node_token_service_server::NodeTokenServiceServer;
 use rr_contract::wire::management::notification_service_server::NotificationServiceServer;
 use rr_contract::wire::management::org_service_server::OrgServiceServer;
@@ -117,7 +119,7 @@ impl Api {
         }
         let ours = serve! {
             AuditServiceServer CredentialServiceServer FilterServiceServer FleetServiceServer
-            InstallationServiceServer MemberServiceServer MeterServiceServer NodeTokenServiceServer
+            InstallationServiceServer MemberServiceServer MeterServiceServer MetricsServiceServer NodeTokenServiceServer
             NotificationServiceServer OrgServiceServer ProxyServiceServer RegionServiceServer RequestServiceServer
             RevisionServiceServer RuleServiceServer TargetServiceServer TokenServiceServer UserServiceServer
         };

@@ -171,6 +171,7 @@ table! {
     LIST_REQUESTS = "RequestService.ListRequests", Org, InOrg(Viewer);
     TAIL_REQUESTS = "RequestService.TailRequests", Org, InOrg(Viewer);
     GET_REQUEST = "RequestService.GetRequest", Org, InOrg(Viewer);
+    QUERY_METRICS = "MetricsService.QueryMetrics", Org, InOrg(Viewer);
 
     // The service compares the granted roles with those of the maker.
     CREATE_TOKEN = "TokenService.CreateToken", Own, AnybodyOrBootstrap;

@@ -1,4 +1,5 @@
-//! What is done without being asked: removing what was hidden long enough, letting go of old history, telling people.
+//! What is done without being asked: removing what was hidden long enough, letting go of old history, adding up requests,
+//! telling people.
 //!
 //! Each job may run on any number of replicas at once, be cut off anywhere and run again: what it writes is the
 //! same from any replica and however often. Jobs keep no time of their own: what is due follows from the store's
@@ -21,6 +22,7 @@ use crate::events::Events;
 use crate::publish::Fleet;
 use crate::service::{ServiceError, Services};
 use crate::store::notification::{self, NotificationRow};
+use crate::store::sums::{self, Level};
 use crate::store::{self, Store, StoreError, clock, retention};
 
 use withdrawal::Withdrawals;
@@ -34,8 +36,14 @@ const OFTEN: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(10);
 /// What nodes do not take is withheld from callers there, and looking costs nothing where all is well.
 const AT_ONCE: Duration = Duration::from_secs(5);
+/// Metrics are as old as this. Where nothing came, looking reads an empty table.
+const FRESH: Duration = Duration::from_secs(2);
 /// How many rows are read at once.
 const PAGE: u64 = 500;
+/// How many batches of sums one transaction adds up.
+const BATCHES: u64 = 500;
+/// How many minutes, hours or days of rollups go in one transaction.
+const LENGTHS: u64 = 10;
 /// How many notifications are remembered as written. Beyond, they are written again, which changes nothing.
 const TOLD_MOST: usize = 100_000;
 
@@ -50,10 +58,12 @@ enum Job {
     Troubles,
     Withdrawal,
     TargetTests,
+    Sums,
+    Rollups,
 }
 
 impl Job {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Purge,
         Self::Retention,
         Self::Expiry,
@@ -62,6 +72,8 @@ impl Job {
         Self::Troubles,
         Self::Withdrawal,
         Self::TargetTests,
+        Self::Sums,
+        Self::Rollups,
     ];
 
     const fn name(self) -> &'static str {
@@ -74,6 +86,8 @@ impl Job {
             Self::Troubles => "nodes in trouble",
             Self::Withdrawal => "withdrawal of versions",
             Self::TargetTests => "tests of targets after changes",
+            Self::Sums => "sums of requests",
+            Self::Rollups => "retention of rollups",
         }
     }
 
@@ -88,7 +102,9 @@ impl Job {
             | Self::Refusals
             | Self::Troubles
             | Self::Withdrawal
-            | Self::TargetTests => Duration::ZERO,
+            | Self::TargetTests
+            | Self::Sums
+            | Self::Rollups => Duration::ZERO,
         }
     }
 
@@ -99,10 +115,11 @@ impl Job {
 
     const fn every(self) -> Duration {
         match self {
-            Self::Purge | Self::Retention | Self::Expiry => SELDOM,
+            Self::Purge | Self::Retention | Self::Rollups | Self::Expiry => SELDOM,
             Self::LostNodes | Self::Refusals => OFTEN,
             Self::Troubles => SOON,
             Self::Withdrawal | Self::TargetTests => AT_ONCE,
+            Self::Sums => FRESH,
         }
     }
 }
@@ -169,6 +186,8 @@ impl Jobs {
             Job::Refusals => Ok(nodes::refusals(self.store(), &self.told).await?),
             Job::Troubles => Ok(nodes::troubles(self.store(), self.fleet(), &self.told).await?),
             Job::TargetTests => target_tests::run(&self.services, &self.told, &self.tested).await,
+            Job::Sums => Ok(self.add_up().await?),
+            Job::Rollups => Ok(self.forget_rollups().await?),
             Job::Withdrawal => self.withdrawals.run(&self.services, &self.told).await,
         }
     }
@@ -186,6 +205,29 @@ impl Jobs {
                 return Ok(dropped);
             }
         }
+    }
+
+    /// Nobody is told how many there were: there always are.
+    async fn add_up(&self) -> Result<u64, StoreError> {
+        loop {
+            let added =
+                self.store().note(|txn| Box::pin(async move { sums::fold(txn, BATCHES).await })).await?;
+            if added < BATCHES {
+                return Ok(0);
+            }
+        }
+    }
+
+    async fn forget_rollups(&self) -> Result<u64, StoreError> {
+        let now = clock::believed(self.store()).await?;
+        for level in Level::ALL {
+            while self
+                .store()
+                .note(move |txn| Box::pin(async move { sums::forget(txn, now, level, LENGTHS).await }))
+                .await?
+            {}
+        }
+        Ok(0)
     }
 
     fn store(&self) -> &Store {

@@ -22,6 +22,7 @@ mod fields;
 mod history;
 mod installation;
 mod list_filter;
+mod metrics;
 mod node;
 mod node_token;
 pub(crate) mod notification;

@@ -23,6 +23,7 @@ mod lost;
 mod machine;
 mod management;
 mod members;
+mod metrics;
 mod model;
 mod orgs;
 mod outbound;

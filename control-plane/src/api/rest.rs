@@ -73,6 +73,7 @@ impl Rest {
         use management::__rest_over_grpc_bridge_InstallationService::InstallationServiceRestBridge;
         use management::__rest_over_grpc_bridge_MemberService::MemberServiceRestBridge;
         use management::__rest_over_grpc_bridge_MeterService::MeterServiceRestBridge;
+        use management::__rest_over_grpc_bridge_MetricsService::MetricsServiceRestBridge;
         use management::__rest_over_grpc_bridge_NodeTokenService::NodeTokenServiceRestBridge;
         use management::__rest_over_grpc_bridge_NotificationService::NotificationServiceRestBridge;
         use management::__rest_over_grpc_bridge_OrgService::OrgServiceRestBridge;
@@ -103,6 +104,7 @@ impl Rest {
             ApplyServiceRestBridge::externally_authenticated(api.clone()),
             AuditServiceRestBridge::externally_authenticated(api.clone()),
             InstallationServiceRestBridge::externally_authenticated(api.clone()),
+            MetricsServiceRestBridge::externally_authenticated(api.clone()),
             NotificationServiceRestBridge::externally_authenticated(api.clone()),
             RequestServiceRestBridge::externally_authenticated(api.clone()),
             RevisionServiceRestBridge::externally_authenticated(api.clone()),

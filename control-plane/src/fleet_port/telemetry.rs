@@ -1,7 +1,8 @@
-//! Records of requests and last uses of callers coming up: each batch stored exactly once, however often it is sent.
+//! Records of requests, sums of them and last uses of callers coming up: each batch stored exactly once, however often it is
+//! sent.
 //!
 //! A node may report only on proxies that its region serves or served, and on their callers; other records are counted
-//! and dropped, other uses dropped. A batch that cannot be read is taken all the same, so that it does not block what comes after.
+//! and dropped, other sums and uses dropped. A batch that cannot be read is taken all the same, so that it does not block what comes after.
 
 mod bounds;
 
@@ -35,6 +36,8 @@ const WAITING: usize = 16;
 const RECORDS_MOST: usize = 20_000;
 /// The most last uses.
 const USES_MOST: usize = 512;
+/// The most sums of requests.
+const SUMS_MOST: usize = 4096;
 
 /// What a batch holds, within bounds.
 #[derive(Default)]
@@ -42,6 +45,7 @@ struct Content {
     records: Vec<request_row::Model>,
     losses: Vec<RecordLoss>,
     uses: Vec<CallerUse>,
+    sums: Vec<fleet::Sum>,
 }
 
 #[tonic::async_trait]
@@ -99,7 +103,7 @@ impl FleetPort {
             Ok(content) => (content, None),
             Err(reason) => (Content::default(), Some(fleet::Poison { sequence, reason })),
         };
-        let Content { records, losses, uses } = content;
+        let Content { records, losses, uses, sums } = content;
         let lost = losses.iter().map(|loss| loss.records).sum();
         let order = Ingest {
             node: node.clone(),
@@ -109,6 +113,7 @@ impl FleetPort {
             records,
             losses,
             uses,
+            sums,
         };
         let written: Result<_, StoreError> =
             self.store.note(move |txn| Box::pin(async move { ingest(txn, order).await })).await;
@@ -146,6 +151,9 @@ impl FleetPort {
         }
         if body.uses.len() > USES_MOST {
             return Err(format!("holds more than {USES_MOST} last uses of callers"));
+        }
+        if body.sums.len() > SUMS_MOST {
+            return Err(format!("holds more than {SUMS_MOST} sums of requests"));
         }
         let stored_at = self.store.now();
         let at = |time: &Option<pbjson_types::Timestamp>| {
@@ -189,7 +197,9 @@ impl FleetPort {
             let credential = it.caller_credential.parse::<CredentialId>().ok()?.to_string();
             Some(CallerUse { credential, minute: it.minute })
         };
-        Ok(Content { records, losses, uses: body.uses.into_iter().filter_map(known).collect() })
+        let uses = body.uses.into_iter().filter_map(known).collect();
+        let sums = body.sums.into_iter().map(bounds::bounded_sum).collect();
+        Ok(Content { records, losses, uses, sums })
     }
 }
 

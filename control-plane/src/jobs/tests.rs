@@ -194,6 +194,7 @@ async fn requests_over_a_limit_are_told_once_for_each_proxy_and_hour() {
                 ],
                 losses: Vec::new(),
                 uses: Vec::new(),
+                sums: Vec::new(),
             };
             note(&store, |txn| {
                 Box::pin(async move {

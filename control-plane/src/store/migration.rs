@@ -11,6 +11,7 @@ mod m20261126_fourth_clock;
 mod m20261126_sixth_callers;
 mod m20261126_third_node_clash;
 mod m20261127_eighth_caller_use;
+mod m20261127_eleventh_sums;
 mod m20261127_ninth_target_test;
 mod m20261127_seventh_shared_secrets;
 mod m20261127_tenth_record_search;
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_eighth_caller_use::Migration),
             Box::new(m20261127_ninth_target_test::Migration),
             Box::new(m20261127_tenth_record_search::Migration),
+            Box::new(m20261127_eleventh_sums::Migration),
         ]
     }
 }

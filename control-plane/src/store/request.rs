@@ -1,8 +1,9 @@
-//! Batches of nodes, each taken exactly once: records of proxied requests, which are read newest first, and last uses of
-//! callers.
+//! Batches of nodes, each taken exactly once: records of proxied requests, which are read newest first, sums of requests, and
+//! last uses of callers.
 
 use std::collections::HashSet;
 
+use rr_contract::wire::fleet;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Func, OnConflict};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
@@ -14,7 +15,7 @@ use super::entity::request_record::Column;
 use super::entity::{arrival, proxy_home, record_loss, request_record, telemetry_cursor};
 use super::resource::{Compare, labelled};
 use super::row::Reader;
-use super::{StoreError, Txn};
+use super::{StoreError, Txn, sums};
 
 /// A batch as a node uploads it.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Ingest {
     pub(crate) records: Vec<request_record::Model>,
     pub(crate) losses: Vec<RecordLoss>,
     pub(crate) uses: Vec<CallerUse>,
+    pub(crate) sums: Vec<fleet::Sum>,
 }
 
 /// Records that a node lost.
@@ -92,7 +94,7 @@ pub(crate) enum PathTerm {
     BeginsWith(String),
 }
 
-/// The only row of its table.
+/// The row with the number of the newest record.
 const ARRIVAL: i32 = 1;
 
 /// How many rows of records one statement writes: below the number of values that it may bind.
@@ -139,6 +141,9 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError
         .map_err(StoreError::statement("write losses"))?;
     }
     caller_use::advance(txn, &batch.region, batch.uses).await?;
+    let mut accepted_sums = batch.sums;
+    accepted_sums.retain(|sum| served.contains(&(sum.org.clone(), sum.proxy.clone())));
+    sums::wait(txn, &batch.node, &batch.region, accepted_sums).await?;
     Ok(Taken { outcome: Ingested::Stored { stored, foreign: all - stored }, accepted })
 }
 
@@ -212,7 +217,8 @@ pub(crate) async fn cursor(db: &impl Reader, node: &str, spool: &[u8]) -> Result
 
 /// Which of the proxies in a batch its region serves or once served.
 async fn served(txn: &Txn, batch: &Ingest) -> Result<HashSet<(String, String)>, StoreError> {
-    let proxies: HashSet<&str> = batch.records.iter().map(|row| row.proxy.as_str()).collect();
+    let of_records = batch.records.iter().map(|row| row.proxy.as_str());
+    let proxies: HashSet<&str> = of_records.chain(batch.sums.iter().map(|sum| sum.proxy.as_str())).collect();
     let proxies: Vec<&str> = proxies.into_iter().collect();
     let mut served = HashSet::new();
     for proxies in proxies.chunks(ROWS) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use prost::Message as _;
 use rr_contract::wire::management::Document;
-use sea_orm::sea_query::SelectStatement;
+use sea_orm::sea_query::{Expr, ExprTrait as _, SelectStatement};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait as _, EntityTrait as _, FromQueryResult, Order, QueryFilter as _,
     QueryOrder as _, QuerySelect as _, Statement,
@@ -252,15 +252,20 @@ pub(crate) async fn list(db: &impl Reader, noun: Noun, query: Query) -> Result<V
 
 impl Compare {
     pub(super) fn condition<V: Into<sea_orm::Value>>(self, column: impl ColumnTrait, value: V) -> Condition {
-        let expression = match self {
-            Self::Equal => column.eq(value),
-            Self::NotEqual => column.ne(value),
-            Self::Less => column.lt(value),
-            Self::LessOrEqual => column.lte(value),
-            Self::Greater => column.gt(value),
-            Self::GreaterOrEqual => column.gte(value),
-        };
-        Condition::all().add(expression)
+        Condition::all().add(self.compared(Expr::col(column.as_column_ref()), value))
+    }
+
+    /// The same of any expression.
+    pub(super) fn compared<V: Into<sea_orm::Value>>(self, left: Expr, value: V) -> Expr {
+        let value = Expr::val(value);
+        match self {
+            Self::Equal => left.eq(value),
+            Self::NotEqual => left.ne(value),
+            Self::Less => left.lt(value),
+            Self::LessOrEqual => left.lte(value),
+            Self::Greater => left.gt(value),
+            Self::GreaterOrEqual => left.gte(value),
+        }
     }
 }
 

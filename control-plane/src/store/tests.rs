@@ -22,6 +22,7 @@ use crate::tests::postgres;
 mod caller_use;
 mod commit;
 mod record;
+mod sums;
 
 enum Home {
     Sqlite(tempfile::TempDir),

@@ -246,7 +246,8 @@ fn micros(duration: Duration) -> u64 {
 }
 
 fn metered(state: &MeterState) -> (MeterId, Metered) {
-    let (missing, exceeded) = (state.missing.into(), u64::from(state.exceeded.is_some_and(|it| it != Window::Unspecified)));
+    let (missing, exceeded) =
+        (state.missing.into(), u64::from(state.exceeded.is_some_and(|it| it != Window::Unspecified)));
     (state.meter, Metered { charged: state.charged, missing, exceeded })
 }
 

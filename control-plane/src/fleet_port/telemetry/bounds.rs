@@ -4,10 +4,15 @@
 //! Trusts nothing. No record is refused for it, or the others of its batch would be lost: texts and lists are cut,
 //! and a value that has no form in JSON is left out, for one such record would break every list that holds it.
 
+use std::str::FromStr;
+
 use pbjson_types::Duration;
+use rr_contract::model::id::{CredentialId, MeterId, RuleId};
+use rr_contract::model::latency::Latencies;
 use rr_contract::model::time;
 use rr_contract::wire::fleet::{
-    EchoOutcome, Effect, LimitKind, LimitState, MeterState, Record, RuleOutcome, Scope, TunnelEnd, Window,
+    EchoOutcome, Effect, LimitKind, LimitState, MeterState, MeterSum, Record, RuleOutcome, Scope, Sum,
+    TunnelEnd, Window,
 };
 
 use crate::publish::sanitize::text;
@@ -24,6 +29,8 @@ const ENDPOINT: usize = 259;
 const KEY: usize = 32;
 /// The most requests that one record may stand for: a sum of them stays a number for as many records as there can be.
 const COUNT: u64 = 1_000_000_000;
+/// A petabyte, or thirty years: of what is within, thousands can be added up.
+const AMOUNT: u64 = 1_000_000_000_000_000;
 
 /// The record, within bounds.
 pub(super) fn bounded(said: Record) -> Record {
@@ -65,6 +72,56 @@ pub(super) fn bounded(said: Record) -> Record {
         attempts: said.attempts,
         interim_responses: said.interim_responses,
     }
+}
+
+/// The sum, within bounds. What names a caller, rule or meter that can be none is left out: it would be a series of its own.
+pub(super) fn bounded_sum(said: Sum) -> Sum {
+    Sum {
+        minute: said.minute,
+        org: text(&said.org, ID),
+        proxy: text(&said.proxy, ID),
+        caller_credential: known::<CredentialId>(&said.caller_credential),
+        rule: known::<RuleId>(&said.rule),
+        observed_denial: said.observed_denial,
+        observed_rule: known::<RuleId>(&said.observed_rule),
+        status: if said.status < 1000 { said.status } else { 0 },
+        code: if is_code(&said.code) { said.code } else { String::new() },
+        revision: said.revision,
+        requests: said.requests.min(COUNT),
+        aborted: said.aborted.min(COUNT),
+        request_bytes: said.request_bytes.min(AMOUNT),
+        response_bytes: said.response_bytes.min(AMOUNT),
+        micros: said.micros.min(AMOUNT),
+        longest_micros: said.longest_micros.min(AMOUNT),
+        latencies: Latencies::decode(&said.latencies).unwrap_or_default().encode(),
+        meters: said
+            .meters
+            .into_iter()
+            .filter(|it| it.meter.parse::<MeterId>().is_ok())
+            .take(LISTED)
+            .map(metered)
+            .collect(),
+    }
+}
+
+fn metered(said: MeterSum) -> MeterSum {
+    MeterSum {
+        meter: said.meter,
+        charged_millionths: said.charged_millionths.min(AMOUNT),
+        missing: said.missing.min(COUNT),
+        exceeded: said.exceeded.min(COUNT),
+    }
+}
+
+/// An id, or nothing.
+fn known<I: FromStr + ToString>(said: &str) -> String {
+    said.parse::<I>().map(|id| id.to_string()).unwrap_or_default()
+}
+
+/// Of any edition.
+fn is_code(said: &str) -> bool {
+    said.len() <= CODE
+        && said.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// How many requests a record stands for, as rows have it.

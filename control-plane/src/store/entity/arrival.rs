@@ -1,5 +1,5 @@
-//! The number of the record that came last: one row, whose lock puts transactions that store records in order. Entity alone:
-//! no queries here.
+//! Two rows whose locks put transactions in order: that of those that store records, with the number of the record that came
+//! last, and that of those that add up sums. Entity alone: no queries here.
 
 use sea_orm::entity::prelude::*;
 

@@ -7,8 +7,8 @@ use rr_contract::seam::SystemClock;
 use serde_json::Value;
 
 use super::super::{RawRecord, ring};
-use crate::counters::Counters;
 use super::*;
+use crate::counters::Counters;
 
 fn raw(path: &str) -> Box<RawRecord> {
     Box::new(RawRecord {

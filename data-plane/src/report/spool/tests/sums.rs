@@ -62,7 +62,9 @@ fn a_record_and_its_sum_are_in_one_batch_and_those_of_a_tenth_of_a_second_share_
     writer.sync();
     let sizes: Vec<_> = all(&handle)[1..]
         .iter()
-        .map(|(_, batch)| (batch.records.len() as u64, batch.sums.iter().map(|sum| sum.requests).sum::<u64>()))
+        .map(|(_, batch)| {
+            (batch.records.len() as u64, batch.sums.iter().map(|sum| sum.requests).sum::<u64>())
+        })
         .collect();
     assert_eq!(sizes, [(BATCH_RECORDS as u64, BATCH_RECORDS as u64), (1, 1)]);
 }

@@ -1,0 +1,180 @@
+//! Sums of requests: kept as nodes send them, and added to the rollups of minutes, hours and days.
+//!
+//! Asks nobody where a sum belongs: what comes here was accepted with its batch. The invariants: a sum is in the rollups
+//! exactly once, for what waits goes in the transaction that adds it; and one transaction adds at a time, for it reads what is
+//! there and writes it anew.
+
+mod added;
+mod level;
+mod written;
+
+use std::collections::{BTreeMap, HashMap};
+
+use prost::Message as _;
+use rr_contract::wire::fleet;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
+
+pub(crate) use self::level::{Level, kept};
+
+use self::added::{Added, Common, place};
+
+use super::entity::{arrival, meter_rollup, rollup, series, waiting_sum};
+use super::{StoreError, Txn};
+
+/// The row of `arrival` whose lock puts what adds up in order.
+const TURN: i32 = 2;
+/// How many rows one statement is about: below the number of values that it may bind.
+const ROWS: usize = 500;
+/// Lets go of up to so many rows that are older than they are kept; whether there may be more.
+pub(crate) async fn forget(txn: &Txn, now: i64, level: Level, most: u64) -> Result<bool, StoreError> {
+    let before = now.saturating_sub(kept(level));
+    let oldest: Option<i64> = rollup::Entity::find()
+        .select_only()
+        .column(rollup::Column::At)
+        .filter(rollup::Column::Level.eq(level.row()))
+        .filter(rollup::Column::At.lt(before))
+        .order_by_asc(rollup::Column::At)
+        .into_tuple()
+        .one(txn.tx())
+        .await
+        .map_err(StoreError::statement("read rollups"))?;
+    let Some(oldest) = oldest else { return Ok(false) };
+    // Whole minutes, hours or days: each is a bounded number of rows.
+    let lengths = i64::try_from(most).unwrap_or(i64::MAX).saturating_mul(level.length());
+    let through = std::cmp::min(before, oldest.saturating_add(lengths));
+    meter_rollup::Entity::delete_many()
+        .filter(meter_rollup::Column::Level.eq(level.row()))
+        .filter(meter_rollup::Column::At.lt(through))
+        .exec(txn.tx())
+        .await
+        .map_err(StoreError::statement("remove rollups of meters"))?;
+    rollup::Entity::delete_many()
+        .filter(rollup::Column::Level.eq(level.row()))
+        .filter(rollup::Column::At.lt(through))
+        .exec(txn.tx())
+        .await
+        .map_err(StoreError::statement("remove rollups"))?;
+    Ok(true)
+}
+
+/// Keeps the sums of a batch until they are added.
+pub(super) async fn wait(
+    txn: &Txn,
+    node: &str,
+    region: &str,
+    sums: Vec<fleet::Sum>,
+) -> Result<(), StoreError> {
+    if sums.is_empty() {
+        return Ok(());
+    }
+    let sums = fleet::Batch { sums, ..fleet::Batch::default() }.encode_to_vec();
+    let row = waiting_sum::ActiveModel {
+        id: NotSet,
+        node: Set(node.to_owned()),
+        region: Set(region.to_owned()),
+        sums: Set(sums),
+    };
+    waiting_sum::Entity::insert(row)
+        .exec_without_returning(txn.tx())
+        .await
+        .map_err(StoreError::statement("write sums"))?;
+    Ok(())
+}
+
+/// Adds up to so many batches of sums to the rollups; how many there were.
+pub(crate) async fn fold(txn: &Txn, most: u64) -> Result<u64, StoreError> {
+    take_turn(txn).await?;
+    let waiting = waiting_sum::Entity::find()
+        .order_by_asc(waiting_sum::Column::Id)
+        .limit(most)
+        .all(txn.tx())
+        .await
+        .map_err(StoreError::statement("read sums"))?;
+    if waiting.is_empty() {
+        return Ok(0);
+    }
+    let mut all: BTreeMap<Common, Added> = BTreeMap::new();
+    for row in &waiting {
+        let batch = fleet::Batch::decode(row.sums.as_slice()).map_err(|_| StoreError::Damaged("sums"))?;
+        for sum in batch.sums {
+            let place = place(txn.now(), &sum);
+            all.entry(Common::of(&sum, &row.region)).or_default().add(place, &sum);
+        }
+    }
+    let ids = ids(txn, all.keys()).await?;
+    let known = all.into_iter().filter_map(|(common, added)| Some((*ids.get(&common.hash())?, added)));
+    written::write(txn, known.collect()).await?;
+    let ids: Vec<i64> = waiting.iter().map(|row| row.id).collect();
+    for ids in ids.chunks(ROWS) {
+        waiting_sum::Entity::delete_many()
+            .filter(waiting_sum::Column::Id.is_in(ids.iter().copied()))
+            .exec(txn.tx())
+            .await
+            .map_err(StoreError::statement("remove sums"))?;
+    }
+    Ok(ids.len() as u64)
+}
+
+async fn take_turn(txn: &Txn) -> Result<(), StoreError> {
+    arrival::Entity::update_many()
+        .col_expr(arrival::Column::Newest, Expr::col(arrival::Column::Newest).add(1))
+        .filter(arrival::Column::Id.eq(TURN))
+        .exec(txn.tx())
+        .await
+        .map_err(StoreError::statement("take turn"))?;
+    Ok(())
+}
+
+/// The ids of series by their hashes. Makes those that are new.
+async fn ids(txn: &Txn, all: impl Iterator<Item = &Common>) -> Result<HashMap<Vec<u8>, i64>, StoreError> {
+    let by_hash: BTreeMap<Vec<u8>, &Common> = all.map(|common| (common.hash(), common)).collect();
+    let hashes: Vec<&Vec<u8>> = by_hash.keys().collect();
+    let mut known = read_ids(txn, &hashes).await?;
+    let new: Vec<&Vec<u8>> = hashes.into_iter().filter(|hash| !known.contains_key(*hash)).collect();
+    for hashes in new.chunks(ROWS) {
+        let row = |hash: &&Vec<u8>| {
+            let Common { org, proxy, caller, region, code, rule, observed_rule, status, observed_denial } =
+                by_hash[*hash].clone();
+            series::ActiveModel {
+                id: NotSet,
+                hash: Set((*hash).clone()),
+                org: Set(org),
+                proxy: Set(proxy),
+                caller: Set(caller),
+                region: Set(region),
+                code: Set(code),
+                rule: Set(rule),
+                observed_rule: Set(observed_rule),
+                status: Set(status),
+                observed_denial: Set(observed_denial),
+            }
+        };
+        series::Entity::insert_many(hashes.iter().map(row))
+            .exec_without_returning(txn.tx())
+            .await
+            .map_err(StoreError::statement("write series"))?;
+    }
+    known.extend(read_ids(txn, &new).await?);
+    Ok(known)
+}
+
+async fn read_ids(txn: &Txn, hashes: &[&Vec<u8>]) -> Result<HashMap<Vec<u8>, i64>, StoreError> {
+    let mut known = HashMap::with_capacity(hashes.len());
+    for hashes in hashes.chunks(ROWS) {
+        let rows: Vec<(Vec<u8>, i64)> = series::Entity::find()
+            .select_only()
+            .column(series::Column::Hash)
+            .column(series::Column::Id)
+            .filter(series::Column::Hash.is_in(hashes.iter().map(|hash| (*hash).clone())))
+            .into_tuple()
+            .all(txn.tx())
+            .await
+            .map_err(StoreError::statement("read series"))?;
+        known.extend(rows);
+    }
+    Ok(known)
+}
