@@ -13,6 +13,7 @@ mod fleet;
 mod history;
 mod member;
 mod meter;
+mod metrics;
 mod node;
 mod notification;
 mod org;
@@ -92,6 +93,9 @@ enum Noun {
     /// Records of the requests of callers.
     #[command(subcommand)]
     Request(request::Verb),
+    /// Metrics: what requests add up to, over time.
+    #[command(subcommand)]
+    Metrics(metrics::Verb),
     /// Nodes: their state, and tokens with which machines join the fleet.
     #[command(subcommand)]
     Node(node::Verb),
@@ -142,6 +146,7 @@ impl Args {
             Noun::Apply(args) => Box::pin(args.run(session()?)).await,
             Noun::Export(args) => Box::pin(args.run(session()?)).await,
             Noun::Request(verb) => Box::pin(verb.run(session()?)).await,
+            Noun::Metrics(verb) => Box::pin(verb.run(session()?)).await,
             Noun::Node(verb) => Box::pin(verb.run(session()?)).await,
             Noun::Fleet => Box::pin(fleet::states(session()?)).await,
             Noun::Explain(args) => Box::pin(args.run(session()?)).await,

@@ -36,6 +36,7 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("expected_revision", &["expect"]),
     ("expires_at", &["expires", "expires_in"]),
     ("grants", &["roles"]),
+    ("group_by", &["by"]),
     ("limit_ceilings.per_day_per_node", &["ceiling_per_day"]),
     ("limit_ceilings.per_minute_per_node", &["ceiling_per_minute"]),
     ("limits.per_day_per_node", &["per_day"]),

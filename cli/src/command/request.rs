@@ -1,6 +1,6 @@
 //! `rrctl request`: records of the requests of callers.
 
-mod row;
+pub(super) mod row;
 mod search;
 
 use std::collections::HashSet;
@@ -9,6 +9,8 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::request_service_client::RequestServiceClient;
+
+pub(super) use self::search::RequestArgs;
 
 use self::search::SearchArgs;
 use crate::connect::Connection;
@@ -86,7 +88,7 @@ impl ListArgs {
         let found = self.newest.of(async |page_size, page_token| {
             let ask = mg::ListRequestsRequest {
                 org: org.clone(),
-                proxy: self.search.proxy.clone(),
+                proxy: self.search.requests.proxy.clone(),
                 after: self.since.map(Moment::ago),
                 before: self.until.map(Moment::ago),
                 page_size,
@@ -112,7 +114,7 @@ type Coming = tonic::Streaming<mg::TailRequestsResponse>;
 async fn tail(stub: &mut Stub, org: &str, search: &SearchArgs) -> Result<Coming> {
     let ask = mg::TailRequestsRequest {
         org: org.to_owned(),
-        proxy: search.proxy.clone(),
+        proxy: search.requests.proxy.clone(),
         filter: search.filter()?,
     };
     Ok(stub.tail_requests(ask).await?.into_inner())

@@ -23,6 +23,7 @@ mod inspection;
 mod kill_nine;
 mod last_uses;
 mod log_pipe;
+mod metrics;
 mod open_files;
 mod otlp;
 mod overlaps;

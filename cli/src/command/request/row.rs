@@ -126,7 +126,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn millis(took: Option<&Duration>) -> String {
+pub(in crate::command) fn millis(took: Option<&Duration>) -> String {
     let took = took.and_then(|took| duration(took).ok());
     took.map(|took| format!("{:.1}", took.as_secs_f64() * 1000.0)).unwrap_or_default()
 }
@@ -163,7 +163,7 @@ fn meter(state: &MeterState, name: &impl Fn(&str) -> String) -> String {
 }
 
 /// Millionths as a number without noughts at the end.
-fn amount(millionths: u64) -> String {
+pub(in crate::command) fn amount(millionths: u64) -> String {
     let (whole, part) = (millionths / 1_000_000, millionths % 1_000_000);
     if part == 0 {
         return whole.to_string();

@@ -8,18 +8,28 @@ use crate::fault;
 /// What records have to be; all of it at once.
 #[derive(Args)]
 pub(crate) struct SearchArgs {
+    #[command(flatten)]
+    pub(super) requests: RequestArgs,
+    /// Only requests to this path, or to all that begin so: `/v1/users/*`.
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+    /// Only requests to this node, by id.
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+}
+
+/// What requests have to be, whether they are listed or added up.
+#[derive(Args)]
+pub(crate) struct RequestArgs {
     /// Only requests to this proxy, by name or id.
     #[arg(long, default_value = "", hide_default_value = true)]
-    pub(super) proxy: String,
+    pub(crate) proxy: String,
     /// Only requests answered so: `403`, `5xx` or `400-499`.
     #[arg(long, value_name = "STATUS", value_parser = statuses)]
     status: Option<(u16, u16)>,
     /// Only requests decided so, as in `requestrocket-proxy-code`: `rate-limited`.
     #[arg(long, value_name = "CODE")]
     code: Option<String>,
-    /// Only requests to this path, or to all that begin so: `/v1/users/*`.
-    #[arg(long, value_name = "PATH")]
-    path: Option<String>,
     /// Only requests of this caller credential, by name or id.
     #[arg(long, value_name = "CREDENTIAL")]
     caller: Option<String>,
@@ -29,9 +39,6 @@ pub(crate) struct SearchArgs {
     /// Only requests to nodes of this region, by name or id.
     #[arg(long, value_name = "REGION")]
     region: Option<String>,
-    /// Only requests to this node, by id.
-    #[arg(long, value_name = "NODE")]
-    node: Option<String>,
     /// Only what matches these terms too, joined by ` AND `: of the record `status`, `code`, `path`, `rule`, `region` and
     /// `node`, of its caller `caller`, `tags` and `metadata.NAME`: `tags = gold AND status >= 500`.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TERMS")]
@@ -54,32 +61,46 @@ fn statuses(text: &str) -> Result<(u16, u16), String> {
 impl SearchArgs {
     /// As the control plane reads it.
     pub(super) fn filter(&self) -> Result<String> {
+        let mut terms = equal(&[("--path", "path", &self.path), ("--node", "node", &self.node)])?;
+        terms.extend(Some(self.requests.filter()?).filter(|rest| !rest.is_empty()));
+        Ok(terms.join(" AND "))
+    }
+}
+
+impl RequestArgs {
+    /// As the control plane reads it.
+    pub(crate) fn filter(&self) -> Result<String> {
         let mut terms = Vec::new();
         if let Some((from, to)) = self.status {
             terms.push(format!("status >= {from}"));
             terms.push(format!("status <= {to}"));
         }
-        for (flag, field, value) in [
+        terms.extend(equal(&[
             ("--code", "code", &self.code),
-            ("--path", "path", &self.path),
             ("--caller", "caller", &self.caller),
             ("--rule", "rule", &self.rule),
             ("--region", "region", &self.region),
-            ("--node", "node", &self.node),
-        ] {
-            let Some(value) = value else { continue };
-            // Nothing that is quoted could hold one.
-            if value.is_empty() || value.contains('"') || value.contains(" AND ") {
-                let what = format!("{flag}: {value:?} is nothing that a record has");
-                return Err(fault::usage(&what, &format!("give one {field}")));
-            }
-            terms.push(format!("{field} = \"{value}\""));
-        }
+        ])?);
         if !self.filter.trim().is_empty() {
             terms.push(self.filter.clone());
         }
         Ok(terms.join(" AND "))
     }
+}
+
+/// The terms of flags that were given: each with its field and value.
+fn equal(flags: &[(&str, &str, &Option<String>)]) -> Result<Vec<String>> {
+    let mut terms = Vec::new();
+    for (flag, field, value) in flags {
+        let Some(value) = value else { continue };
+        // Nothing that is quoted could hold one.
+        if value.is_empty() || value.contains('"') || value.contains(" AND ") {
+            let what = format!("{flag}: {value:?} is nothing that a record has");
+            return Err(fault::usage(&what, &format!("give one {field}")));
+        }
+        terms.push(format!("{field} = \"{value}\""));
+    }
+    Ok(terms)
 }
 
 #[cfg(test)]
@@ -111,7 +132,7 @@ mod tests {
             (&["--path", "/v1/*", "--caller", "app"], "path = \"/v1/*\" AND caller = \"app\""),
             (
                 &["--rule", "r", "--region", "eu", "--node", "n"],
-                "rule = \"r\" AND region = \"eu\" AND node = \"n\"",
+                "node = \"n\" AND rule = \"r\" AND region = \"eu\"",
             ),
         ] {
             assert_eq!(filter(words).expect("good"), wanted);
