@@ -65,6 +65,7 @@ CHANGES = {
 }
 FIELDS_OF_LISTS = ["name", "created_at desc", "updated_at"]
 FILTERS_OF_LISTS = ["name = f*", "name != zz", "created_at > 2026-01-01T00:00:00Z"]
+DIMENSIONS = ["PROXY", "CALLER", "REGION", "STATUS", "STATUS_CLASS", "CODE", "RULE", "OBSERVED_RULE", "REVISION"]
 # Good by the schema alone, so a whole body may take over what was generated of them.
 FREE = {"displayName", "priority", "order", "opaquePaths", "suspended", "sharing", "disabled", "active"}
 
@@ -289,6 +290,13 @@ def mended_query(call, path, query):
         query["filter"] = CHOICE.choice(FILTERS_OF_LISTS)
     if "orderBy" in query:
         query["orderBy"] = CHOICE.choice(FIELDS_OF_LISTS)
+    if call == "QueryMetrics":
+        good = {"filter": "status >= 500", "step": "3600s", "limit": 5,
+                "groupBy": CHOICE.sample([f"METRIC_DIMENSION_{it}" for it in DIMENSIONS], 2)}
+        query.update({name: value for name, value in good.items() if name in query})
+    if call == "QueryAccounts":
+        good = {"node": "", "step": "3600s"}
+        query.update({name: value for name, value in good.items() if name in query})
     if "revision" in query:
         query["revision"] = "0"
     if "cascade" in query:
@@ -340,7 +348,7 @@ def must_move(call, case):
 def before_call(context, case, kwargs):
     if case.meta is None or case.method.upper() != case.operation.method.upper():
         return
-    call = name_of(case).partition("_")[2].removesuffix("_2")
+    call = re.sub(r"_\d$", "", name_of(case).partition("_")[2])
     if case.path_parameters and good(case, ParameterLocation.PATH):
         variables = list(case.path_parameters)
         if must_move(call, case):

@@ -4,6 +4,7 @@
 //! could not.
 
 mod access;
+mod account;
 mod adopt;
 mod apply;
 mod audit;

@@ -3,6 +3,7 @@
 //! Resources of every noun are documents in one table; [`write`] says how they are written and numbered. Decides
 //! nothing about who may write what: that is the services' work.
 
+pub(crate) mod account;
 mod admission;
 pub mod alone;
 pub(crate) mod apply;

@@ -4,6 +4,7 @@ pub(crate) mod postgres;
 pub(crate) mod stores;
 
 mod access;
+mod accounts;
 mod apply;
 mod audit;
 mod caller_certificates;

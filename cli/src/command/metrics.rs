@@ -86,7 +86,7 @@ impl Dimension {
     }
 }
 
-fn step(text: &str) -> Result<WireDuration, String> {
+pub(super) fn step(text: &str) -> Result<WireDuration, String> {
     let span = moment::span(text).or_else(|| span::of(text));
     let minutes = |span: &std::time::Duration| {
         span.as_secs() > 0 && span.subsec_nanos() == 0 && span.as_secs().is_multiple_of(60)

@@ -2,6 +2,8 @@
 //!
 //! The secret of a token is drawn here and never sent.
 
+mod accounts;
+
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -59,6 +61,8 @@ pub(crate) enum Verb {
         /// Id of the node.
         node: String,
     },
+    /// Shows what nodes told of requests, and what became of their records: stored, refused, lost.
+    Accounts(accounts::AccountsArgs),
     /// Takes a node out of service: it still answers requests, but is not ready, so that a load balancer sends it no more.
     Drain {
         /// Id of the node.
@@ -126,6 +130,7 @@ impl Verb {
                 let why = if node.why.is_empty() { "it runs what is published for it" } else { &node.why };
                 line_out(&format!("{}: {why}", node.id))
             }
+            Self::Accounts(args) => args.run(session).await,
             Self::Drain { node } => drain(&session, node, false).await,
             Self::Undrain { node } => drain(&session, node, true).await,
             Self::Token(verb) => verb.run(session).await,

@@ -52,6 +52,17 @@ impl FleetService for Api {
         self.answer(authz::GET_NODE, result.await)
     }
 
+    async fn query_accounts(
+        &self,
+        request: Request<wire::QueryAccountsRequest>,
+    ) -> Result<Response<wire::QueryAccountsResponse>, Status> {
+        let result = async {
+            let caller = self.enter(authz::QUERY_ACCOUNTS)?;
+            self.services.accounts(&caller.principal, request.get_ref()).await
+        };
+        self.answer(authz::QUERY_ACCOUNTS, result.await)
+    }
+
     type WatchNodesStream = Changes;
 
     async fn watch_nodes(

@@ -19,6 +19,7 @@ pub(crate) mod label;
 pub(crate) mod link;
 pub(crate) mod meter_rollup;
 pub(crate) mod node;
+pub(crate) mod node_account;
 pub(crate) mod node_clash;
 pub(crate) mod node_question;
 pub(crate) mod node_token;

@@ -120,10 +120,12 @@ pub(crate) async fn requests(
     db: &impl Reader,
     filter: &MetricsFilter,
 ) -> Result<Option<Vec<Cell<Measures>>>, StoreError> {
+    use rollup::Column::{
+        Aborted, At, Level, LongestMicros, Micros, RequestBytes, Requests, ResponseBytes, Revision, Series,
+    };
     let (backend, of) = (db.conn().get_database_backend(), |column| col((rollup::Entity, column)));
-    let mut query =
-        filter.select(rollup::Entity, rollup::Column::Series, rollup::Column::Level, rollup::Column::At);
-    let requests = || of(rollup::Column::Requests);
+    let mut query = filter.select(rollup::Entity, [Series, Level, At, Revision]);
+    let requests = || of(Requests);
     let when = |condition: Expr| Expr::case(condition, requests()).finally(0).into();
     let status = || col((series::Entity, series::Column::Status));
     for (name, value) in [
@@ -131,14 +133,14 @@ pub(crate) async fn requests(
         ("errors", when(status().gte(500).and(status().lt(600)))),
         ("denials", when(col((series::Entity, series::Column::Code)).eq("rule-denied"))),
         ("observed_denials", when(col((series::Entity, series::Column::ObservedDenial)).eq(true))),
-        ("aborted", of(rollup::Column::Aborted)),
-        ("request_bytes", of(rollup::Column::RequestBytes)),
-        ("response_bytes", of(rollup::Column::ResponseBytes)),
-        ("micros", of(rollup::Column::Micros)),
+        ("aborted", of(Aborted)),
+        ("request_bytes", of(RequestBytes)),
+        ("response_bytes", of(ResponseBytes)),
+        ("micros", of(Micros)),
     ] {
         query.expr_as(sum(value), name);
     }
-    query.expr_as(Func::max(of(rollup::Column::LongestMicros)), "longest_micros");
+    query.expr_as(Func::max(of(LongestMicros)), "longest_micros");
     // Encoded histograms, one behind the other, are the one of all.
     let together = match backend {
         DatabaseBackend::Postgres => r#"encode(string_agg("rollup"."latencies", ''::bytea), 'hex')"#,
@@ -160,9 +162,9 @@ pub(crate) async fn meters(
     db: &impl Reader,
     filter: &MetricsFilter,
 ) -> Result<Option<Vec<Cell<(String, Metered)>>>, StoreError> {
-    use meter_rollup::Column::{At, Charged, Exceeded, Level, Meter, Missing, Series};
+    use meter_rollup::Column::{At, Charged, Exceeded, Level, Meter, Missing, Revision, Series};
     let (backend, of) = (db.conn().get_database_backend(), |column| col((meter_rollup::Entity, column)));
-    let mut query = filter.select(meter_rollup::Entity, Series, Level, At);
+    let mut query = filter.select(meter_rollup::Entity, [Series, Level, At, Revision]);
     query.expr_as(of(Meter), "meter").add_group_by([of(Meter)]);
     for (name, column) in [("charged", Charged), ("missing", Missing), ("exceeded", Exceeded)] {
         query.expr_as(sum(of(column)), name);
@@ -247,8 +249,8 @@ impl Metered {
 }
 
 impl Dimension {
-    /// As a text: each is another column.
-    fn expression(self) -> Expr {
+    /// As a text: each is another column. `revision` is that of the table.
+    fn expression(self, revision: Expr) -> Expr {
         let of = |column| col((series::Entity, column));
         match self {
             Self::Proxy => of(series::Column::Proxy),
@@ -259,14 +261,14 @@ impl Dimension {
             Self::ObservedRule => of(series::Column::ObservedRule),
             Self::Status => of(series::Column::Status).cast_as("text"),
             Self::StatusClass => of(series::Column::Status).div(100).cast_as("text"),
-            Self::Revision => col((rollup::Entity, rollup::Column::Revision)).cast_as("text"),
+            Self::Revision => revision.cast_as("text"),
         }
     }
 }
 
 impl MetricsFilter {
     /// Time and series, of one table of rollups. Grouped by the names of what is selected: no column has these.
-    fn select<T, C>(&self, table: T, id: C, level: C, at: C) -> SelectStatement
+    fn select<T, C>(&self, table: T, [id, level, at, revision]: [C; 4]) -> SelectStatement
     where
         T: IntoIden + IntoTableRef + Copy + 'static,
         C: IntoIden + Copy + 'static,
@@ -278,7 +280,7 @@ impl MetricsFilter {
         for (place, name) in ["key_a", "key_b", "key_c"].into_iter().enumerate() {
             match self.by.get(place) {
                 Some(dimension) => {
-                    query.expr_as(dimension.expression(), name);
+                    query.expr_as(dimension.expression(of(revision)), name);
                     query.add_group_by([Expr::col(name)]);
                 }
                 None => {

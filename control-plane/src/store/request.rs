@@ -15,7 +15,8 @@ use super::entity::request_record::Column;
 use super::entity::{arrival, proxy_home, record_loss, request_record, telemetry_cursor};
 use super::resource::{Compare, labelled};
 use super::row::Reader;
-use super::{StoreError, Txn, sums};
+use super::sums::{self, Waiting};
+use super::{StoreError, Txn};
 
 /// A batch as a node uploads it.
 #[derive(Debug)]
@@ -37,6 +38,13 @@ pub(crate) struct RecordLoss {
     pub(crate) from: i64,
     pub(crate) to: i64,
     pub(crate) reason: String,
+}
+
+impl RecordLoss {
+    /// As the fleet schema has it, without its time.
+    fn counted(&self) -> fleet::Dropped {
+        fleet::Dropped { records: self.records, reason: self.reason.clone(), ..fleet::Dropped::default() }
+    }
 }
 
 /// The outcome of a batch, and the records of it that count.
@@ -124,6 +132,7 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError
             .await
             .map_err(StoreError::statement("write records"))?;
     }
+    let lost = batch.losses.iter().map(RecordLoss::counted).collect();
     for (position, loss) in (0_i32..).zip(batch.losses) {
         record_loss::Entity::insert(record_loss::ActiveModel {
             node: Set(batch.node.clone()),
@@ -141,9 +150,21 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError
         .map_err(StoreError::statement("write losses"))?;
     }
     caller_use::advance(txn, &batch.region, batch.uses).await?;
-    let mut accepted_sums = batch.sums;
-    accepted_sums.retain(|sum| served.contains(&(sum.org.clone(), sum.proxy.clone())));
-    sums::wait(txn, &batch.node, &batch.region, accepted_sums).await?;
+    let made = batch.sums.iter().map(|sum| sum.requests).fold(0, u64::saturating_add);
+    let mut taken = batch.sums;
+    taken.retain(|sum| served.contains(&(sum.org.clone(), sum.proxy.clone())));
+    let counted = accepted.iter().map(|row| row.count.unsigned_abs()).fold(0, u64::saturating_add);
+    let waiting = Waiting {
+        node: &batch.node,
+        region: &batch.region,
+        sums: taken,
+        lost,
+        made,
+        // Of those whose id was in use it is not known which they are: they are no more than one request each.
+        stored: counted.saturating_sub(accepted.len() as u64 - stored),
+        refused: all - stored,
+    };
+    sums::wait(txn, waiting).await?;
     Ok(Taken { outcome: Ingested::Stored { stored, foreign: all - stored }, accepted })
 }
 

@@ -1,4 +1,5 @@
-//! Sums of requests: kept as nodes send them, and added to the rollups of minutes, hours and days.
+//! Sums of requests: kept as nodes send them, and added to the rollups of minutes, hours and days, and to the accounts of
+//! nodes.
 //!
 //! Asks nobody where a sum belongs: what comes here was accepted with its batch. The invariants: a sum is in the rollups
 //! exactly once, for what waits goes in the transaction that adds it; and one transaction adds at a time, for it reads what is
@@ -23,7 +24,7 @@ pub(crate) use self::level::{Level, kept};
 use self::added::{Added, Common, place};
 
 use super::entity::{arrival, meter_rollup, rollup, series, waiting_sum};
-use super::{StoreError, Txn};
+use super::{StoreError, Txn, account};
 
 /// The row of `arrival` whose lock puts what adds up in order.
 const TURN: i32 = 2;
@@ -42,6 +43,9 @@ pub(crate) async fn forget(txn: &Txn, now: i64, level: Level, most: u64) -> Resu
         .one(txn.tx())
         .await
         .map_err(StoreError::statement("read rollups"))?;
+    if level == Level::Hour {
+        account::forget(txn, before).await?;
+    }
     let Some(oldest) = oldest else { return Ok(false) };
     // Whole minutes, hours or days: each is a bounded number of rows.
     let lengths = i64::try_from(most).unwrap_or(i64::MAX).saturating_mul(level.length());
@@ -61,21 +65,37 @@ pub(crate) async fn forget(txn: &Txn, now: i64, level: Level, most: u64) -> Resu
     Ok(true)
 }
 
+/// What a batch comes to.
+pub(super) struct Waiting<'a> {
+    pub(super) node: &'a str,
+    pub(super) region: &'a str,
+    /// Of proxies that its region serves or served.
+    pub(super) sums: Vec<fleet::Sum>,
+    pub(super) lost: Vec<fleet::Dropped>,
+    /// Requests of all its sums.
+    pub(super) made: u64,
+    /// Requests that its stored records stand for.
+    pub(super) stored: u64,
+    /// Records that were not taken.
+    pub(super) refused: u64,
+}
+
 /// Keeps the sums of a batch until they are added.
-pub(super) async fn wait(
-    txn: &Txn,
-    node: &str,
-    region: &str,
-    sums: Vec<fleet::Sum>,
-) -> Result<(), StoreError> {
-    if sums.is_empty() {
+pub(super) async fn wait(txn: &Txn, waiting: Waiting<'_>) -> Result<(), StoreError> {
+    let Waiting { node, region, sums, lost, made, stored, refused } = waiting;
+    if sums.is_empty() && lost.is_empty() && (made, stored, refused) == (0, 0, 0) {
         return Ok(());
     }
-    let sums = fleet::Batch { sums, ..fleet::Batch::default() }.encode_to_vec();
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let sums = fleet::Batch { sums, dropped: lost, ..fleet::Batch::default() }.encode_to_vec();
     let row = waiting_sum::ActiveModel {
         id: NotSet,
         node: Set(node.to_owned()),
         region: Set(region.to_owned()),
+        taken_at: Set(txn.now()),
+        made: Set(number(made)),
+        stored: Set(number(stored)),
+        refused: Set(number(refused)),
         sums: Set(sums),
     };
     waiting_sum::Entity::insert(row)
@@ -97,18 +117,23 @@ pub(crate) async fn fold(txn: &Txn, most: u64) -> Result<u64, StoreError> {
     if waiting.is_empty() {
         return Ok(0);
     }
+    let read = |row: waiting_sum::Model| match fleet::Batch::decode(row.sums.as_slice()) {
+        Ok(batch) => Ok((row, batch)),
+        Err(_) => Err(StoreError::Damaged("sums")),
+    };
+    let waiting: Vec<_> = waiting.into_iter().map(read).collect::<Result<_, _>>()?;
     let mut all: BTreeMap<Common, Added> = BTreeMap::new();
-    for row in &waiting {
-        let batch = fleet::Batch::decode(row.sums.as_slice()).map_err(|_| StoreError::Damaged("sums"))?;
-        for sum in batch.sums {
-            let place = place(txn.now(), &sum);
-            all.entry(Common::of(&sum, &row.region)).or_default().add(place, &sum);
+    for (row, batch) in &waiting {
+        for sum in &batch.sums {
+            let place = place(txn.now(), sum);
+            all.entry(Common::of(sum, &row.region)).or_default().add(place, sum);
         }
     }
+    account::add(txn, &waiting).await?;
     let ids = ids(txn, all.keys()).await?;
     let known = all.into_iter().filter_map(|(common, added)| Some((*ids.get(&common.hash())?, added)));
     written::write(txn, known.collect()).await?;
-    let ids: Vec<i64> = waiting.iter().map(|row| row.id).collect();
+    let ids: Vec<i64> = waiting.iter().map(|(row, _)| row.id).collect();
     for ids in ids.chunks(ROWS) {
         waiting_sum::Entity::delete_many()
             .filter(waiting_sum::Column::Id.is_in(ids.iter().copied()))

@@ -78,6 +78,14 @@ async fn requests_add_up_to_what_was_sent_and_to_what_their_records_say() {
     let refused = it.fails(&["metrics", "query", "--filter", "path = /a"], "").await;
     assert!(refused.contains("names path"), "{refused}");
 
+    let accounts = async |it: &Installation| {
+        let said = it.done(&["-o", "json", "node", "accounts"], "").await;
+        serde_json::from_str::<Value>(&said).expect("JSON")
+    };
+    let account = accounts(&it).await["all"].clone();
+    assert_eq!((number(&account["requests"]), number(&account["stored"])), (sent, sent));
+    assert!(account["lost"].is_null() && account["open"].is_null(), "{account}");
+
     // Without its control plane, and killed in between.
     it.sample.control.kill();
     for _ in 0..2 {
@@ -98,6 +106,11 @@ async fn requests_add_up_to_what_was_sent_and_to_what_their_records_say() {
     // Up to a tenth of a second is lost to each kill, of both alike.
     let counted = requests(&query(&it, &[]).await["all"]);
     assert!((sent + 2..=sent + 40).contains(&counted), "{counted} of {sent} and 40");
+    let answer = accounts(&it).await;
+    let account = &answer["all"];
+    assert_eq!((number(&account["requests"]), number(&account["stored"])), (counted, counted));
+    let unclean = |gap: &&Value| gap["reason"] == "unclean";
+    assert_eq!(answer["gaps"].as_array().into_iter().flatten().filter(unclean).count(), 2, "{answer}");
 }
 
 /// Bytes that wait for the control plane.

@@ -14,6 +14,9 @@ pub struct Model {
     /// When it begins.
     #[sea_orm(primary_key, auto_increment = false)]
     pub at: i64,
+    /// Of minutes; 0 of the others.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub revision: i64,
     /// Id.
     #[sea_orm(primary_key, auto_increment = false)]
     pub meter: String,

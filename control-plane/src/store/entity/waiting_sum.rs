@@ -10,7 +10,14 @@ pub struct Model {
     pub id: i64,
     pub node: String,
     pub region: String,
-    /// Those of a batch of the fleet schema, without the rest of it.
+    pub taken_at: i64,
+    /// Requests of all sums of the batch, also those that were not taken.
+    pub made: i64,
+    /// Requests that the records stand for that were stored.
+    pub stored: i64,
+    /// Records that were not taken.
+    pub refused: i64,
+    /// A batch of the fleet schema, of which sums and losses are there.
     pub sums: Vec<u8>,
 }
 

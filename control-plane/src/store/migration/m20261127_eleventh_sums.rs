@@ -1,4 +1,4 @@
-//! Sums of requests: as nodes sent them, and added up by minute, hour and day.
+//! Sums of requests: as nodes sent them, added up by minute, hour and day, and the accounts of nodes.
 //!
 //! Imports no entity, so that a later edit of one cannot change the past.
 
@@ -8,7 +8,7 @@ use sea_orm_migration::schema::{big_integer, blob, boolean, integer, small_integ
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;
 
-const TABLES: [&str; 4] = ["waiting_sum", "series", "rollup", "meter_rollup"];
+const TABLES: [&str; 5] = ["waiting_sum", "series", "rollup", "meter_rollup", "node_account"];
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -31,6 +31,8 @@ impl MigrationTrait for Migration {
         for table in TABLES {
             manager.drop_table(Table::drop().table(table).to_owned()).await?;
         }
+        let losses = Index::drop().name("record_loss_stored_idx").table("record_loss").to_owned();
+        manager.drop_index(losses).await?;
         manager
             .execute(Query::delete().from_table("arrival").and_where(Expr::col("id").eq(2)).to_owned())
             .await
@@ -52,6 +54,10 @@ fn tables() -> Vec<TableCreateStatement> {
         .col(counted("id"))
         .col(text("node"))
         .col(text("region"))
+        .col(big_integer("taken_at"))
+        .col(big_integer("made"))
+        .col(big_integer("stored"))
+        .col(big_integer("refused"))
         .col(blob("sums"))
         .to_owned();
     let mut series = Table::create().table("series").col(counted("id")).col(blob("hash")).to_owned();
@@ -65,12 +71,11 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(big_integer("series"))
             .col(small_integer("level"))
             .col(big_integer("at"))
+            .col(big_integer("revision"))
             .to_owned()
     };
     let mut rollup = place("rollup");
-    for column in
-        ["revision", "requests", "aborted", "request_bytes", "response_bytes", "micros", "longest_micros"]
-    {
+    for column in ["requests", "aborted", "request_bytes", "response_bytes", "micros", "longest_micros"] {
         rollup.col(big_integer(column));
     }
     rollup
@@ -81,8 +86,17 @@ fn tables() -> Vec<TableCreateStatement> {
     for column in ["charged", "missing", "exceeded"] {
         metered.col(big_integer(column));
     }
-    metered.primary_key(Index::create().col("series").col("level").col("at").col("meter"));
-    vec![waiting, series, rollup, metered]
+    metered.primary_key(Index::create().col("series").col("level").col("at").col("revision").col("meter"));
+    let account = Table::create()
+        .table("node_account")
+        .col(text("node"))
+        .col(big_integer("at"))
+        .col(text("what"))
+        .col(text("region"))
+        .col(big_integer("count"))
+        .primary_key(Index::create().col("node").col("at").col("what"))
+        .to_owned();
+    vec![waiting, series, rollup, metered, account]
 }
 
 fn indexes() -> Vec<IndexCreateStatement> {
@@ -93,5 +107,8 @@ fn indexes() -> Vec<IndexCreateStatement> {
         // By which they go.
         index("rollup_at_idx", "rollup").col("level").col("at").to_owned(),
         index("meter_rollup_at_idx", "meter_rollup").col("level").col("at").to_owned(),
+        index("node_account_at_idx", "node_account").col("at").to_owned(),
+        // By which they are listed.
+        index("record_loss_stored_idx", "record_loss").col("stored_at").to_owned(),
     ]
 }

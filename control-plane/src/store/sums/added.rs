@@ -34,7 +34,7 @@ pub(super) type Place = (Level, i64, i64);
 pub(super) struct Added {
     pub(super) requests: BTreeMap<Place, Amounts>,
     /// By meter.
-    pub(super) meters: BTreeMap<(Level, i64, String), Metered>,
+    pub(super) meters: BTreeMap<(Place, String), Metered>,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ impl Added {
             amounts.longest_micros = amounts.longest_micros.max(column(sum.longest_micros));
             amounts.latencies.merge(&latencies);
             for it in &sum.meters {
-                let metered = self.meters.entry((level, at, it.meter.clone())).or_default();
+                let metered = self.meters.entry(((level, at, revision), it.meter.clone())).or_default();
                 plus(&mut metered.charged, column(it.charged_millionths));
                 plus(&mut metered.missing, column(it.missing));
                 plus(&mut metered.exceeded, column(it.exceeded));
@@ -161,8 +161,11 @@ impl Amounts {
 }
 
 impl Metered {
-    pub(super) fn row(self, (series, level, at, meter): (i64, i16, i64, String)) -> meter_rollup::Model {
+    pub(super) fn row(
+        self,
+        (series, level, at, revision, meter): (i64, i16, i64, i64, String),
+    ) -> meter_rollup::Model {
         let Self { charged, missing, exceeded } = self;
-        meter_rollup::Model { series, level, at, meter, charged, missing, exceeded }
+        meter_rollup::Model { series, level, at, revision, meter, charged, missing, exceeded }
     }
 }

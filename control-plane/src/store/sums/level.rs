@@ -32,7 +32,7 @@ impl Level {
         }
     }
 
-    pub(super) fn begin(self, at: i64) -> i64 {
+    pub(crate) fn begin(self, at: i64) -> i64 {
         at - at.rem_euclid(self.length())
     }
 }

@@ -23,12 +23,9 @@ pub(super) async fn write(txn: &Txn, mut all: Vec<(i64, Added)>) -> Result<(), S
                 .into_iter()
                 .map(|((level, at, revision), amounts)| ((series, level.row(), at, revision), amounts)),
         );
-        meters.extend(
-            added
-                .meters
-                .into_iter()
-                .map(|((level, at, meter), metered)| ((series, level.row(), at, meter), metered)),
-        );
+        meters.extend(added.meters.into_iter().map(|(((level, at, revision), meter), metered)| {
+            ((series, level.row(), at, revision, meter), metered)
+        }));
     }
     for (level, at) in places {
         let here = |series: i64, row: i16, time: i64| (row == level.row() && time == at).then_some(series);
@@ -43,10 +40,11 @@ pub(super) async fn write(txn: &Txn, mut all: Vec<(i64, Added)>) -> Result<(), S
             }
         }
         let of_meters: BTreeSet<i64> =
-            meters.keys().filter_map(|(series, level, at, _)| here(*series, *level, *at)).collect();
+            meters.keys().filter_map(|(series, level, at, ..)| here(*series, *level, *at)).collect();
         for series in of_meters.into_iter().collect::<Vec<_>>().chunks(ROWS) {
             for row in metered_there(txn, series, level, at).await? {
-                if let Some(metered) = meters.get_mut(&(row.series, row.level, row.at, row.meter)) {
+                let key = (row.series, row.level, row.at, row.revision, row.meter);
+                if let Some(metered) = meters.get_mut(&key) {
                     plus(&mut metered.charged, row.charged);
                     plus(&mut metered.missing, row.missing);
                     plus(&mut metered.exceeded, row.exceeded);
@@ -110,9 +108,9 @@ async fn put(txn: &Txn, rows: Vec<rollup::Model>) -> Result<(), StoreError> {
 }
 
 async fn put_metered(txn: &Txn, rows: Vec<meter_rollup::Model>) -> Result<(), StoreError> {
-    use meter_rollup::Column::{At, Charged, Exceeded, Level, Meter, Missing, Series};
+    use meter_rollup::Column::{At, Charged, Exceeded, Level, Meter, Missing, Revision, Series};
     for rows in rows.chunks(ROWS) {
-        let anew = OnConflict::columns([Series, Level, At, Meter])
+        let anew = OnConflict::columns([Series, Level, At, Revision, Meter])
             .update_columns([Charged, Missing, Exceeded])
             .to_owned();
         meter_rollup::Entity::insert_many(rows.iter().cloned().map(meter_rollup::Model::into_active_model))

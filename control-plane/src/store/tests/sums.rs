@@ -132,6 +132,10 @@ async fn sums_are_added_to_minutes_hours_and_days_once_whatever_is_sent_again_or
         assert_eq!(metered.len(), 1);
         let (meter, it) = &metered[0].value;
         assert_eq!((&**meter, it.charged, it.missing, it.exceeded), ("mt_a", 16, 6, 0));
+        let by_revision = filter(Level::Minute, vec![Dimension::Revision]);
+        let metered = metrics::meters(&store, &by_revision).await.expect("reads").expect("few");
+        let of_later: u64 = metered.iter().filter(|it| it.key[0] == "8").map(|it| it.value.1.charged).sum();
+        assert_eq!((metered.len(), of_later), (4, 1));
     })
     .await;
 }
