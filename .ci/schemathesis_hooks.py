@@ -36,7 +36,7 @@ UNTOUCHED = 0.12
 # What a PATCH may change, by operation, each with a value that is good.
 CHANGES = {
     "UpdateOrg": {"displayName": "Changed", "sharing": {}, "defaultLimits": {"perDayPerNode": "9000"},
-                  "limitCeilings": {"perDayPerNode": "90000"}},
+                  "limitCeilings": {"perDayPerNode": "90000"}, "recordDays": 30},
     "UpdateTarget": {"baseUrl": "https://api.example.com/v2", "connectTimeout": "4s", "testPath": "/ping", "owner": "git",
                      "balance": "BALANCE_LEAST_REQUESTS", "idleTimeout": "60s", "totalTimeout": "300s", "minTls": "1.3",
                      "outlierEjection": {"consecutiveFailures": 3, "ejectionTime": "10s"},

@@ -94,6 +94,16 @@ pub(crate) struct Settings {
     /// can be repeated.
     #[arg(long = "share", value_name = "WHAT=on|off", value_parser = share)]
     share: Vec<Share>,
+    /// How many days the records of its requests are kept, 1 to 3650; 0 means 90. With fewer days, older records are
+    /// removed within an hour.
+    #[arg(long, value_name = "DAYS", value_parser = record_days)]
+    record_days: Option<u32>,
+}
+
+/// Days that records are kept, as the control plane takes them.
+fn record_days(text: &str) -> Result<u32, String> {
+    let days = text.parse().ok().filter(|days| *days <= 3650);
+    days.ok_or_else(|| "the number of days is whole, and from 1 to 3650; 0 means 90".to_owned())
 }
 
 /// A kind of resource that members share, or not.
@@ -127,6 +137,7 @@ impl Settings {
     fn put(self, org: &mut mg::Org, mask: &mut Mask) {
         mask.put("display_name", &mut org.display_name, self.display_name);
         mask.put("suspended", &mut org.suspended, self.suspended);
+        mask.put("record_days", &mut org.record_days, self.record_days);
         let limits = self.limits.over(org.default_limits);
         mask.put("default_limits", &mut org.default_limits, limits.map(Some));
         let ceilings = self.ceilings.over(org.limit_ceilings);
@@ -248,6 +259,7 @@ impl Row for mg::Org {
         "limit ceilings",
         "regions",
         "not shared",
+        "record days",
         "created",
         "display name",
     ];
@@ -272,6 +284,7 @@ impl Row for mg::Org {
             limits::of(self.limit_ceilings.as_ref()),
             self.allowed_regions.join(" "),
             hidden.join(" "),
+            if self.record_days == 0 { 90 } else { self.record_days }.to_string(),
             time(self.created_at.as_ref()),
             self.display_name.clone(),
         ]

@@ -7,6 +7,9 @@ use super::mask::{MaskPath, field_path};
 use super::{Fields, Link, Part, Resource, check_text, wrapped};
 use crate::noun::Noun;
 
+/// Ten years.
+const RECORD_DAYS_MOST: u32 = 3650;
+
 impl Resource for Org {
     wrapped!(Org);
 
@@ -17,6 +20,7 @@ impl Resource for Org {
         MaskPath::<Org>::LIMIT_CEILINGS,
         MaskPath::<Org>::ALLOWED_REGIONS,
         field_path!(Org, sharing),
+        field_path!(Org, record_days),
     ];
 
     fn fields(&mut self) -> Fields<'_> {
@@ -44,6 +48,9 @@ impl Resource for Org {
 
     fn check(&self, faults: &mut Violations) {
         check_text(&self.display_name, "display_name", faults);
+        if self.record_days > RECORD_DAYS_MOST {
+            faults.add("record_days", "must be at most 3650; 0 means 90");
+        }
         let mut regions = self.allowed_regions.clone();
         regions.sort();
         regions.dedup();

@@ -103,3 +103,26 @@ async fn after_thirty_days_a_deleted_organization_is_gone_and_its_audit_stays() 
     world.org("acme").await;
     world.running.stop().await;
 }
+
+#[tokio::test]
+async fn admins_say_how_many_days_records_are_kept_within_bounds() {
+    let world = World::start().await;
+    world.org("acme").await;
+    let admin = world.service(wire::Role::Admin, "acme").await;
+    let editor = world.service(wire::Role::Editor, "acme").await;
+    let days = |days: u32| json!({"recordDays": days});
+    let path = "/v1/orgs/acme?updateMask=record_days";
+    editor.patch(path, days(7)).await.refused(403, "role-missing");
+    for good in [1, 3650] {
+        let said = admin.patch(path, days(good)).await.good();
+        assert_eq!(said["org"]["recordDays"], json!(good), "{said}");
+    }
+    for bad in [3651, u32::MAX] {
+        assert_eq!(admin.patch(path, days(bad)).await.faults(), ["org.record_days"]);
+        let org = json!({"name": "other", "recordDays": bad});
+        assert_eq!(world.operator().post("/v1/orgs", org).await.faults(), ["org.record_days"]);
+    }
+    let said = admin.patch(path, days(0)).await.good();
+    assert!(said["org"]["recordDays"].is_null(), "as it was never given: {said}");
+    world.running.stop().await;
+}

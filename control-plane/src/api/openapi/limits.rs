@@ -60,6 +60,8 @@ const TABLE: &[(&str, &str, Make)] = &[
     ("Proxy", "deny_status", || json!({"enum": [0, 400, 403]})),
     ("*", "order", || json!({"minimum": 0, "maximum": 1000})),
     ("*", "priority", || json!({"minimum": 0, "maximum": 1000})),
+    // 0 is taken as what was never given, which means 90.
+    ("Org", "record_days", || json!({"minimum": 0, "maximum": 3650})),
 ];
 
 /// The fields that a create call needs, by their JSON names.
