@@ -25,6 +25,7 @@ use crate::payload::Hashed;
 
 pub(crate) use credential::{LABEL as TAG, is_label as is_tag, is_shared, sealed_regions};
 pub(crate) use mask::MaskPath;
+pub(crate) use org::{RECORD_DAYS, record_days};
 
 /// The fields that every noun has, where it has them.
 #[derive(Debug)]

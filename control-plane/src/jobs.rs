@@ -1,5 +1,5 @@
-//! What is done without being asked: removing what was hidden long enough, letting go of old history, adding up requests,
-//! telling people.
+//! What is done without being asked: removing what was hidden or kept long enough, letting go of old history, adding up
+//! requests, telling people.
 //!
 //! Each job may run on any number of replicas at once, be cut off anywhere and run again: what it writes is the
 //! same from any replica and however often. Jobs keep no time of their own: what is due follows from the store's
@@ -8,6 +8,7 @@
 
 mod expiry;
 mod nodes;
+mod records;
 mod target_tests;
 mod withdrawal;
 
@@ -27,7 +28,7 @@ use crate::store::{self, Store, StoreError, clock, retention};
 
 use withdrawal::Withdrawals;
 
-/// An organization is hidden for 30 days, and history is kept for days: nobody sees an hour more.
+/// An organization is hidden for 30 days, and history and records are kept for days: nobody sees an hour more.
 const SELDOM: Duration = Duration::from_secs(3600);
 /// A node is lost after five minutes, and refusals are looked at while somebody waits for a change to come into
 /// force: a minute more is bearable, and each run reads few rows.
@@ -52,6 +53,7 @@ const TOLD_MOST: usize = 100_000;
 enum Job {
     Purge,
     Retention,
+    Records,
     Expiry,
     LostNodes,
     Refusals,
@@ -63,9 +65,10 @@ enum Job {
 }
 
 impl Job {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Purge,
         Self::Retention,
+        Self::Records,
         Self::Expiry,
         Self::LostNodes,
         Self::Refusals,
@@ -80,6 +83,7 @@ impl Job {
         match self {
             Self::Purge => "purge of organizations",
             Self::Retention => "retention of history",
+            Self::Records => "retention of records",
             Self::Expiry => "credentials near expiry",
             Self::LostNodes => "lost nodes",
             Self::Refusals => "refused resources",
@@ -98,6 +102,7 @@ impl Job {
             Self::LostNodes => nodes::LOST_AFTER,
             Self::Purge
             | Self::Retention
+            | Self::Records
             | Self::Expiry
             | Self::Refusals
             | Self::Troubles
@@ -115,7 +120,7 @@ impl Job {
 
     const fn every(self) -> Duration {
         match self {
-            Self::Purge | Self::Retention | Self::Rollups | Self::Expiry => SELDOM,
+            Self::Purge | Self::Retention | Self::Records | Self::Rollups | Self::Expiry => SELDOM,
             Self::LostNodes | Self::Refusals => OFTEN,
             Self::Troubles => SOON,
             Self::Withdrawal | Self::TargetTests => AT_ONCE,
@@ -181,6 +186,7 @@ impl Jobs {
         match job {
             Job::Purge => Ok(self.services.org_purge().await? as u64),
             Job::Retention => Ok(self.retain().await?),
+            Job::Records => Ok(records::run(self.store()).await?),
             Job::Expiry => Ok(expiry::run(self.store(), &self.told).await?),
             Job::LostNodes => Ok(nodes::lost(self.store(), self.fleet(), &self.told).await?),
             Job::Refusals => Ok(nodes::refusals(self.store(), &self.told).await?),

@@ -22,6 +22,7 @@ pub(crate) mod metrics;
 mod migration;
 pub(crate) mod node;
 pub(crate) mod notification;
+pub(crate) mod record_age;
 pub(crate) mod request;
 pub(crate) mod resource;
 pub(crate) mod retention;

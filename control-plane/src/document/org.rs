@@ -7,8 +7,15 @@ use super::mask::{MaskPath, field_path};
 use super::{Fields, Link, Part, Resource, check_text, wrapped};
 use crate::noun::Noun;
 
+/// How many days records are kept where an organization does not say.
+pub(crate) const RECORD_DAYS: u32 = 90;
 /// Ten years.
 const RECORD_DAYS_MOST: u32 = 3650;
+
+/// How many days an organization keeps its records.
+pub(crate) fn record_days(org: &Org) -> u32 {
+    if org.record_days == 0 { RECORD_DAYS } else { org.record_days }
+}
 
 impl Resource for Org {
     wrapped!(Org);

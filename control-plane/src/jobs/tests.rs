@@ -1,6 +1,7 @@
 //! What is told and done when, on both engines.
 
 mod nodes;
+mod records;
 
 use prost::Message as _;
 use rr_contract::model::time;

@@ -18,7 +18,8 @@ use super::error::{ClockAhead, StoreError};
 use super::row::Reader as _;
 use super::{Store, time_of};
 
-/// The longest step that is believed. What goes for good is at least four times as old.
+/// The longest step that is believed. What goes for good is at least four times as old, but for records of an
+/// organization that keeps them for less.
 pub(crate) const STEP: Duration = Duration::from_secs(7 * 86_400);
 
 /// What time it is for what goes by age; an error where a person has to say.

@@ -125,9 +125,10 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError
     let mut stored = 0;
     for rows in accepted.chunks(ROWS) {
         let rows = rows.iter().cloned().map(request_record::Model::into_active_model);
-        // One that is there already is another with its id, and counts with those that are not taken.
+        // One that is there already is another with its id, and counts with those that are not taken. On PostgreSQL it
+        // has to have its time too, for no index there is about more than a day.
         stored += request_record::Entity::insert_many(rows)
-            .on_conflict(OnConflict::columns([Column::Id, Column::Org]).do_nothing().to_owned())
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(txn.tx())
             .await
             .map_err(StoreError::statement("write records"))?;
@@ -356,6 +357,8 @@ pub(crate) async fn by_id(
     id: &str,
 ) -> Result<Option<request_record::Model>, StoreError> {
     request_record::Entity::find_by_id((id.to_owned(), org.to_owned()))
+        // Nothing that came later stands in for it.
+        .order_by_asc(Column::Arrival)
         .one(db.conn())
         .await
         .map_err(StoreError::statement("read record"))

@@ -116,6 +116,28 @@ async fn records_are_numbered_in_the_order_in_which_they_are_committed_by_howeve
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_under_an_id_that_is_in_use_is_not_taken_or_never_stands_in_for_the_first() {
+    on_both("ids in use", async |store| {
+        home(&store).await;
+        let send = async |sequence: u64, received_at: i64, code: &str| {
+            let mut batch = batch(sequence, &["a"]);
+            batch.records[0].received_at = received_at;
+            batch.records[0].code = code.to_owned();
+            let taken = store.note(move |txn| Box::pin(async move { ingest(txn, batch).await })).await;
+            taken.expect("is taken").outcome
+        };
+        assert_eq!(send(1, 100, "first").await, Ingested::Stored { stored: 1, foreign: 0 });
+        assert_eq!(send(2, 100, "second").await, Ingested::Stored { stored: 0, foreign: 1 });
+        for (sequence, received_at) in [(3, 99), (4, 101)] {
+            send(sequence, received_at, "third").await;
+            let found = request::by_id(&store, "og_a", "a").await.expect("reads").expect("is there");
+            assert_eq!((found.code.as_str(), found.received_at), ("first", 100));
+        }
+    })
+    .await;
+}
+
 /// Says that px_a was served in rg.
 pub(super) async fn home(store: &Store) {
     let statement = r#"INSERT INTO "proxy_home" ("proxy", "region", "org") VALUES ('px_a', 'rg', 'og_a')"#;
