@@ -26,12 +26,11 @@ const INDEXES: [(&str, &str); 4] = [
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let losses = Index::create().name(LOSSES).table("record_loss").col("stored_at").to_owned();
-        manager.create_index(losses).await?;
         if manager.get_database_backend() == DatabaseBackend::Postgres {
             divide(manager).await?;
         }
-        Ok(())
+        let losses = Index::create().name(LOSSES).table("record_loss").col("stored_at").to_owned();
+        manager.create_index(losses).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -49,7 +48,7 @@ impl MigrationTrait for Migration {
 
 async fn divide(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let run = async |statement: &str| manager.get_connection().execute_unprepared(statement).await.map(drop);
-    // It takes as long as it takes to index the records that there are.
+    // The records that there are get another primary key, which takes as long as it takes.
     run("SET LOCAL statement_timeout = 0").await?;
     run(r#"ALTER TABLE "request_record" RENAME TO "request_record_first""#).await?;
     run(r#"ALTER TABLE "request_record_first" DROP CONSTRAINT "request_record_pkey""#).await?;
