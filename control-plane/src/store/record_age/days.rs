@@ -91,12 +91,14 @@ async fn make_missing(txn: &Txn, wanted: Vec<Day>) -> Result<(), StoreError> {
         ran.map(drop).map_err(StoreError::statement("make a day of records"))
     };
     run(LOCK_LIMIT).await?;
-    // Another replica waits here. Then in the order in which ingest takes them, and as strong as is needed at the end.
-    run(r#"LOCK TABLE ONLY "request_record" IN SHARE UPDATE EXCLUSIVE MODE"#).await?;
+    // Another replica waits here, and so does ingest: a row that was on its way into the default partition while its day
+    // is made would be refused there.
+    run(r#"LOCK TABLE ONLY "request_record" IN SHARE ROW EXCLUSIVE MODE"#).await?;
     let missing = missing(txn, wanted).await?;
     if missing.is_empty() {
         return Ok(());
     }
+    // To attach takes it anyway; here a wait for readers leaves nothing half done.
     run(r#"LOCK TABLE "request_record_default" IN ACCESS EXCLUSIVE MODE"#).await?;
     for Day { name, from, until } in missing {
         let Some(from) = from else { continue };
@@ -104,7 +106,7 @@ async fn make_missing(txn: &Txn, wanted: Vec<Day>) -> Result<(), StoreError> {
         if is_in_default(txn, from, until).await? {
             continue;
         }
-        // Attached, because to make it in its place would take the lock that every statement on records waits for.
+        // Attached, because to make it in its place takes a stronger lock on the whole, on top of this one.
         run(&format!(
             r#"CREATE TABLE "{name}" (LIKE "request_record" INCLUDING DEFAULTS INCLUDING INDEXES)"#
         ))

@@ -344,3 +344,39 @@ async fn what_was_there_before_there_were_days_is_still_listed_and_goes_by_the_s
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_come_and_go_while_records_come_in_and_are_read_and_none_is_refused() {
+    on_both("at once", async |store, clock| {
+        keeps(&store, 1, 2).await;
+        let tasks = rr_contract::runtime::Tasks::new();
+        let mut sends = Vec::new();
+        for task in 0..4 {
+            let store = store.clone();
+            sends.push(tasks.spawn("send", async move {
+                for n in 0..30 {
+                    let names = ["now", "late", "ahead"].map(|what| format!("{task}-{n}-{what}"));
+                    let times = [store.now(), store.now() - 5 * DAY, store.now() + 3 * DAY];
+                    let records: Vec<(&str, i64)> = names.iter().map(String::as_str).zip(times).collect();
+                    store_records(&store, 1, &records).await;
+                    ids(&store, 1).await;
+                }
+            }));
+        }
+        // Two replicas.
+        for _ in 0..15 {
+            clock.pass(stores::DAY);
+            let (one, two) = tokio::join!(make_days(&store), make_days(&store));
+            one.and(two).expect("makes");
+            let (one, two) = tokio::join!(remove(&store, store.now()), remove(&store, store.now()));
+            one.and(two).expect("removes");
+        }
+        for send in sends {
+            send.await.expect("each is stored");
+        }
+        clock.pass(stores::DAY * 10);
+        remove_now(&store).await;
+        assert_eq!(ids(&store, 1).await, Vec::<String>::new());
+    })
+    .await;
+}
