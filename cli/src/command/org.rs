@@ -94,7 +94,7 @@ pub(crate) struct Settings {
     /// can be repeated.
     #[arg(long = "share", value_name = "WHAT=on|off", value_parser = share)]
     share: Vec<Share>,
-    /// How many days the records of its requests are kept, 1 to 3650; 0 means 90. With fewer days, older records are
+    /// How many days the records of its requests are kept, 1 to 400; 0 means 90. With fewer days, older records are
     /// removed within an hour.
     #[arg(long, value_name = "DAYS", value_parser = record_days)]
     record_days: Option<u32>,
@@ -102,8 +102,8 @@ pub(crate) struct Settings {
 
 /// Days that records are kept, as the control plane takes them.
 fn record_days(text: &str) -> Result<u32, String> {
-    let days = text.parse().ok().filter(|days| *days <= 3650);
-    days.ok_or_else(|| "the number of days is whole, and from 1 to 3650; 0 means 90".to_owned())
+    let days = text.parse().ok().filter(|days| *days <= 400);
+    days.ok_or_else(|| "the number of days is whole, and from 1 to 400; 0 means 90".to_owned())
 }
 
 /// A kind of resource that members share, or not.

@@ -61,7 +61,7 @@ const TABLE: &[(&str, &str, Make)] = &[
     ("*", "order", || json!({"minimum": 0, "maximum": 1000})),
     ("*", "priority", || json!({"minimum": 0, "maximum": 1000})),
     // 0 is taken as what was never given, which means 90.
-    ("Org", "record_days", || json!({"minimum": 0, "maximum": 3650})),
+    ("Org", "record_days", || json!({"minimum": 0, "maximum": 400})),
 ];
 
 /// The fields that a create call needs, by their JSON names.
