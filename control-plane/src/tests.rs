@@ -26,6 +26,7 @@ mod management;
 mod members;
 mod metrics;
 mod model;
+mod notifications;
 mod orgs;
 mod outbound;
 mod passwords;

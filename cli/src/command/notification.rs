@@ -2,10 +2,13 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use pbjson_types::Timestamp;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::notification_service_client::NotificationServiceClient;
 
+use crate::connect::Connection;
 use crate::fault;
+use crate::flags::moment::Moment;
 use crate::flags::page::Newest;
 use crate::print::{self, Row, plain, time};
 use crate::session::Session;
@@ -32,8 +35,15 @@ pub(crate) enum Verb {
         #[command(flatten)]
         whose: Whose,
         /// Ids of the notifications.
-        #[arg(required = true, value_name = "NOTIFICATION")]
+        #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "NOTIFICATION")]
         notifications: Vec<String>,
+        /// Marks all that there are when the command begins. What comes meanwhile stays unread.
+        #[arg(long)]
+        all: bool,
+        /// With `--all`: marks only those that came at this time or before, as `1h`, `2026-01-31` or
+        /// `2026-01-31T08:00:00Z`.
+        #[arg(long, value_name = "WHEN", requires = "all")]
+        through: Option<Moment>,
     },
     /// Prints new notifications of the organization, until Ctrl-C.
     Watch,
@@ -47,53 +57,64 @@ pub(crate) struct Whose {
     installation: bool,
 }
 
-/// The most notifications that a call marks.
+/// The most notifications that a call marks by id.
 const MARKED: usize = 1000;
+
+type Stub = NotificationServiceClient<Connection>;
+
+/// Whose notifications a command is about.
+enum Feed {
+    /// By name or id.
+    Org(String),
+    Installation,
+}
+
+/// What a call marks.
+enum Marks {
+    These(Vec<String>),
+    /// All, up to a time.
+    Through(Option<Timestamp>),
+}
 
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let print = session.print;
-        let installation = match &self {
-            Self::List { whose, .. } | Self::Read { whose, .. } => whose.installation,
-            Self::Show { .. } | Self::Watch => false,
+        let feed = match &self {
+            Self::List { whose, .. } | Self::Read { whose, .. } => whose.feed(&session)?,
+            Self::Show { .. } | Self::Watch => Feed::Org(session.org()?),
         };
-        let org = if installation { String::new() } else { session.org()? };
         let mut stub = NotificationServiceClient::new(session.endpoint.connect().await?);
         match self {
             Self::List { unread, newest, .. } => {
-                let found = newest.of(async |page_size, page_token| {
-                    if installation {
-                        let ask = mg::ListInstallationNotificationsRequest { unread, page_size, page_token };
-                        let reply = stub.list_installation_notifications(ask).await?.into_inner();
-                        return Ok((reply.notifications, reply.next_page_token));
-                    }
-                    let ask =
-                        mg::ListNotificationsRequest { org: org.clone(), unread, page_size, page_token };
-                    let reply = stub.list_notifications(ask).await?.into_inner();
-                    Ok((reply.notifications, reply.next_page_token))
-                });
+                let found = newest.of(async |size, token| feed.page(&mut stub, unread, size, token).await);
                 print.list(&found.await?)
             }
             Self::Show { notification } => {
+                let org = session.org()?;
                 let reply = stub.get_notification(mg::GetNotificationRequest { org, notification }).await?;
                 print.one(&reply.into_inner().notification.unwrap_or_default())
             }
-            Self::Read { notifications, .. } => {
+            Self::Read { all: false, notifications, .. } => {
                 let mut marked = 0;
                 for ids in notifications.chunks(MARKED) {
-                    let notifications = ids.to_vec();
-                    marked += if installation {
-                        let ask = mg::MarkInstallationNotificationsReadRequest { notifications };
-                        stub.mark_installation_notifications_read(ask).await?.into_inner().marked
-                    } else {
-                        let ask = mg::MarkNotificationsReadRequest { org: org.clone(), notifications };
-                        stub.mark_notifications_read(ask).await?.into_inner().marked
-                    };
+                    marked += feed.mark(&mut stub, Marks::These(ids.to_vec())).await?;
                 }
                 print.done(&format!("marked {marked} as read"))
             }
+            Self::Read { through, .. } => {
+                let through = match through {
+                    Some(moment) => Some(moment.ago()),
+                    // By the control plane's clock: up to the newest that is there.
+                    None => {
+                        let (newest, _) = feed.page(&mut stub, true, 1, String::new()).await?;
+                        newest.into_iter().next().and_then(|newest| newest.created_at)
+                    }
+                };
+                let marked = feed.mark(&mut stub, Marks::Through(through)).await?;
+                print.done(&format!("marked {marked} as read"))
+            }
             Self::Watch => {
-                let ask = mg::WatchNotificationsRequest { org };
+                let ask = mg::WatchNotificationsRequest { org: session.org()? };
                 let mut coming = stub.watch_notifications(ask).await?.into_inner();
                 while let Some(reply) = coming.message().await? {
                     print.line(&reply.notification.unwrap_or_default())?;
@@ -104,6 +125,54 @@ impl Verb {
                 Err(fault::ended("the control plane ended the stream of notifications", "watch again"))
             }
         }
+    }
+}
+
+impl Whose {
+    fn feed(&self, session: &Session) -> Result<Feed> {
+        Ok(if self.installation { Feed::Installation } else { Feed::Org(session.org()?) })
+    }
+}
+
+impl Feed {
+    /// A page, and the token of the next.
+    async fn page(
+        &self,
+        stub: &mut Stub,
+        unread: bool,
+        page_size: i32,
+        page_token: String,
+    ) -> Result<(Vec<mg::Notification>, String)> {
+        match self {
+            Self::Org(org) => {
+                let ask = mg::ListNotificationsRequest { org: org.clone(), unread, page_size, page_token };
+                let reply = stub.list_notifications(ask).await?.into_inner();
+                Ok((reply.notifications, reply.next_page_token))
+            }
+            Self::Installation => {
+                let ask = mg::ListInstallationNotificationsRequest { unread, page_size, page_token };
+                let reply = stub.list_installation_notifications(ask).await?.into_inner();
+                Ok((reply.notifications, reply.next_page_token))
+            }
+        }
+    }
+
+    /// How many were unread.
+    async fn mark(&self, stub: &mut Stub, marks: Marks) -> Result<u64> {
+        let (notifications, all, through) = match marks {
+            Marks::These(ids) => (ids, false, None),
+            Marks::Through(through) => (Vec::new(), true, through),
+        };
+        Ok(match self {
+            Self::Org(org) => {
+                let ask = mg::MarkNotificationsReadRequest { org: org.clone(), notifications, all, through };
+                stub.mark_notifications_read(ask).await?.into_inner().marked
+            }
+            Self::Installation => {
+                let ask = mg::MarkInstallationNotificationsReadRequest { notifications, all, through };
+                stub.mark_installation_notifications_read(ask).await?.into_inner().marked
+            }
+        })
     }
 }
 

@@ -175,6 +175,8 @@ fn what_makes_no_sense_is_refused_before_anybody_is_called() {
         (&["apply", "-f", "x.yaml", "--prune"], ["--owner", "required"]),
         (&["audit", "list", "--since", "yesterday"], ["--since", "2026-01-31"]),
         (&["notification", "read"], ["NOTIFICATION", "required"]),
+        (&["notification", "read", "no_a", "--all"], ["--all", "cannot be used"]),
+        (&["notification", "read", "no_a", "--through", "1h"], ["--all", "required"]),
     ] {
         check(args, 2, &parts);
     }

@@ -10,6 +10,7 @@ use super::Api;
 use super::watch::Watch;
 use crate::authz;
 use crate::service::PageRequest;
+use crate::service::notification::Marks;
 
 /// How often a watch reads new notifications.
 const LOOK: Duration = Duration::from_secs(1);
@@ -48,8 +49,10 @@ impl wire::notification_service_server::NotificationService for Api {
     ) -> Result<Response<wire::MarkNotificationsReadResponse>, Status> {
         let result = async {
             let at = self.enter_org(&request, authz::MARK_NOTIFICATIONS_READ, |request| &request.org).await?;
-            let ids = request.into_inner().notifications;
-            let marked = self.services.notification_mark(&at.org.id, ids).await?;
+            let wire::MarkNotificationsReadRequest { org: _, notifications, all, through } =
+                request.into_inner();
+            let marks = Marks::parse(notifications, all, through.as_ref(), self.services.store.now())?;
+            let marked = self.services.notification_mark(&at.org.id, marks).await?;
             Ok(wire::MarkNotificationsReadResponse { marked })
         };
         self.answer(authz::MARK_NOTIFICATIONS_READ, result.await)
@@ -103,8 +106,10 @@ impl wire::notification_service_server::NotificationService for Api {
     ) -> Result<Response<wire::MarkInstallationNotificationsReadResponse>, Status> {
         let result = async {
             self.enter(authz::MARK_INSTALLATION_NOTIFICATIONS_READ)?;
-            let ids = request.into_inner().notifications;
-            let marked = self.services.notification_mark("", ids).await?;
+            let wire::MarkInstallationNotificationsReadRequest { notifications, all, through } =
+                request.into_inner();
+            let marks = Marks::parse(notifications, all, through.as_ref(), self.services.store.now())?;
+            let marked = self.services.notification_mark("", marks).await?;
             Ok(wire::MarkInstallationNotificationsReadResponse { marked })
         };
         self.answer(authz::MARK_INSTALLATION_NOTIFICATIONS_READ, result.await)

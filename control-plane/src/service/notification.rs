@@ -1,15 +1,52 @@
 //! Notifications: read, marked, and followed.
 
+use pbjson_types::Timestamp;
+use rr_contract::model::time;
 use rr_contract::wire::management as wire;
 
-use super::{Page, PageRequest, ServiceError, Services};
+use super::{Page, PageRequest, ServiceError, Services, fields};
 use crate::store::{self, notification::NotificationRow, time_of};
-use rr_contract::model::time;
 
 /// How many may be marked at once.
 const MARKED_MOST: usize = 1000;
 /// How many a watch reads at once.
 const READ: u64 = 100;
+
+/// Which notifications a call marks.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// By id.
+    These(Vec<String>),
+    /// All that came at a time or before.
+    Through(i64),
+}
+
+impl Marks {
+    /// What a request says. A time to come is now: nothing is marked that nobody can have seen.
+    pub(crate) fn parse(
+        ids: Vec<String>,
+        all: bool,
+        through: Option<&Timestamp>,
+        now: i64,
+    ) -> Result<Self, ServiceError> {
+        let through = fields::time_row("through", through)?;
+        match (all, ids.len()) {
+            (true, 0) => Ok(Self::Through(through.map_or(now, |at| at.min(now)))),
+            (true, _) => Err(ServiceError::field(
+                "notifications",
+                "must be empty with `all`, which marks all: leave out the ids or `all`",
+            )),
+            (false, _) if through.is_some() => {
+                Err(ServiceError::field("through", "is for `all` only: set `all`, or leave out the time"))
+            }
+            (false, 1..=MARKED_MOST) => Ok(Self::These(ids)),
+            (false, _) => Err(ServiceError::field(
+                "notifications",
+                format!("must have 1 to {MARKED_MOST} ids; `all` marks all without ids"),
+            )),
+        }
+    }
+}
 
 impl Services {
     /// Newest first; of an organization, or of the installation where it is empty.
@@ -47,11 +84,11 @@ impl Services {
     }
 
     /// Marks them read; how many were not.
-    pub(crate) async fn notification_mark(&self, org: &str, ids: Vec<String>) -> Result<u64, ServiceError> {
-        if ids.is_empty() || ids.len() > MARKED_MOST {
-            return Err(ServiceError::field("notifications", format!("must have 1 to {MARKED_MOST} ids")));
-        }
-        Ok(store::notification::mark(&self.store, org.to_owned(), ids).await?)
+    pub(crate) async fn notification_mark(&self, org: &str, marks: Marks) -> Result<u64, ServiceError> {
+        Ok(match marks {
+            Marks::These(ids) => store::notification::mark(&self.store, org.to_owned(), ids).await?,
+            Marks::Through(at) => store::notification::mark_through(&self.store, org, at).await?,
+        })
     }
 
     /// Notifications after the cursor, oldest first. Advances the cursor.
@@ -79,5 +116,36 @@ fn encode(row: NotificationRow) -> wire::Notification {
         message: row.message,
         created_at: at(row.created_at),
         read_at: row.read_at.and_then(at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_000_000;
+
+    fn parse(ids: usize, all: bool, through: Option<i64>) -> Result<Marks, String> {
+        let through = through.map(|at| time::timestamp(time_of(at)));
+        Marks::parse(vec!["no_a".to_owned(); ids], all, through.as_ref(), NOW)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_call_marks_ids_or_all_and_nothing_that_is_still_to_come() {
+        assert_eq!(parse(2, false, None), Ok(Marks::These(vec!["no_a".to_owned(); 2])));
+        assert_eq!(parse(0, true, None), Ok(Marks::Through(NOW)));
+        assert_eq!(parse(0, true, Some(7)), Ok(Marks::Through(7)));
+        assert_eq!(parse(0, true, Some(NOW + 7)), Ok(Marks::Through(NOW)));
+        for (ids, all, through, said) in [
+            (1, true, None, "notifications"),
+            (1, false, Some(7), "through"),
+            (0, false, Some(7), "through"),
+            (0, false, None, "`all`"),
+            (MARKED_MOST + 1, false, None, "1 to 1000"),
+        ] {
+            let error = parse(ids, all, through).expect_err("says two things, or nothing");
+            assert!(error.contains(said), "{error}");
+        }
     }
 }

@@ -3,12 +3,15 @@
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    QuerySelect as _, QueryTrait as _,
 };
 
 use super::entity::notification::{Column, Entity, Model};
 use super::row::Reader;
 use super::{Store, StoreError, Txn};
+
+/// How many rows one statement marks: other writes wait for it.
+const MARKED_AT_ONCE: u64 = 10_000;
 
 pub(crate) use super::entity::notification::Model as NotificationRow;
 
@@ -121,4 +124,40 @@ pub(crate) async fn mark(store: &Store, org: String, ids: Vec<String>) -> Result
             })
         })
         .await
+}
+
+/// Marks those of an organization that came at a time or before; answers how many were unread.
+pub(crate) async fn mark_through(store: &Store, org: &str, through: i64) -> Result<u64, StoreError> {
+    let mut all = 0;
+    loop {
+        let org = org.to_owned();
+        let marked = store.note(move |txn| Box::pin(async move { mark_oldest(txn, &org, through).await }));
+        // None left: that it were fewer than asked for may be because another call marks the same.
+        match marked.await? {
+            0 => return Ok(all),
+            marked => all += marked,
+        }
+    }
+}
+
+/// One statement of [`mark_through`].
+async fn mark_oldest(txn: &Txn, org: &str, through: i64) -> Result<u64, StoreError> {
+    let oldest = Entity::find()
+        .select_only()
+        .column(Column::Id)
+        .filter(Column::Org.eq(org))
+        .filter(Column::ReadAt.is_null())
+        .filter(Column::CreatedAt.lte(through))
+        .order_by_asc(Column::CreatedAt)
+        .order_by_asc(Column::Id)
+        .limit(MARKED_AT_ONCE)
+        .into_query();
+    let marked = Entity::update_many()
+        .col_expr(Column::ReadAt, Expr::value(txn.now()))
+        .filter(Column::Id.in_subquery(oldest))
+        .filter(Column::ReadAt.is_null())
+        .exec(txn.tx())
+        .await
+        .map_err(StoreError::statement("mark notifications"))?;
+    Ok(marked.rows_affected)
 }

@@ -21,6 +21,7 @@ use crate::tests::postgres;
 
 mod caller_use;
 mod commit;
+mod notification;
 mod record;
 mod sums;
 
