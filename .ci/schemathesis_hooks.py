@@ -195,6 +195,7 @@ BODIES = {
     "TestTarget": tested,
     "MarkNotificationsRead": marked,
     "MarkInstallationNotificationsRead": marked,
+    "MarkMyNotificationsRead": marked,
 }
 
 

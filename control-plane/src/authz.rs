@@ -168,6 +168,9 @@ table! {
         "NotificationService.ListInstallationNotifications", Installation, Operator;
     MARK_INSTALLATION_NOTIFICATIONS_READ =
         "NotificationService.MarkInstallationNotificationsRead", Installation, Operator;
+    // The service takes the organizations that the caller is a member of, and the installation from operators only.
+    LIST_MY_NOTIFICATIONS = "NotificationService.ListMyNotifications", Own, Anybody;
+    MARK_MY_NOTIFICATIONS_READ = "NotificationService.MarkMyNotificationsRead", Own, Anybody;
 
     LIST_REQUESTS = "RequestService.ListRequests", Org, InOrg(Viewer);
     TAIL_REQUESTS = "RequestService.TailRequests", Org, InOrg(Viewer);

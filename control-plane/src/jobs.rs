@@ -203,6 +203,7 @@ impl Jobs {
         let kept = i64::try_from(self.keep_history.as_micros()).unwrap_or(i64::MAX);
         let at = clock::believed(self.store()).await?.saturating_sub(kept);
         store::target_test::sweep(self.store()).await?;
+        store::notification_seen::sweep(self.store()).await?;
         let mut dropped = 0;
         loop {
             let step = retention::step(self.store(), at).await?;

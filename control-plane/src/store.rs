@@ -23,6 +23,7 @@ mod migration;
 pub(crate) mod node;
 pub(crate) mod notification;
 pub(crate) mod record_age;
+pub(crate) mod notification_seen;
 pub(crate) mod request;
 pub(crate) mod resource;
 pub(crate) mod retention;
@@ -67,7 +68,7 @@ pub(crate) use entity::token as token_row;
 pub(crate) use error::{NotAdmitted, Obstacle};
 pub(crate) use installation::Head;
 pub(crate) use resource::Stored;
-pub(crate) use row::Reader;
+pub(crate) use row::{Reader, is_text};
 pub(crate) use txn::{Put, Txn};
 pub(crate) use write::{Author, Written, audit_change};
 

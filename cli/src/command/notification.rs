@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use pbjson_types::Timestamp;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::notification_service_client::NotificationServiceClient;
+use serde::Serialize;
 
 use crate::connect::Connection;
 use crate::fault;
@@ -49,12 +50,16 @@ pub(crate) enum Verb {
     Watch,
 }
 
-/// The installation or an organization.
+/// The installation, an organization, or whatever is the caller's.
 #[derive(Args)]
 pub(crate) struct Whose {
     /// Notifications of the installation instead of an organization. Operators only.
     #[arg(long)]
     installation: bool,
+    /// Your own: notifications of all organizations that you are a member of, and of the installation where you are an
+    /// operator. What you mark as read is read for you alone.
+    #[arg(long, conflicts_with = "installation")]
+    mine: bool,
 }
 
 /// The most notifications that a call marks by id.
@@ -67,6 +72,8 @@ enum Feed {
     /// By name or id.
     Org(String),
     Installation,
+    /// The caller's own.
+    Mine,
 }
 
 /// What a call marks.
@@ -87,7 +94,11 @@ impl Verb {
         match self {
             Self::List { unread, newest, .. } => {
                 let found = newest.of(async |size, token| feed.page(&mut stub, unread, size, token).await);
-                print.list(&found.await?)
+                let found = found.await?;
+                match feed {
+                    Feed::Mine => print.list(&found.into_iter().map(Mine).collect::<Vec<_>>()),
+                    Feed::Org(_) | Feed::Installation => print.list(&found),
+                }
             }
             Self::Show { notification } => {
                 let org = session.org()?;
@@ -130,7 +141,11 @@ impl Verb {
 
 impl Whose {
     fn feed(&self, session: &Session) -> Result<Feed> {
-        Ok(if self.installation { Feed::Installation } else { Feed::Org(session.org()?) })
+        Ok(match (self.mine, self.installation) {
+            (true, _) => Feed::Mine,
+            (false, true) => Feed::Installation,
+            (false, false) => Feed::Org(session.org()?),
+        })
     }
 }
 
@@ -154,6 +169,11 @@ impl Feed {
                 let reply = stub.list_installation_notifications(ask).await?.into_inner();
                 Ok((reply.notifications, reply.next_page_token))
             }
+            Self::Mine => {
+                let ask = mg::ListMyNotificationsRequest { unread, page_size, page_token };
+                let reply = stub.list_my_notifications(ask).await?.into_inner();
+                Ok((reply.notifications, reply.next_page_token))
+            }
         }
     }
 
@@ -172,6 +192,10 @@ impl Feed {
                 let ask = mg::MarkInstallationNotificationsReadRequest { notifications, all, through };
                 stub.mark_installation_notifications_read(ask).await?.into_inner().marked
             }
+            Self::Mine => {
+                let ask = mg::MarkMyNotificationsReadRequest { notifications, all, through };
+                stub.mark_my_notifications_read(ask).await?.into_inner().marked
+            }
         })
     }
 }
@@ -188,6 +212,31 @@ impl Row for mg::Notification {
             self.subject.clone(),
             self.title.clone(),
             self.message.replace('\n', " "),
+        ]
+    }
+}
+
+/// One of the caller's own, with its organization, and whether the caller has marked it.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Mine(mg::Notification);
+
+impl Row for Mine {
+    const COLUMNS: &'static [&'static str] =
+        &["id", "at", "read", "org", "kind", "subject", "title", "message"];
+
+    fn cells(&self) -> Vec<String> {
+        let Self(it) = self;
+        let org = if it.org.is_empty() { "(installation)" } else { &it.org_name };
+        vec![
+            it.id.clone(),
+            time(it.created_at.as_ref()),
+            if it.seen { "yes" } else { "no" }.to_owned(),
+            org.to_owned(),
+            plain(it.kind().as_str_name(), "NOTIFICATION_KIND_"),
+            it.subject.clone(),
+            it.title.clone(),
+            it.message.replace('\n', " "),
         ]
     }
 }

@@ -114,4 +114,33 @@ impl wire::notification_service_server::NotificationService for Api {
         };
         self.answer(authz::MARK_INSTALLATION_NOTIFICATIONS_READ, result.await)
     }
+
+    async fn list_my_notifications(
+        &self,
+        request: Request<wire::ListMyNotificationsRequest>,
+    ) -> Result<Response<wire::ListMyNotificationsResponse>, Status> {
+        let result = async {
+            let caller = self.enter(authz::LIST_MY_NOTIFICATIONS)?;
+            let request = request.into_inner();
+            let page = PageRequest::parse(request.page_size, &request.page_token)?;
+            let listed = self.services.notification_list_mine(&caller.principal, request.unread, &page);
+            let page = listed.await?;
+            Ok(wire::ListMyNotificationsResponse { notifications: page.items, next_page_token: page.next })
+        };
+        self.answer(authz::LIST_MY_NOTIFICATIONS, result.await)
+    }
+
+    async fn mark_my_notifications_read(
+        &self,
+        request: Request<wire::MarkMyNotificationsReadRequest>,
+    ) -> Result<Response<wire::MarkMyNotificationsReadResponse>, Status> {
+        let result = async {
+            let caller = self.enter(authz::MARK_MY_NOTIFICATIONS_READ)?;
+            let wire::MarkMyNotificationsReadRequest { notifications, all, through } = request.into_inner();
+            let marks = Marks::parse(notifications, all, through.as_ref(), self.services.store.now())?;
+            let marked = self.services.notification_mark_mine(&caller.principal, marks).await?;
+            Ok(wire::MarkMyNotificationsReadResponse { marked })
+        };
+        self.answer(authz::MARK_MY_NOTIFICATIONS_READ, result.await)
+    }
 }

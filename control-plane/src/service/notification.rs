@@ -1,5 +1,7 @@
 //! Notifications: read, marked, and followed.
 
+mod mine;
+
 use pbjson_types::Timestamp;
 use rr_contract::model::time;
 use rr_contract::wire::management as wire;
@@ -39,7 +41,10 @@ impl Marks {
             (false, _) if through.is_some() => {
                 Err(ServiceError::field("through", "is for `all` only: set `all`, or leave out the time"))
             }
-            (false, 1..=MARKED_MOST) => Ok(Self::These(ids)),
+            // What can be nobody's id is none.
+            (false, 1..=MARKED_MOST) => {
+                Ok(Self::These(ids.into_iter().filter(|id| store::is_text(id)).collect()))
+            }
             (false, _) => Err(ServiceError::field(
                 "notifications",
                 format!("must have 1 to {MARKED_MOST} ids; `all` marks all without ids"),
@@ -56,19 +61,7 @@ impl Services {
         unread: bool,
         page: &PageRequest,
     ) -> Result<Page<wire::Notification>, ServiceError> {
-        let behind = match page.cursor::<2>()? {
-            Some([at, id]) => {
-                let at = at.parse().map_err(|_| {
-                    ServiceError::field(
-                        "page_token",
-                        "is not valid: pass the `next_page_token` of the previous page",
-                    )
-                })?;
-                Some((at, id.to_owned()))
-            }
-            None => None,
-        };
-        let rows = store::notification::list(&self.store, org, unread, behind, page.limit()).await?;
+        let rows = store::notification::list(&self.store, org, unread, behind(page)?, page.limit()).await?;
         let page = page.cut(rows, |row| vec![row.created_at.to_string(), row.id.clone()]);
         Ok(Page { items: page.items.into_iter().map(encode).collect(), next: page.next })
     }
@@ -105,6 +98,15 @@ impl Services {
     }
 }
 
+/// The row that the page before ended with.
+fn behind(page: &PageRequest) -> Result<Option<(i64, String)>, ServiceError> {
+    let Some([at, id]) = page.cursor::<2>()? else { return Ok(None) };
+    let at = at.parse().map_err(|_| {
+        ServiceError::field("page_token", "is not valid: pass the `next_page_token` of the previous page")
+    })?;
+    Ok(Some((at, id.to_owned())))
+}
+
 fn encode(row: NotificationRow) -> wire::Notification {
     let at = |micros| Some(time::timestamp(time_of(micros)));
     wire::Notification {
@@ -116,6 +118,8 @@ fn encode(row: NotificationRow) -> wire::Notification {
         message: row.message,
         created_at: at(row.created_at),
         read_at: row.read_at.and_then(at),
+        seen: false,
+        org_name: String::new(),
     }
 }
 
@@ -134,6 +138,9 @@ mod tests {
     #[test]
     fn a_call_marks_ids_or_all_and_nothing_that_is_still_to_come() {
         assert_eq!(parse(2, false, None), Ok(Marks::These(vec!["no_a".to_owned(); 2])));
+        let odd = vec!["no_a".to_owned(), "no_\0".to_owned()];
+        let odd = Marks::parse(odd, false, None, NOW).expect("is taken");
+        assert_eq!(odd, Marks::These(vec!["no_a".to_owned()]), "PostgreSQL takes no NUL");
         assert_eq!(parse(0, true, None), Ok(Marks::Through(NOW)));
         assert_eq!(parse(0, true, Some(7)), Ok(Marks::Through(7)));
         assert_eq!(parse(0, true, Some(NOW + 7)), Ok(Marks::Through(NOW)));

@@ -24,6 +24,8 @@ pub(crate) mod node_clash;
 pub(crate) mod node_question;
 pub(crate) mod node_token;
 pub(crate) mod notification;
+pub(crate) mod notification_seen;
+pub(crate) mod notification_through;
 pub(crate) mod plan;
 pub(crate) mod proxy_home;
 pub(crate) mod record_loss;

@@ -16,6 +16,7 @@ mod m20261127_ninth_target_test;
 mod m20261127_seventh_shared_secrets;
 mod m20261127_tenth_record_search;
 mod m20261127_twelfth_record_days;
+mod m20261127_thirteenth_notification_seen;
 
 pub(super) struct Migrator;
 
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_tenth_record_search::Migration),
             Box::new(m20261127_eleventh_sums::Migration),
             Box::new(m20261127_twelfth_record_days::Migration),
+            Box::new(m20261127_thirteenth_notification_seen::Migration),
         ]
     }
 }

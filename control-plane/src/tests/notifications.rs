@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, number};
 use super::world::{World, by};
+use crate::noun::Noun;
 use crate::store::time_of;
 
 /// 2026-01-01, in microseconds.
@@ -96,6 +97,151 @@ async fn ids_and_all_together_a_time_without_all_and_neither_are_refused_by_fiel
         ] {
             assert_eq!(operator.post(path, body).await.faults(), [field], "{path}");
         }
+    }
+    world.running.stop().await;
+}
+
+const MINE: &str = "/v1/self/notifications";
+const MINE_UNREAD: &str = "/v1/self/notifications?unread=true";
+const MARK_MINE: &str = "/v1/self/notifications:markRead";
+
+#[tokio::test]
+async fn ones_own_notifications_are_those_of_ones_organizations_and_an_operators_those_of_the_installation_too()
+ {
+    let world = World::start().await;
+    let (a, b, c) = (world.org("a").await.id, world.org("b").await.id, world.org("c").await.id);
+    let mut told = Vec::new();
+    for n in 1..=3 {
+        for org in [a.as_str(), &b, &c, ""] {
+            told.push((org.to_owned(), tell(&world, org, n).await));
+        }
+    }
+    let operator = world.operator();
+    let alice = world.user("alice", "a", "ROLE_VIEWER").await;
+    let member = json!({"user": "alice", "role": "ROLE_EDITOR"});
+    operator.post("/v1/orgs/b/members", member).await.good();
+    let of = |orgs: &[&str]| {
+        let mut ids: Vec<&String> =
+            told.iter().filter(|(org, _)| orgs.contains(&org.as_str())).map(|(_, id)| id).collect();
+        // Newest first, and of one time by id.
+        ids.sort_by(|x, y| (&y[y.len() - 4..], y).cmp(&(&x[x.len() - 4..], x)));
+        ids.into_iter().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&alice, MINE).await, of(&[&a, &b]));
+    assert_eq!(ids(&operator, MINE).await, of(&[&a, &b, &c, ""]), "its token owns all three");
+    let stranger = world.user("mallory", "", "").await;
+    assert_eq!(stranger.get(MINE).await.good(), json!({}));
+    operator.patch("/v1/users/mallory", json!({"operator": true})).await.good();
+    assert_eq!(ids(&stranger, MINE).await, of(&[""]), "an operator sees no organization's");
+    let shown = alice.get(MINE).await.good()["notifications"].clone();
+    assert!(shown.as_array().expect("a list").iter().all(|it| it["orgName"] == "a" || it["orgName"] == "b"));
+
+    // Pages join, wherever they end.
+    for size in 1..=7 {
+        let (mut found, mut token) = (Vec::new(), String::new());
+        loop {
+            let listed = alice.get(&format!("{MINE}?pageSize={size}&pageToken={token}")).await.good();
+            let items = listed["notifications"].as_array().expect("a list").clone();
+            assert!(items.len() <= size);
+            found.extend(items.iter().map(|it| it["id"].as_str().expect("an id").to_owned()));
+            token = listed["nextPageToken"].as_str().unwrap_or_default().to_owned();
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(found, of(&[&a, &b]), "by {size}");
+    }
+    // A page token of hers shows nobody anything that is not his.
+    let token = alice.get(&format!("{MINE}?pageSize=1")).await.good()["nextPageToken"].clone();
+    let path = format!("{MINE}?pageToken={}", token.as_str().expect("a text"));
+    assert!(ids(&stranger, &path).await.iter().all(|id| id.starts_with("no_installation")));
+
+    // Who leaves an organization, and whose organization goes, sees nothing of it from then on.
+    operator.delete("/v1/orgs/b/members/alice").await.good();
+    assert_eq!(ids(&alice, MINE).await, of(&[&a]));
+    assert_eq!(marked(&alice, MARK_MINE, json!({"notifications": of(&[&b, &c, ""])})).await, 0);
+    operator.delete("/v1/orgs/a").await.good();
+    assert_eq!(alice.get(MINE).await.good(), json!({}));
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn what_somebody_marks_for_himself_is_read_for_nobody_else() {
+    let world = World::start().await;
+    let org = world.org("a").await.id;
+    for n in 1..=4 {
+        tell(&world, &org, n).await;
+    }
+    let (alice, bob) =
+        (world.user("alice", "a", "ROLE_VIEWER").await, world.user("bob", "a", "ROLE_EDITOR").await);
+    let id = |n: i64| format!("no_{org}{n:04}");
+    let one = json!({"notifications": [id(4), id(4), "no_none"]});
+    assert_eq!(marked(&alice, MARK_MINE, one.clone()).await, 1);
+    assert_eq!(marked(&alice, MARK_MINE, one).await, 0);
+    assert_eq!(ids(&alice, MINE_UNREAD).await, [id(3), id(2), id(1)]);
+    assert_eq!(marked(&alice, MARK_MINE, json!({"all": true, "through": shown(2)})).await, 2);
+    assert_eq!(ids(&alice, MINE_UNREAD).await, [id(3)]);
+    // A time that lies before changes nothing.
+    assert_eq!(marked(&alice, MARK_MINE, json!({"all": true, "through": shown(1)})).await, 0);
+    assert_eq!(ids(&alice, MINE_UNREAD).await, [id(3)]);
+    let all = alice.get(MINE).await.good()["notifications"].clone();
+    let seen: Vec<_> = all.as_array().expect("a list").iter().map(|it| it["seen"] == true).collect();
+    assert_eq!(seen, [true, false, true, true]);
+    assert!(all.as_array().expect("a list").iter().all(|it| it["readAt"].is_null()), "nobody else's mark");
+
+    assert_eq!(ids(&bob, MINE_UNREAD).await.len(), 4);
+    assert_eq!(ids(&bob, "/v1/orgs/a/notifications?unread=true").await.len(), 4);
+    // What the organization has read, she may still have to look at.
+    assert_eq!(marked(&bob, "/v1/orgs/a/notifications:markRead", json!({"all": true})).await, 4);
+    assert_eq!(ids(&alice, MINE_UNREAD).await, [id(3)]);
+    // Of another token of hers it is the same.
+    let other = alice.post("/v1/tokens", json!({"name": "other", "user": "alice"})).await.good();
+    let other = world.client(other["secret"].as_str().expect("is there"));
+    assert_eq!(marked(&other, MARK_MINE, json!({"all": true})).await, 1);
+    assert!(ids(&alice, MINE_UNREAD).await.is_empty());
+    // What comes in an organization that she joins later was there before, and she has not seen it.
+    let later = world.org("b").await.id;
+    tell(&world, &later, 1).await;
+    world.operator().post("/v1/orgs/b/members", json!({"user": "alice", "role": "ROLE_VIEWER"})).await.good();
+    assert_eq!(ids(&alice, MINE_UNREAD).await, [format!("no_{later}0001")]);
+    for (body, field) in [
+        (json!({"all": true, "notifications": [id(1)]}), "notifications"),
+        (json!({"notifications": [id(1)], "through": shown(1)}), "through"),
+        (json!({}), "notifications"),
+    ] {
+        assert_eq!(alice.post(MARK_MINE, body).await.faults(), [field]);
+    }
+    world.running.stop().await;
+}
+
+/// A token that is for other calls, or for some resources, is none for these.
+#[tokio::test]
+async fn ones_own_notifications_are_the_same_over_grpc_and_a_narrow_token_has_none() {
+    let world = World::start().await;
+    let org = world.org("a").await.id;
+    let id = tell(&world, &org, 1).await;
+    tell(&world, "", 1).await;
+    let alice = world.user("alice", "a", "ROLE_OWNER").await;
+    let mut calls = NotificationServiceClient::new(world.channel.clone());
+    let list = wire::ListMyNotificationsRequest { unread: true, ..Default::default() };
+    let listed =
+        calls.list_my_notifications(by(&alice.token, list.clone())).await.expect("lists").into_inner();
+    let found: Vec<_> =
+        listed.notifications.iter().map(|it| (it.id.as_str(), it.org_name.as_str(), it.seen)).collect();
+    assert_eq!(found, [(id.as_str(), "a", false)]);
+    let mark = wire::MarkMyNotificationsReadRequest { notifications: vec![id], ..Default::default() };
+    let answer = calls.mark_my_notifications_read(by(&alice.token, mark)).await.expect("marks").into_inner();
+    assert_eq!(answer.marked, 1);
+    let listed = calls.list_my_notifications(by(&alice.token, list)).await.expect("lists").into_inner();
+    assert!(listed.notifications.is_empty());
+
+    for narrow in [json!({"calls": ["ProxyService.*"]}), json!({"resources": [Noun::Proxy.id([1; 16])]})] {
+        let mut token = json!({"name": "narrow", "user": "alice"});
+        token.as_object_mut().expect("an object").extend(narrow.as_object().expect("an object").clone());
+        let made = alice.post("/v1/tokens", token).await.good();
+        let narrow = world.client(made["secret"].as_str().expect("is there"));
+        assert_eq!(narrow.get(MINE).await.status, 403);
+        assert_eq!(narrow.post(MARK_MINE, json!({"all": true})).await.status, 403);
     }
     world.running.stop().await;
 }
