@@ -9,6 +9,8 @@
 mod expiry;
 mod nodes;
 mod records;
+mod spools;
+mod stale;
 mod target_tests;
 mod withdrawal;
 
@@ -62,10 +64,12 @@ enum Job {
     TargetTests,
     Sums,
     Rollups,
+    StaleNodes,
+    Spools,
 }
 
 impl Job {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Purge,
         Self::Retention,
         Self::Records,
@@ -77,6 +81,8 @@ impl Job {
         Self::TargetTests,
         Self::Sums,
         Self::Rollups,
+        Self::StaleNodes,
+        Self::Spools,
     ];
 
     const fn name(self) -> &'static str {
@@ -92,6 +98,8 @@ impl Job {
             Self::TargetTests => "tests of targets after changes",
             Self::Sums => "sums of requests",
             Self::Rollups => "retention of rollups",
+            Self::StaleNodes => "stale nodes",
+            Self::Spools => "record spools of nodes",
         }
     }
 
@@ -109,7 +117,9 @@ impl Job {
             | Self::Withdrawal
             | Self::TargetTests
             | Self::Sums
-            | Self::Rollups => Duration::ZERO,
+            | Self::Rollups
+            | Self::StaleNodes
+            | Self::Spools => Duration::ZERO,
         }
     }
 
@@ -121,7 +131,7 @@ impl Job {
     const fn every(self) -> Duration {
         match self {
             Self::Purge | Self::Retention | Self::Records | Self::Rollups | Self::Expiry => SELDOM,
-            Self::LostNodes | Self::Refusals => OFTEN,
+            Self::LostNodes | Self::Refusals | Self::StaleNodes | Self::Spools => OFTEN,
             Self::Troubles => SOON,
             Self::Withdrawal | Self::TargetTests => AT_ONCE,
             Self::Sums => FRESH,
@@ -138,12 +148,20 @@ pub(crate) struct Jobs {
     told: Told,
     withdrawals: Withdrawals,
     tested: Arc<target_tests::Tested>,
+    behind: Arc<stale::Behind>,
 }
 
 impl Jobs {
     pub(crate) fn new(services: Services, events: Events, keep_history: Duration) -> Self {
         let withdrawals = Withdrawals::new(events, services.store.now());
-        Self { services, keep_history, told: Told::default(), withdrawals, tested: Arc::default() }
+        Self {
+            services,
+            keep_history,
+            told: Told::default(),
+            withdrawals,
+            tested: Arc::default(),
+            behind: Arc::default(),
+        }
     }
 
     /// Starts them; each ends with the stop.
@@ -194,6 +212,11 @@ impl Jobs {
             Job::TargetTests => target_tests::run(&self.services, &self.told, &self.tested).await,
             Job::Sums => Ok(self.add_up().await?),
             Job::Rollups => Ok(self.forget_rollups().await?),
+            Job::StaleNodes => {
+                let publisher = &self.services.publisher;
+                Ok(stale::run(self.store(), publisher, &self.told, &self.behind).await?)
+            }
+            Job::Spools => Ok(spools::run(self.store(), &self.told).await?),
             Job::Withdrawal => self.withdrawals.run(&self.services, &self.told).await,
         }
     }

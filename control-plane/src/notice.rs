@@ -3,8 +3,10 @@
 //! Does not decide when one is due. A notification's id follows from its subject and its time, so that two replicas that
 //! notice the same thing write the same row. No text holds a secret: only names, ids, times and the reason of a node.
 
+mod limits;
 mod nodes;
 mod target_tests;
+mod upkeep;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use data_encoding::HEXLOWER;
@@ -16,12 +18,14 @@ use crate::noun::Noun;
 use crate::store::notification::NotificationRow;
 use crate::store::{node_row, request_row, time_of};
 
+pub(crate) use limits::{NearLimit, limit_near, near_since};
 pub(crate) use nodes::{
     Counted, Echoed, Issuer, issuer, node_clash, node_crashed, node_disk, node_diverged, not_withdrawn,
     region_held, secret_echoed, withdrawn,
 };
 
 pub(crate) use target_tests::{FailedTest, target_test_failed};
+pub(crate) use upkeep::{Spool, StaleNode, node_stale, spool_filling};
 
 /// What an edge answers, of itself, over a limit or a meter. It has one word for each way to count; any of them is
 /// the same news.

@@ -155,6 +155,11 @@ impl Publisher {
         self.read().as_ref().map(|index| index.position(region))
     }
 
+    /// The first revision that a node of a region lacks which stands somewhere; none where it lacks nothing.
+    pub(crate) fn lacks(&self, region: RegionId, running: Option<&wire::Position>) -> Option<u64> {
+        self.read().as_ref().and_then(|index| index.lacks(region, running))
+    }
+
     /// Loads the index, then follows the log until the stop.
     pub(crate) async fn run(self: Arc<Self>, stop: Stop, loaded: Gate) {
         let mut committed = self.log.committed();

@@ -270,6 +270,7 @@ impl Sync {
             on_disk: wire(self.applier.on_disk()),
             standing: self.applier.standing(),
             spool_bytes: self.spool.bytes(),
+            spool_quota_bytes: self.spool.quota(),
             records_dropped: self.spool.dropped(),
             clock_skew_ms: self.skew.at((self.seams.clock.now(), Instant::now())),
             uptime: Some(time::wire_duration(self.started.elapsed())),

@@ -43,7 +43,7 @@ pub(crate) enum Verb {
         all: bool,
         /// With `--all`: marks only those that came at this time or before, as `1h`, `2026-01-31` or
         /// `2026-01-31T08:00:00Z`.
-        #[arg(long, value_name = "WHEN", requires = "all")]
+        #[arg(long, value_name = "WHEN", requires = "all", conflicts_with = "notifications")]
         through: Option<Moment>,
     },
     /// Prints new notifications of the organization, until Ctrl-C.

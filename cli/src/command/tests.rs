@@ -38,6 +38,7 @@ const WITHOUT_FIELD: &[&str] = &[
     "last",
     "log_level",
     "management_port",
+    "mine",
     "no_end",
     "no_metadata",
     "no_recovery_copy",

@@ -176,7 +176,9 @@ fn what_makes_no_sense_is_refused_before_anybody_is_called() {
         (&["audit", "list", "--since", "yesterday"], ["--since", "2026-01-31"]),
         (&["notification", "read"], ["NOTIFICATION", "required"]),
         (&["notification", "read", "no_a", "--all"], ["--all", "cannot be used"]),
-        (&["notification", "read", "no_a", "--through", "1h"], ["--all", "required"]),
+        (&["notification", "read", "no_a", "--through", "1h"], ["--through", "cannot be used"]),
+        (&["notification", "read", "--through", "1h"], ["--all", "required"]),
+        (&["notification", "list", "--mine", "--installation"], ["--mine", "--installation"]),
     ] {
         check(args, 2, &parts);
     }

@@ -5,6 +5,7 @@
 //! and dropped, other sums and uses dropped. A batch that cannot be read is taken all the same, so that it does not block what comes after.
 
 mod bounds;
+mod near;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -207,6 +208,7 @@ impl FleetPort {
 pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Ingested, StoreError> {
     let taken = request::ingest(txn, batch).await?;
     tell_of_limits(txn, &taken.accepted).await?;
+    near::tell(txn, &taken.accepted).await?;
     Ok(taken.outcome)
 }
 

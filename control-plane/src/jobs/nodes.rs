@@ -22,7 +22,7 @@ use crate::store::{self, Store, StoreError, Stored, node_row, resource_row, surv
 /// that was sent away connects anew.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(300);
 /// How recent a report must be for what it refuses to be looked at: what an older one had to tell was told.
-const RECENT: Duration = Duration::from_secs(3600);
+pub(super) const RECENT: Duration = Duration::from_secs(3600);
 
 /// Where nodes are, for texts and for who is told.
 pub(super) struct Regions(HashMap<String, Stored<Region>>);

@@ -1,7 +1,9 @@
 //! What is told and done when, on both engines.
 
+mod limits;
 mod nodes;
 mod records;
+mod upkeep;
 
 use prost::Message as _;
 use rr_contract::model::time;
@@ -154,68 +156,6 @@ pub(super) async fn node_token(store: &Store) {
         })
         .await;
     written.expect("writes");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_over_a_limit_are_told_once_for_each_proxy_and_hour() {
-    on_both("limits", async |store, clock| {
-        let id = Noun::Proxy.id([1; 16]);
-        let proxy = Proxy { id: id.clone(), name: "shop".to_owned(), ..Proxy::default() };
-        let links = vec![(crate::document::Part::Region, Noun::Region, region(1))];
-        write(&store, vec![store::Put { links, ..put(&org(1), &id, "shop", proxy, Some("shop")) }]).await;
-        for sequence in 1..=4_u64 {
-            let record = |n: u64, status: i32, code: &str, proxy: &str| request_row::Model {
-                id: format!("rq_{sequence}_{n}"),
-                org: org(1),
-                proxy: proxy.to_owned(),
-                caller: String::new(),
-                received_at: store.now(),
-                stored_at: store.now(),
-                node: "nd".to_owned(),
-                region: region(1),
-                status,
-                code: code.to_owned(),
-                path: String::new(),
-                rule: String::new(),
-                arrival: 0,
-                count: 1,
-                record: vec![1],
-            };
-            let batch = Ingest {
-                node: "nd".to_owned(),
-                region: region(1),
-                spool: vec![7; 16],
-                sequence,
-                records: vec![
-                    record(1, 429, "rate-limited", &id),
-                    record(2, 429, "rate-limited", &id),
-                    record(3, 429, "proxy-access-granted", &id),
-                    // Never served there: not the node's to report.
-                    record(4, 429, "rate-limited", &Noun::Proxy.id([2; 16])),
-                ],
-                losses: Vec::new(),
-                uses: Vec::new(),
-                sums: Vec::new(),
-            };
-            note(&store, |txn| {
-                Box::pin(async move {
-                    ingest(txn, batch).await?;
-                    Ok(())
-                })
-            })
-            .await;
-            clock.pass(MINUTE * 30);
-        }
-        let rows = told(&store, &org(1)).await;
-        assert_eq!(rows.len(), 2, "{rows:?}");
-        for row in &rows {
-            assert_eq!(
-                (row.subject.as_str(), row.title.as_str()),
-                (id.as_str(), "proxy shop refused requests over a limit")
-            );
-        }
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -235,6 +235,16 @@ impl RegionView {
         self.ring.range(..=revision).next_back().map(|(_, digest)| *digest)
     }
 
+    /// The first revision after one that changed the view, for who has another content than the view. Where the log does
+    /// not go back so far, where it begins: what was lacking then was lacking before, too.
+    pub(super) fn lacks(&self, from: u64, content: &[u8]) -> Option<u64> {
+        if content == self.digest() {
+            return None;
+        }
+        let logged = self.log.range(from.saturating_add(1)..).next().map(|(revision, _)| *revision);
+        logged.or_else(|| self.ring.first_key_value().map(|(start, _)| *start).filter(|start| *start > from))
+    }
+
     /// Whether nothing changed after a revision.
     pub(super) fn settled(&self, from: u64) -> bool {
         self.log.last_key_value().is_none_or(|(newest, _)| *newest <= from)

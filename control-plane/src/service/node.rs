@@ -273,6 +273,7 @@ impl Look<'_> {
             last_seen_at: at(seen_at),
             certificate_not_after: at(row.certificate_not_after),
             spool_bytes: status.spool_bytes,
+            spool_quota_bytes: status.spool_quota_bytes,
             records_dropped: status.records_dropped,
             diverged: diverged || stray.is_some(),
             history_rewritten: status.history_rewritten,

@@ -1,9 +1,12 @@
-//! Queries of jobs: all credentials, and nodes by when they were last seen. A page at a time, by id.
+//! Queries of jobs: all credentials, and nodes by when they were last seen, a page at a time by id; and what nodes lost.
 
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Func};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 
 use super::StoreError;
-use super::entity::{node, resource};
+use super::entity::{node, record_loss, resource};
 use super::row::Reader;
 use crate::noun::Noun;
 
@@ -73,4 +76,41 @@ pub(crate) async fn nodes_seen(
         .all(db.conn())
         .await
         .map_err(StoreError::statement("read nodes"))
+}
+
+/// Records that a node lost for one reason.
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct Loss {
+    pub(crate) node: String,
+    pub(crate) reason: String,
+    pub(crate) records: i64,
+}
+
+/// Why records are lost, as nodes say it. Another word is none of ours.
+const REASONS: [&str; 3] = ["spool-full", "ring-full", "damaged"];
+/// The most that one report counts for: sums stay in range, whatever a node says.
+const LOST_MOST: i64 = 1_000_000_000_000;
+
+/// What nodes reported since a time that they lost.
+pub(crate) async fn losses(db: &impl Reader, from: i64) -> Result<Vec<Loss>, StoreError> {
+    use record_loss::Column;
+
+    let bounded =
+        Expr::case(Expr::col(Column::Records).gt(LOST_MOST), LOST_MOST).finally(Expr::col(Column::Records));
+    record_loss::Entity::find()
+        .select_only()
+        .column(Column::Node)
+        .column(Column::Reason)
+        .column_as(Expr::from(Func::sum(bounded)).cast_as("bigint"), "records")
+        .filter(Column::StoredAt.gte(from))
+        .filter(Column::Records.gt(0))
+        .filter(Column::Reason.is_in(REASONS))
+        .group_by(Column::Node)
+        .group_by(Column::Reason)
+        .order_by_asc(Column::Node)
+        .order_by_asc(Column::Reason)
+        .into_model()
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read losses"))
 }

@@ -125,6 +125,7 @@ pub(crate) struct Spool {
 pub(crate) struct SpoolHandle {
     pub(super) shared: Arc<Shared>,
     pub(super) folder: Arc<PathBuf>,
+    pub(super) quota: u64,
     pub(super) key: rr_contract::seal::storage::StorageKey,
     pub(super) seams: Seams,
 }
@@ -190,6 +191,11 @@ impl SpoolHandle {
         let state = self.shared.state();
         let waiting = state.segments.iter().filter(|segment| segment.last > state.acked);
         waiting.map(|segment| segment.synced).sum()
+    }
+
+    /// How many bytes may wait.
+    pub(crate) fn quota(&self) -> u64 {
+        self.quota
     }
 
     /// Records lost since the start.

@@ -24,6 +24,7 @@ mod kill_nine;
 mod last_uses;
 mod log_pipe;
 mod metrics;
+mod notifications;
 mod open_files;
 mod otlp;
 mod overlaps;

@@ -10,7 +10,7 @@ use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, Model};
 use rr_contract::wire::fleet;
 
-use super::Index;
+use super::{Index, RegionView};
 
 /// A resource as it is published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,18 @@ impl Index {
                 Some(view) => view.digest_at(revision).is_some_and(|digest| at.digest == digest),
                 None => true,
             }
+    }
+
+    /// The first remembered revision of a region that a node lacks which stands somewhere, or nowhere yet. None where it
+    /// lacks nothing, or stands in another history.
+    pub(in crate::publish) fn lacks(
+        &self,
+        region: RegionId,
+        running: Option<&fleet::Position>,
+    ) -> Option<u64> {
+        let view = self.regions.get(&region)?;
+        let Some(at) = running else { return view.lacks(0, &RegionView::empty_digest()) };
+        if at.lineage == self.lineage { view.lacks(at.revision, &at.digest) } else { None }
     }
 
     /// A resource, if nodes are sent it.

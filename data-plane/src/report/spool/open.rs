@@ -74,6 +74,7 @@ impl Store {
         let handle = SpoolHandle {
             shared: Arc::new(Shared { state: Mutex::new(state), appended: Notify::new() }),
             folder: Arc::new(folder),
+            quota: sizes.quota,
             key,
             seams,
         };

@@ -221,6 +221,7 @@ fn over_the_quota_the_oldest_goes_counted_and_the_numbers_stay_whole() {
         store.reclaim().expect("it deletes");
     }
     assert!(handle.bytes() <= 14 * KIB as u64, "{}", handle.bytes());
+    assert_eq!(handle.quota(), 9 * KIB as u64, "what a node says that it may fill");
     let check = |handle: &SpoolHandle| {
         let all = all(handle);
         assert_eq!(
