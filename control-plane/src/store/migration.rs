@@ -15,8 +15,8 @@ mod m20261127_eleventh_sums;
 mod m20261127_ninth_target_test;
 mod m20261127_seventh_shared_secrets;
 mod m20261127_tenth_record_search;
-mod m20261127_twelfth_record_days;
 mod m20261127_thirteenth_notification_seen;
+mod m20261127_twelfth_record_days;
 
 pub(super) struct Migrator;
 

@@ -307,7 +307,8 @@ pub(crate) async fn arrived(
 
 /// Of the path, as much as there is of a text. A pattern would take no account of case on SQLite.
 fn beginning(text: &str) -> Expr {
-    let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
+    // PostgreSQL's function takes no longer number.
+    let length = i32::try_from(text.chars().count()).unwrap_or(i32::MAX);
     Func::cust("substr").arg(Expr::col(Column::Path)).arg(1).arg(length).into()
 }
 

@@ -146,7 +146,7 @@ pub(crate) async fn fold(txn: &Txn, most: u64) -> Result<u64, StoreError> {
 
 async fn take_turn(txn: &Txn) -> Result<(), StoreError> {
     arrival::Entity::update_many()
-        .col_expr(arrival::Column::Newest, Expr::col(arrival::Column::Newest).add(1))
+        .col_expr(arrival::Column::Newest, Expr::col(arrival::Column::Newest).add(1_i64))
         .filter(arrival::Column::Id.eq(TURN))
         .exec(txn.tx())
         .await

@@ -85,6 +85,8 @@ pub(super) struct State {
     pub(super) acked_total: u64,
     /// The newest batches read for upload, each with the number of records up to it.
     pub(super) sent: std::collections::VecDeque<(u64, u64)>,
+    /// Batches up to here may be stored at the control plane, acknowledged or not: by this process or the one before.
+    pub(super) handed: u64,
     /// Numbers up to here are in use at the control plane.
     pub(super) skip: u64,
     dropped: u64,
@@ -95,11 +97,12 @@ pub(super) struct State {
 }
 
 /// How many of the batches that were read are remembered: some more than are ever under way.
-const SENT: usize = 64;
+pub(super) const SENT: usize = 64;
 
 impl State {
     /// Batch `number` was read, to be sent; with it, the spool had been given `total` records.
     pub(super) fn hand_out(&mut self, number: u64, total: u64) {
+        self.handed = self.handed.max(number);
         while self.sent.pop_back_if(|(before, _)| *before >= number).is_some() {}
         if self.sent.len() == SENT {
             self.sent.pop_front();

@@ -31,8 +31,6 @@ impl MigrationTrait for Migration {
         for table in TABLES {
             manager.drop_table(Table::drop().table(table).to_owned()).await?;
         }
-        let losses = Index::drop().name("record_loss_stored_idx").table("record_loss").to_owned();
-        manager.drop_index(losses).await?;
         manager
             .execute(Query::delete().from_table("arrival").and_where(Expr::col("id").eq(2)).to_owned())
             .await
@@ -108,7 +106,5 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("rollup_at_idx", "rollup").col("level").col("at").to_owned(),
         index("meter_rollup_at_idx", "meter_rollup").col("level").col("at").to_owned(),
         index("node_account_at_idx", "node_account").col("at").to_owned(),
-        // By which they are listed.
-        index("record_loss_stored_idx", "record_loss").col("stored_at").to_owned(),
     ]
 }

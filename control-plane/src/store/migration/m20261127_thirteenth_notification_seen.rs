@@ -1,4 +1,4 @@
-//! What each person has seen of notifications, and losses of records by when they were reported.
+//! What each person has seen of notifications.
 //!
 //! Imports no entity, so that a later edit of one cannot change the past.
 
@@ -25,19 +25,10 @@ impl MigrationTrait for Migration {
             .col(big_integer("through"))
             .primary_key(Index::create().col("who").col("org"))
             .to_owned();
-        manager.create_table(through).await?;
-        let lost = Index::create()
-            .name("record_loss_stored_at_idx")
-            .table("record_loss")
-            .col("stored_at")
-            .to_owned();
-        manager.create_index(lost).await
+        manager.create_table(through).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_index(Index::drop().name("record_loss_stored_at_idx").table("record_loss").to_owned())
-            .await?;
         for table in ["notification_through", "notification_seen"] {
             manager.drop_table(Table::drop().table(table).to_owned()).await?;
         }

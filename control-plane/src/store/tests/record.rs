@@ -4,7 +4,7 @@ use rr_contract::runtime::Tasks;
 use sea_orm::ConnectionTrait as _;
 
 use super::on_both;
-use crate::store::request::{Ingest, Ingested, ingest};
+use crate::store::request::{Ingest, Ingested, PathTerm, ingest};
 use crate::store::{Store, request, request_row};
 
 pub(super) fn batch(sequence: u64, ids: &[&str]) -> Ingest {
@@ -134,6 +134,34 @@ async fn a_record_under_an_id_that_is_in_use_is_not_taken_or_never_stands_in_for
             let found = request::by_id(&store, "og_a", "a").await.expect("reads").expect("is there");
             assert_eq!((found.code.as_str(), found.received_at), ("first", 100));
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_found_by_what_their_paths_are_and_begin_with() {
+    on_both("paths", async |store| {
+        home(&store).await;
+        let paths = ["/v1/users", "/v1/users/7", "/V1/users/100%_a", "/v1/gr\u{f6}\u{df}e"];
+        let mut batch = batch(1, &["a", "b", "c", "d"]);
+        for (row, path) in batch.records.iter_mut().zip(paths) {
+            path.clone_into(&mut row.path);
+        }
+        store.note(move |txn| Box::pin(async move { ingest(txn, batch).await })).await.expect("is taken");
+        let found = async |term: PathTerm| {
+            let paths = vec![term];
+            let filter = request::RequestFilter { org: "og_a".to_owned(), paths, ..Default::default() };
+            let rows = request::list(&store, filter, 10).await.expect("reads");
+            let mut ids: Vec<String> = rows.into_iter().map(|row| row.id).collect();
+            ids.sort();
+            ids.concat()
+        };
+        let begins = |text: &str| PathTerm::BeginsWith(text.to_owned());
+        assert_eq!(found(PathTerm::Is("/v1/users".to_owned())).await, "a");
+        assert_eq!(found(begins("/v1/users")).await, "ab");
+        assert_eq!(found(begins("/V1/users/100%_")).await, "c");
+        assert_eq!(found(begins("/v1/users/_")).await, "");
+        assert_eq!(found(begins("/v1/gr\u{f6}\u{df}")).await, "d");
     })
     .await;
 }

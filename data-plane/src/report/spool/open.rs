@@ -21,7 +21,7 @@ use super::marks::{Marks, Reading};
 use super::segment::{Content, Segment, SpoolPosition};
 use super::store::{Active, RESERVE, Sizes, Store};
 use super::survey::Survey;
-use super::{Shared, SpoolHandle, State, dropped, frame};
+use super::{SENT, Shared, SpoolHandle, State, dropped, frame};
 
 /// Maximum distance of a number in the newest file from its first.
 const NUMBERS_MAX: u64 = 1 << 32;
@@ -66,6 +66,7 @@ impl Store {
             acked: 0,
             acked_total: 0,
             sent: VecDeque::new(),
+            handed: 0,
             skip: 0,
             dropped,
             damaged,
@@ -333,6 +334,8 @@ impl Store {
         if let Some(oldest) = state.segments.front() {
             (state.acked, state.acked_total) = (oldest.first - 1, oldest.before);
         }
+        // The marks may not say yet what was acknowledged last.
+        state.handed = (self.acked.number + SENT as u64).min(self.next - 1);
         Ok(())
     }
 }

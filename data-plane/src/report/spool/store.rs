@@ -26,8 +26,9 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
+    /// A small quota has small files: the newest always stays, and the oldest may have to.
     pub(super) fn with_quota(quota: u64) -> Self {
-        Self { quota, segment: 4 * 1024 * 1024 }
+        Self { quota, segment: (quota / 8).clamp(64 * 1024, 4 * 1024 * 1024) }
     }
 
     /// A fully acknowledged file is replaced by an empty one only when that frees something.
@@ -245,13 +246,14 @@ impl Store {
         Ok(())
     }
 
-    /// Turns the two oldest files into one that says what is gone.
+    /// Turns the two oldest files into one that says what is gone. One with batches that the control plane may have stored
+    /// stays: nobody could say whether they are lost.
     fn make_room(&mut self) -> io::Result<()> {
         let disk = self.handle.seams.disk.clone();
-        let (oldest, following) = {
+        let (at, oldest, following) = {
             let state = self.handle.shared.state();
-            let mut segments = state.segments.iter();
-            (segments.next().cloned(), segments.next().cloned())
+            let at = state.segments.partition_point(|segment| segment.first <= state.handed);
+            (at, state.segments.get(at).cloned(), state.segments.get(at + 1).cloned())
         };
         let (Some(oldest), Some(following)) = (oldest, following) else { return Ok(()) };
         let active = self.active.as_ref().map(|active| active.first);
@@ -288,13 +290,13 @@ impl Store {
         disk.replace(&Segment::path(&self.handle.folder, oldest.first), &bytes)?;
         {
             let mut state = self.handle.shared.state();
-            if let Some(front) = state.segments.front_mut() {
+            if let Some(front) = state.segments.get_mut(at) {
                 (front.last, front.before, front.end) = (through.last, before, through.end);
                 (front.content, front.synced, front.is_gap) = (Content::of(&batch), bytes.len() as u64, true);
                 front.version += 1;
             }
             if oldest.is_gap {
-                state.segments.remove(1);
+                state.segments.remove(at + 1);
             }
         }
         if oldest.is_gap {
