@@ -45,6 +45,12 @@ impl Latencies {
         self.counts.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
+    /// How many took at most so long. Those of the bucket that this lies in are there if its middle is.
+    pub fn below(&self, duration: Duration) -> u64 {
+        let within = self.counts.iter().filter(|(bucket, _)| middle(*bucket) <= duration);
+        within.fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
     /// Below which the given share of them is, as the middle of its bucket. `None` where there are none.
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let all = self.count();
@@ -160,6 +166,20 @@ mod tests {
             assert!((told - millis).abs() / millis <= 0.067, "{share}: {told}");
         }
         assert_eq!(Latencies::default().quantile(0.5), None);
+    }
+
+    #[test]
+    fn how_many_took_at_most_so_long_is_a_fifteenth_off_and_never_falls() {
+        let all = of((1..=1000).map(|n| n * 1000));
+        let mut before = 0;
+        for millis in (0..=1200).step_by(50) {
+            let told = all.below(Duration::from_millis(millis));
+            let (most, least) = (millis as f64 * 1.067 + 1.0, (millis as f64 * 0.933 - 1.0).min(1000.0));
+            assert!(told >= before && (least..=most).contains(&(told as f64)), "{millis} ms: {told}");
+            before = told;
+        }
+        assert_eq!((before, all.below(Duration::ZERO)), (1000, 0));
+        assert_eq!(of([u64::MAX, 3]).below(Duration::from_secs(3_600)), 1);
     }
 
     #[test]

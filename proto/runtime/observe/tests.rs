@@ -47,6 +47,31 @@ fn a_histogram_of_seconds_can_tell_fast_from_slow() {
 }
 
 #[test]
+fn buckets_that_a_plane_counts_itself_are_scraped_as_one_histogram() {
+    let observability = Observability::quiet("rr-edge");
+    let meter = observability.meter("edge");
+    let buckets = meter.u64_observable_counter("requestrocket_edge_request_seconds_bucket");
+    let counts = [("10", 4), ("+Inf", 5), ("0.5", 3)];
+    let _buckets = buckets
+        .with_description("How long requests took")
+        .with_callback(move |observer| {
+            counts.iter().for_each(|(le, count)| observer.observe(*count, &[KeyValue::new("le", *le)]));
+        })
+        .build();
+    let sum = meter.f64_observable_counter("requestrocket_edge_request_seconds_sum");
+    let _sum = sum.with_callback(|observer| observer.observe(61.5, &[])).build();
+    let text = observability.scrape();
+    let lines = "# HELP requestrocket_edge_request_seconds How long requests took\n\
+                 # TYPE requestrocket_edge_request_seconds histogram\n\
+                 requestrocket_edge_request_seconds_bucket{le=\"0.5\"} 3\n\
+                 requestrocket_edge_request_seconds_bucket{le=\"10\"} 4\n\
+                 requestrocket_edge_request_seconds_bucket{le=\"+Inf\"} 5\n\
+                 requestrocket_edge_request_seconds_sum 61.5\n\
+                 requestrocket_edge_request_seconds_count 5\n";
+    assert!(text.contains(lines), "{text}");
+}
+
+#[test]
 fn two_planes_in_one_process_do_not_see_each_others_metrics() {
     let (control, edge) = (Observability::quiet("rr-control"), Observability::quiet("rr-edge"));
     edge.meter("edge").u64_counter("requestrocket_edge_requests_total").build().add(1, &[]);
