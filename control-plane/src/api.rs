@@ -10,6 +10,7 @@ mod consent;
 mod credential;
 mod crud;
 mod dispatch;
+mod exposition;
 mod filter;
 mod installation;
 mod meter;
@@ -96,9 +97,9 @@ impl Api {
         throttle: Arc<Throttle>,
     ) -> Result<axum::Router, ReflectionError> {
         health.serving().await;
-        let (rest, authenticator, events) = (Rest::new(&self), Arc::new(self.clone()), self.events.clone());
+        let (rest, api, events) = (Rest::new(&self), Arc::new(self.clone()), self.events.clone());
         let grpc = self.grpc(health)?.prepare().into_axum_router();
-        Ok(Dispatch { grpc, rest, authenticator, throttle, events }.router())
+        Ok(Dispatch { grpc, rest, authenticator: api.clone(), exposition: api, throttle, events }.router())
     }
 
     fn grpc(self, health: HealthService) -> Result<Routes, ReflectionError> {

@@ -19,6 +19,7 @@ mod draft;
 mod error;
 mod etag;
 mod explain;
+mod exposition;
 mod fields;
 mod history;
 mod installation;

@@ -13,6 +13,7 @@ mod changes;
 mod client;
 mod consent;
 mod destinations;
+mod exposition;
 mod first_start;
 mod history;
 mod hostile;

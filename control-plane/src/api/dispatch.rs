@@ -1,4 +1,4 @@
-//! The way of every call, gRPC or REST: matched, throttled, authenticated, and then handed to its handler.
+//! The way of every call, gRPC, REST or of Prometheus: matched, throttled, authenticated, and then handed to its handler.
 //!
 //! The invariant: nothing of a body is read before the token of a call of ours is known to be valid.
 
@@ -8,14 +8,15 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tower::ServiceExt as _;
 use tracing::{Instrument as _, info_span};
 
 use super::caller::{Authenticate, Head, with_principal};
+use super::exposition::{self, Expose};
 use super::rest::{self, Rest};
 use super::route::{Found, Operation, ROUTES};
 use super::schema::SCHEMA;
@@ -28,12 +29,13 @@ use crate::service::ServiceError;
 use crate::throttle::held::Held;
 use crate::throttle::{Class, Portion, Presented, Refusal, Throttle, grpc_timeout};
 
-/// Hands requests of both protocols to their handlers. Clones share the handlers.
+/// Hands requests of all protocols to their handlers. Clones share the handlers.
 #[derive(Clone)]
 pub(super) struct Dispatch {
     pub(super) grpc: axum::Router,
     pub(super) rest: Rest,
     pub(super) authenticator: Arc<dyn Authenticate>,
+    pub(super) exposition: Arc<dyn Expose>,
     pub(super) throttle: Arc<Throttle>,
     pub(super) events: Events,
 }
@@ -44,6 +46,8 @@ enum Protocol {
     /// None for a call of health or reflection, and for one that does not exist.
     Grpc(Option<Operation>),
     Rest(Found),
+    /// The metrics of this organization.
+    Exposition(String),
 }
 
 impl Dispatch {
@@ -69,7 +73,7 @@ impl Dispatch {
         // A REST request names no timeout: a client that waits no longer hangs up.
         let said = match protocol {
             Protocol::Grpc(_) => grpc_timeout(request.headers()),
-            Protocol::Rest(_) => None,
+            Protocol::Rest(_) | Protocol::Exposition(_) => None,
         };
         let limit = start + self.throttle.limit(class, said);
         let principal = match operation {
@@ -148,6 +152,10 @@ impl Dispatch {
                 }
             }
             Protocol::Rest(found) => self.rest.answer(request, found, portion).await,
+            Protocol::Exposition(org) => match self.exposition.expose(org).await {
+                Ok(text) => exposition::answer(text),
+                Err(status) => protocol.answer(status),
+            },
         }
     }
 
@@ -161,9 +169,13 @@ impl Protocol {
     fn of(request: &Request) -> Self {
         let kind = request.headers().get(CONTENT_TYPE);
         let path = request.uri().path();
-        match kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
-            true => Self::Grpc(ROUTES.grpc(path)),
-            false => Self::Rest(ROUTES.find(request.method(), path)),
+        if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+            return Self::Grpc(ROUTES.grpc(path));
+        }
+        match exposition::org_of(path) {
+            Some(org) if request.method() == Method::GET => Self::Exposition(org.to_owned()),
+            Some(_) => Self::Rest(Found::Methods(["GET"].into())),
+            None => Self::Rest(ROUTES.find(request.method(), path)),
         }
     }
 
@@ -173,6 +185,7 @@ impl Protocol {
             Self::Grpc(operation) => *operation,
             Self::Rest(Found::Route(route)) => Some(route.operation()),
             Self::Rest(Found::Methods(_) | Found::Nothing) => None,
+            Self::Exposition(_) => Some(*exposition::OPERATION),
         }
     }
 
@@ -181,14 +194,14 @@ impl Protocol {
         match self {
             Self::Grpc(_) => Class::Foreign,
             // No handler runs.
-            Self::Rest(_) => Class::Ordinary,
+            Self::Rest(_) | Self::Exposition(_) => Class::Ordinary,
         }
     }
 
     fn answer(&self, status: Status) -> Response {
         match self {
             Self::Grpc(_) => status.into_http(),
-            Self::Rest(_) => rest::refusal(&status),
+            Self::Rest(_) | Self::Exposition(_) => rest::refusal(&status),
         }
     }
 }

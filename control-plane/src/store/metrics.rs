@@ -3,6 +3,8 @@
 //! Adds up in the database, whatever there is: the answer is as large as what is asked for, not as what was stored. Knows no
 //! names.
 
+pub(crate) mod exposition;
+
 use rr_contract::model::latency::Latencies;
 use sea_orm::sea_query::{
     Expr, ExprTrait as _, Func, IntoColumnRef, IntoIden, IntoTableRef, Query, SelectStatement,

@@ -22,6 +22,7 @@ use crate::tests::postgres;
 mod caller_use;
 mod commit;
 mod notification;
+mod exposition;
 mod record;
 mod sums;
 

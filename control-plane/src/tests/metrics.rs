@@ -25,7 +25,7 @@ const THEN: u64 = 29_919_480;
 const HOUR: &str = "after=2026-11-20T10:00:00Z&before=2026-11-20T11:00:00Z";
 
 /// Sends a batch of sums; returns how many batches could not be read.
-async fn tell(node: &Node, sequence: u64, sums: Vec<fleet::Sum>) -> usize {
+pub(super) async fn tell(node: &Node, sequence: u64, sums: Vec<fleet::Sum>) -> usize {
     let body = fleet::Batch { sums, ..Default::default() }.encode_to_vec();
     let crc32 = crc32fast::hash(&body);
     let upload = fleet::UploadRequest { spool: vec![6; 16], sequence, body, crc32 };
@@ -48,18 +48,18 @@ async fn once(operator: &Client, path: &str, requests: &str) -> Value {
     }
 }
 
-struct Maker {
+pub(super) struct Maker {
     org: String,
     proxy: String,
 }
 
 impl Maker {
-    async fn of(operator: &Client) -> Self {
+    pub(super) async fn of(operator: &Client) -> Self {
         let proxy = operator.get("/v1/orgs/acme/proxies/echo").await.good()["proxy"].clone();
         Self { org: text(&proxy["org"]), proxy: text(&proxy["id"]) }
     }
 
-    fn sum(&self, minute: u64, status: u32, requests: u64) -> fleet::Sum {
+    pub(super) fn sum(&self, minute: u64, status: u32, requests: u64) -> fleet::Sum {
         let mut latencies = Latencies::default();
         (0..requests).for_each(|_| latencies.add(Duration::from_millis(20)));
         fleet::Sum {

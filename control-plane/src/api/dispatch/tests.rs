@@ -36,6 +36,12 @@ impl Authenticate for Open {
     }
 }
 
+impl Expose for Open {
+    fn expose<'a>(&'a self, org: &'a str) -> BoxFuture<'a, Result<String, Status>> {
+        Box::pin(std::future::ready(Ok(format!("of {org}\n"))))
+    }
+}
+
 /// What stands behind the dispatch.
 #[derive(Clone, Copy)]
 enum Behind {
@@ -73,6 +79,7 @@ fn dispatch_to(limits: Limits, behind: Behind) -> Dispatch {
         grpc: axum::Router::new().fallback_service(grpc),
         rest,
         authenticator: Arc::new(Open),
+        exposition: Arc::new(Open),
         throttle: Arc::new(Throttle::new(limits)),
         events: Events::new(&Observability::quiet("rr-control")),
     }
@@ -95,6 +102,29 @@ fn grpc(path: &str, timeout: &str) -> Request {
 fn rest() -> Request {
     let request = http::Request::get("/v1/orgs").header("authorization", "Bearer x");
     request.body(Body::empty()).expect("a request")
+}
+
+#[tokio::test]
+async fn metrics_take_a_token_and_a_place_in_the_throttle_as_calls_do() {
+    let router = router(Limits { token_rate: 1, token_burst: 3, ..Limits::default() }, Behind::Answer);
+    let get = |method: Method, token: &str| {
+        let request = http::Request::builder().method(method).uri("/metrics/orgs/acme");
+        request.header("authorization", token).body(Body::empty()).expect("a request")
+    };
+    let answer = call(&router, get(Method::GET, "Bearer x")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()[CONTENT_TYPE], "text/plain; version=0.0.4");
+    let text = axum::body::to_bytes(answer.into_body(), 1 << 20).await.expect("reads");
+    assert_eq!(text, "of acme\n");
+    assert_eq!(call(&router, get(Method::GET, "Bearer made-up")).await.status(), StatusCode::UNAUTHORIZED);
+    let answer = call(&router, get(Method::POST, "Bearer y")).await;
+    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(answer.headers()["allow"], "GET");
+    let mut last = StatusCode::OK;
+    for _ in 0..4 {
+        last = call(&router, get(Method::GET, "Bearer x")).await.status();
+    }
+    assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
 }
 
 async fn json(response: Response) -> Value {

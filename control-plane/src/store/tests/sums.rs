@@ -13,9 +13,9 @@ use crate::store::sums::{self, Level};
 
 const MINUTE: i64 = 60 * 1_000_000;
 /// 2025-11-24T16:00:00Z, in minutes.
-const THEN: u64 = 29_400_000;
+pub(super) const THEN: u64 = 29_400_000;
 
-fn sum(minute: u64, status: u32, requests: u64) -> fleet::Sum {
+pub(super) fn sum(minute: u64, status: u32, requests: u64) -> fleet::Sum {
     let mut latencies = Latencies::default();
     (0..requests).for_each(|n| latencies.add(std::time::Duration::from_millis(n + 1)));
     fleet::Sum {
@@ -40,15 +40,15 @@ fn sum(minute: u64, status: u32, requests: u64) -> fleet::Sum {
     }
 }
 
-fn sums(sequence: u64, sums: Vec<fleet::Sum>) -> Ingest {
+pub(super) fn sums(sequence: u64, sums: Vec<fleet::Sum>) -> Ingest {
     Ingest { sums, losses: Vec::new(), ..batch(sequence, &[]) }
 }
 
-async fn send(store: &Store, batch: Ingest) {
+pub(super) async fn send(store: &Store, batch: Ingest) {
     store.note(move |txn| Box::pin(async move { ingest(txn, batch).await })).await.expect("is taken");
 }
 
-async fn fold(store: &Store, most: u64) -> u64 {
+pub(super) async fn fold(store: &Store, most: u64) -> u64 {
     store.note(move |txn| Box::pin(async move { sums::fold(txn, most).await })).await.expect("adds up")
 }
 
