@@ -178,6 +178,8 @@ pub async fn start(
     let publisher = Publisher::new(store.clone(), events.clone(), Arc::clone(&seams.entropy));
     let asked = Arc::downgrade(&publisher);
     store.admit_by(asked);
+    let shown = Arc::downgrade(&publisher);
+    Events::show(&observability, move || shown.upgrade().map(|publisher| publisher.standing()));
 
     let (management_address, fleet_address, admin_address) =
         (management.address(), fleet.address(), admin.address());

@@ -1,6 +1,8 @@
 //! Every observable event of this plane: its log line and its metric together, so that the two cannot
 //! drift. Labels come from closed sets.
 
+use std::time::Duration;
+
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, UpDownCounter};
 use rr_contract::runtime::observe::Observability;
@@ -26,6 +28,17 @@ pub(crate) struct Events {
     transaction_bytes: Counter<u64>,
     troubles: Counter<u64>,
     withdrawals: Counter<u64>,
+}
+
+/// Where the configuration stands here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    /// The newest revision here.
+    pub(crate) revision: u64,
+    /// Nodes with an open stream here that do not run what their region is sent.
+    pub(crate) behind: u64,
+    /// Since the database last answered.
+    pub(crate) silent: Duration,
 }
 
 /// What became of an attempt to join.
@@ -96,6 +109,11 @@ impl Events {
         let meter = observability.meter("rr-control");
         let counter =
             |name: &'static str, text: &'static str| meter.u64_counter(name).with_description(text).build();
+        let records = counter("requestrocket_control_records_total", "Records of requests by outcome");
+        for outcome in ["lost", "poison"] {
+            // The first one is an increase only where there was a 0 before.
+            records.add(0, &[KeyValue::new("outcome", outcome)]);
+        }
         Self {
             calls: counter("requestrocket_control_calls_total", "Management calls by outcome"),
             revisions: counter("requestrocket_control_revisions_total", "Revisions taken into the index"),
@@ -105,7 +123,7 @@ impl Events {
                 .build(),
             joins: counter("requestrocket_control_joins_total", "Attempts to join by outcome"),
             verdicts: counter("requestrocket_control_verdicts_total", "Answers of nodes to transactions"),
-            records: counter("requestrocket_control_records_total", "Records of requests by outcome"),
+            records,
             surveys: counter("requestrocket_control_surveys_total", "Nodes asked what they hold"),
             transactions: counter("requestrocket_control_transactions_total", "Transactions sent by mode"),
             transaction_bytes: counter(
@@ -120,6 +138,34 @@ impl Events {
             connections: counter("requestrocket_control_connections_total", "Connections by outcome"),
             refusals: counter("requestrocket_control_refusals_total", "Management calls not let through"),
         }
+    }
+
+    /// Shows where the configuration stands, for as long as somebody knows.
+    pub(crate) fn show(
+        observability: &Observability,
+        standing: impl Fn() -> Option<Standing> + Clone + Send + Sync + 'static,
+    ) {
+        let meter = observability.meter("rr-control");
+        let gauge =
+            |name: &'static str, text: &'static str| meter.u64_observable_gauge(name).with_description(text);
+        let of = standing.clone();
+        gauge("requestrocket_control_revision", "Newest revision that this replica has")
+            .with_callback(move |observer| of().iter().for_each(|it| observer.observe(it.revision, &[])))
+            .build();
+        let of = standing.clone();
+        gauge(
+            "requestrocket_control_nodes_behind",
+            "Nodes with an open stream here that do not run what their region is sent",
+        )
+        .with_callback(move |observer| of().iter().for_each(|it| observer.observe(it.behind, &[])))
+        .build();
+        meter
+            .f64_observable_gauge("requestrocket_control_database_silent_seconds")
+            .with_description("Time since the database last answered; it is asked each second")
+            .with_callback(move |observer| {
+                standing().iter().for_each(|it| observer.observe(it.silent.as_secs_f64(), &[]));
+            })
+            .build();
     }
 
     /// A version is refused by enough nodes of a region. The revision is the one that followed, if any.

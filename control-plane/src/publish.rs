@@ -74,6 +74,8 @@ pub(crate) struct Publisher {
     fleet: Fleet,
     /// Revisions that were written and are not in the index yet.
     pending: std::sync::Mutex<Pending>,
+    /// When the database last answered.
+    answered: std::sync::Mutex<Instant>,
 }
 
 /// What to send next to a node, given what it has.
@@ -140,6 +142,7 @@ impl Publisher {
             encoder: std::sync::Mutex::default(),
             encoding: std::sync::Mutex::default(),
             pending: std::sync::Mutex::default(),
+            answered: std::sync::Mutex::new(Instant::now()),
             surveys: Arc::new(Semaphore::new(SURVEYS)),
             fleet: Fleet::new(store, entropy),
         })
@@ -222,6 +225,7 @@ impl Publisher {
     /// Reads what is new; true when something was.
     pub(crate) async fn catch_up(&self) -> Result<bool, StoreError> {
         let head = self.log.head().await?;
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let ours = self.read().as_ref().map(|index| (index.lineage(), index.head()));
         match ours {
             Some((lineage, revision)) if lineage == head.lineage && revision == head.revision => {

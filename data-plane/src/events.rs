@@ -24,11 +24,13 @@ pub(crate) struct Shown {
     pub(crate) quotas: Quotas,
     pub(crate) standings: Standings,
     pub(crate) tally: Tally,
+    /// How large the spool may become; none where there is no spool.
+    pub(crate) spool_quota: Option<u64>,
 }
 
 /// Registers everything. The callbacks live as long as the meter's provider.
 pub(crate) fn register(meter: &Meter, workers: Vec<Arc<Counters>>, shown: Shown) {
-    let Shown { board, quotas, standings, tally } = shown;
+    let Shown { board, quotas, standings, tally, spool_quota } = shown;
     let workers: Arc<[Arc<Counters>]> = workers.into();
     requests(meter, &workers);
     latency(meter, &workers);
@@ -39,7 +41,7 @@ pub(crate) fn register(meter: &Meter, workers: Vec<Arc<Counters>>, shown: Shown)
     configuration(meter, board);
     limits(meter, quotas);
     upstreams(meter, standings);
-    records(meter, tally);
+    records(meter, tally, spool_quota);
 }
 
 /// Of the certificates for callers.
@@ -408,7 +410,14 @@ fn upstreams(meter: &Meter, standings: Standings) {
         .build();
 }
 
-fn records(meter: &Meter, tally: Tally) {
+fn records(meter: &Meter, tally: Tally, quota: Option<u64>) {
+    if let Some(quota) = quota {
+        meter
+            .u64_observable_gauge("requestrocket_edge_spool_limit_bytes")
+            .with_description("Bytes of records that may wait for upload before records are dropped")
+            .with_callback(move |observer| observer.observe(quota, &[]))
+            .build();
+    }
     let of = tally.clone();
     meter
         .u64_observable_gauge("requestrocket_edge_spool_bytes")

@@ -2,8 +2,8 @@
 //!
 //! Each is one look into the index, and finds nothing while nothing is loaded.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError};
 
 use rr_contract::digest::ResourceHash;
 use rr_contract::model::id::{NodeId, OrgId, RegionId};
@@ -13,13 +13,29 @@ use rr_contract::wire::fleet;
 use tokio::sync::watch;
 
 use super::Publisher;
+use super::index::Index;
 use super::index::progress::Shown;
 use super::nodes::Holdings;
+use crate::events::Standing;
 
 impl Publisher {
     /// Whether a node of a region, given its position, has what a revision brought there.
     pub(crate) fn has_reached(&self, region: RegionId, at: &fleet::Position, revision: u64) -> bool {
         self.read().as_ref().is_some_and(|index| index.has_reached(region, at, revision))
+    }
+
+    /// Where the configuration stands, and how many nodes here are not there.
+    pub(crate) fn standing(&self) -> Standing {
+        let regions = self.fleet().connected_by_region().into_keys();
+        let wanted: HashMap<RegionId, _> =
+            regions.filter_map(|region| Some((region, self.position(region)?))).collect();
+        let behind = self.fleet().count(|node| match (wanted.get(&node.region), &node.status.running) {
+            (Some(wanted), Some(runs)) => wanted.lineage != runs.lineage || wanted.digest != runs.digest,
+            _ => true,
+        });
+        let revision = self.read().as_ref().map_or(0, Index::head);
+        let silent = self.answered.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        Standing { revision, behind, silent }
     }
 
     /// A resource, if nodes are sent it.

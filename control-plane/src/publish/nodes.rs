@@ -163,6 +163,11 @@ impl Fleet {
         counts
     }
 
+    /// How many nodes with a stream open here are like that.
+    pub(super) fn count(&self, is_meant: impl Fn(&LiveNode) -> bool) -> u64 {
+        self.state().nodes.values().filter(|slot| is_meant(&slot.node)).count() as u64
+    }
+
     /// How many streams are open here.
     pub(super) fn streams(&self) -> u32 {
         u32::try_from(self.state().nodes.len()).unwrap_or(u32::MAX)

@@ -246,7 +246,14 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let (activator, readers) = current::cell(first, listeners.len());
     events::log_lines(&observability);
     let meter = observability.meter("rr-edge");
-    let shown = Shown { board: board.clone(), quotas: quotas.clone(), standings: standings.clone(), tally };
+    let spool_quota = matches!(tally, Tally::Spool(_)).then_some(config.spool_quota);
+    let shown = Shown {
+        board: board.clone(),
+        quotas: quotas.clone(),
+        standings: standings.clone(),
+        tally,
+        spool_quota,
+    };
     events::register(&meter, counters.clone(), shown);
     events::certificates(&meter, certificates.clone());
 

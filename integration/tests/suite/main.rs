@@ -32,6 +32,7 @@ mod own_values;
 mod passwords;
 mod plane_outage;
 mod policy;
+mod prometheus;
 mod promises;
 mod readme;
 mod refusals;
