@@ -24,8 +24,9 @@ use tracing::{info, warn};
 use crate::events::Events;
 use crate::publish::Fleet;
 use crate::service::{ServiceError, Services};
+use crate::store::level::Level;
 use crate::store::notification::{self, NotificationRow};
-use crate::store::sums::{self, Level};
+use crate::store::sums;
 use crate::store::{self, Store, StoreError, clock, retention};
 
 use withdrawal::Withdrawals;

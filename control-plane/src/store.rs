@@ -17,6 +17,7 @@ mod fence;
 pub(crate) mod history;
 pub(crate) mod installation;
 pub(crate) mod ledger;
+pub(crate) mod level;
 mod listen;
 pub(crate) mod metrics;
 mod migration;

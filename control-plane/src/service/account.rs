@@ -9,7 +9,7 @@ use rr_contract::wire::fleet;
 use super::{ServiceError, Services, fields};
 use crate::authz::Principal;
 use crate::store::account::{self, Account, AccountFilter, Gap, NodeAccount};
-use crate::store::sums::{self, Level};
+use crate::store::level::{self, Level};
 use crate::store::time_of;
 
 const HOUR: i64 = Level::Hour.length();
@@ -32,7 +32,7 @@ impl Services {
         if after >= before {
             return Err(ServiceError::field("after", "must be earlier than `before`"));
         }
-        let kept = sums::kept(Level::Hour);
+        let kept = level::kept(Level::Hour);
         if now.saturating_sub(after) > kept {
             let days = kept / Level::Day.length();
             return Err(ServiceError::field(

@@ -10,9 +10,9 @@ use rr_contract::wire::management::MetricDimension;
 use super::directory::is_global;
 use super::{OrgCaller, ServiceError, Services, fields};
 use crate::noun::Noun;
+use crate::store::level::Level;
 use crate::store::metrics::{self, Cell, Dimension, KEYS, Measures, Metered, MetricsFilter, ROWS_MOST};
 use crate::store::request::RequestFilter;
-use crate::store::sums::Level;
 use crate::store::{self, time_of};
 
 const MINUTE: i64 = Level::Minute.length();
@@ -230,7 +230,7 @@ impl Window {
             step if step % HOUR == 0 => Level::Hour,
             _ => Level::Minute,
         };
-        let kept = store::sums::kept(level);
+        let kept = store::level::kept(level);
         if now.saturating_sub(self.after) > kept {
             let days = kept / DAY;
             let (field, text) = match level {

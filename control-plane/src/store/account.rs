@@ -14,8 +14,8 @@ use sea_orm::{
 
 use super::entity::node_account::{Column, Entity, Model};
 use super::entity::{record_loss, waiting_sum};
+use super::level::Level;
 use super::row::Reader;
-use super::sums::Level;
 use super::{StoreError, Txn};
 
 /// How many rows one statement writes.

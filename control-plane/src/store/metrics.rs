@@ -13,9 +13,9 @@ use sea_orm::{ConnectionTrait as _, DatabaseBackend, FromQueryResult};
 
 use super::StoreError;
 use super::entity::{meter_rollup, rollup, series};
+use super::level::Level;
 use super::resource::{Compare, labelled};
 use super::row::Reader;
-use super::sums::Level;
 
 /// The most rows that one query answers with.
 pub(crate) const ROWS_MOST: usize = 200_000;

@@ -6,7 +6,6 @@
 //! there and writes it anew.
 
 mod added;
-mod level;
 mod written;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,11 +18,10 @@ use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
-pub(crate) use self::level::{Level, kept};
-
 use self::added::{Added, Common, place};
 
 use super::entity::{arrival, meter_rollup, rollup, series, waiting_sum};
+use super::level::{Level, kept};
 use super::{StoreError, Txn, account};
 
 /// The row of `arrival` whose lock puts what adds up in order.

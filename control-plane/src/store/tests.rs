@@ -21,8 +21,8 @@ use crate::tests::postgres;
 
 mod caller_use;
 mod commit;
-mod notification;
 mod exposition;
+mod notification;
 mod record;
 mod sums;
 

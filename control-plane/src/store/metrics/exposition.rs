@@ -11,8 +11,8 @@ use super::{ROWS_MOST, col, number, sum};
 use crate::noun::Noun;
 use crate::store::StoreError;
 use crate::store::entity::{resource, rollup, series};
+use crate::store::level::Level;
 use crate::store::row::Reader;
-use crate::store::sums::Level;
 
 /// A proxy that is told apart.
 #[derive(Debug, PartialEq, Eq, FromQueryResult)]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use rr_contract::model::latency::Latencies;
 use rr_contract::wire::fleet;
 
-use super::Level;
 use crate::store::StoreError;
 use crate::store::entity::{meter_rollup, rollup};
+use crate::store::level::Level;
 
 /// Column values stay so far below the greatest number that thousands of them can be added up.
 const MOST: i64 = 1_000_000_000_000_000;

@@ -5,9 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 
+use super::ROWS;
 use super::added::{Added, plus};
-use super::{Level, ROWS};
 use crate::store::entity::{meter_rollup, rollup};
+use crate::store::level::Level;
 use crate::store::{StoreError, Txn};
 
 /// Adds to the rows that are there.

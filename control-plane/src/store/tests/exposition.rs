@@ -5,8 +5,8 @@ use rr_contract::wire::management as wire;
 use super::on_both;
 use super::sums::{THEN, fold, send, sum, sums};
 use crate::store::Store;
+use crate::store::level::Level;
 use crate::store::metrics::exposition::{exposed, largest};
-use crate::store::sums::Level;
 use crate::tests::stores::{put, write};
 
 const DAY: i64 = Level::Day.length();

@@ -7,9 +7,10 @@ use rr_contract::wire::fleet;
 use super::on_both;
 use super::record::{batch, home};
 use crate::store::Store;
+use crate::store::level::Level;
 use crate::store::metrics::{self, Dimension, Measures, MetricsFilter};
 use crate::store::request::{Ingest, ingest};
-use crate::store::sums::{self, Level};
+use crate::store::sums;
 
 const MINUTE: i64 = 60 * 1_000_000;
 /// 2025-11-24T16:00:00Z, in minutes.
