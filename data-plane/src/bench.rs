@@ -1,20 +1,26 @@
-//! What the benches of the `integration` package drive of a node: its configuration without a stream, and its
-//! last-known-good without a node.
+//! What the benches of the `integration` package drive of a node: its configuration without a stream, its
+//! last-known-good and its spool of records without a node.
 //!
 //! Each call passes on to the code that every node runs, and adds nothing to it. A node uses none of this.
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use http::{Method, StatusCode};
 use rr_contract::digest::Digest;
-use rr_contract::model::id::{InstallationId, RegionId};
+use rr_contract::model::id::{CredentialId, InstallationId, OrgId, ProxyId, RegionId, RequestId, TargetId};
 use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::Mode;
 
+use crate::counters::Counters;
 use crate::current::{Reader, cell};
+use crate::outcome::Code;
 use crate::quota::Quotas;
+use crate::report::{RawRecord, Ring, Spool, SpoolError, SpoolHandle, ring, uses};
 use crate::snapshot::{Snapshot, Standings, Vault};
 use crate::sync::Position;
 use crate::sync::apply::{Answer, Applier};
@@ -193,4 +199,66 @@ fn changes(body: &[u8]) -> Changes {
     let mut changes = Changes::new();
     read_body(body, &mut changes).expect("an encoded ChunkBody");
     changes
+}
+
+/// Records on their way to a spool on a disk, without a node.
+pub struct RecordSpool {
+    rings: Vec<Ring>,
+    spool: Spool,
+    handle: SpoolHandle,
+    seams: Seams,
+}
+
+impl RecordSpool {
+    /// Starts the spool's thread behind a queue for each worker.
+    pub fn start(
+        folder: &Path,
+        node_key: &Secret,
+        quota: u64,
+        workers: usize,
+        seams: Seams,
+    ) -> Result<Self, SpoolError> {
+        let (rings, ends) = (0..workers).map(|_| ring(Arc::new(Counters::default()))).unzip();
+        let (_, uses) = uses();
+        let (spool, handle) = Spool::start(folder.to_owned(), node_key, quota, ends, uses, seams.clone())?;
+        Ok(Self { rings, spool, handle, seams })
+    }
+
+    /// Records a request as a worker does. `false`: its queue is full, and nothing was done.
+    pub fn push(&self, worker: usize, number: u64) -> bool {
+        let ring = &self.rings[worker];
+        if !ring.has_room() {
+            return false;
+        }
+        let of = |kind: u8, number: u64| {
+            let mut bytes = [kind; 16];
+            bytes[8..].copy_from_slice(&number.to_be_bytes());
+            bytes
+        };
+        let id = RequestId::from_random(of(0, number));
+        let (proxy, caller) = (number % 200, number % 5);
+        ring.push(Box::new(RawRecord {
+            org: Some(OrgId::from_random([1; 16])),
+            proxy: Some(ProxyId::from_random(of(2, proxy))),
+            caller: Some(CredentialId::from_random(of(3, caller))),
+            target: Some(TargetId::from_random(of(4, proxy))),
+            upstream: Some(CredentialId::from_random(of(5, proxy))),
+            path: "/v1/customers/4711/invoices".into(),
+            status: Some(StatusCode::OK),
+            upstream_status: Some(StatusCode::OK),
+            code: Some(Code::Granted),
+            duration: Duration::from_micros(20_000 + number % 10_000),
+            upstream_duration: Some(Duration::from_micros(19_000)),
+            request_bytes: 300,
+            response_bytes: 4_000 + number % 1_000,
+            ..RawRecord::new(id, self.seams.clock.now(), Method::GET, 7)
+        }));
+        true
+    }
+
+    /// Writes what the queues hold, makes sure of it and ends. Returns how many records were lost, and the bytes on disk.
+    pub fn finish(self) -> (u64, u64) {
+        self.spool.close();
+        (self.handle.dropped(), self.handle.bytes())
+    }
 }

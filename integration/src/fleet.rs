@@ -10,6 +10,7 @@ mod place;
 mod script;
 mod session;
 mod state;
+mod upload;
 mod view;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,7 @@ pub(crate) use self::place::{Connection, Identity, origin};
 pub use self::place::{Place, SERVER_NAME};
 pub use self::script::{Counts, Script};
 pub use self::state::Moved;
+pub use self::upload::Uploader;
 pub use self::view::{View, Views};
 
 use crate::wait::eventually;

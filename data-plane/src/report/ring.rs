@@ -50,6 +50,11 @@ impl Ring {
         }
     }
 
+    /// Whether a record would find room. For the bench of the spool: a worker never waits, so it never asks.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sender.capacity() > 0
+    }
+
     /// A request that another's record stands for.
     pub(crate) fn count(&self, record: &RawRecord) {
         self.sums.add(record);

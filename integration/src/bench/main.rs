@@ -27,6 +27,7 @@ mod open_loop;
 mod peers;
 mod propagation;
 mod proxy;
+mod query;
 mod reconnect;
 mod report;
 mod revisions;
@@ -36,6 +37,8 @@ mod source;
 mod sse;
 mod stages;
 mod stream;
+mod telemetry;
+mod telemetry_outage;
 
 use clap::{Parser, Subcommand};
 
@@ -103,6 +106,12 @@ enum Bench {
     LkgFaults(lkg_faults::Args),
     /// One large organization: applied, applied unchanged, read; and what memory it takes.
     Management(management::Args),
+    /// Metrics and records of a day of ten million requests, read; and what follows them live.
+    Query(query::Args),
+    /// How many records a second a node's spool takes, and a control plane of one node.
+    Telemetry(telemetry::Args),
+    /// What becomes of records and sums where the control plane is away, the node is killed, or its disk has no room.
+    TelemetryOutage(telemetry_outage::Args),
     /// Publishing by many writers beside bare commits of the same engine.
     Revisions(revisions::Args),
 }
@@ -135,6 +144,14 @@ async fn main() -> anyhow::Result<()> {
         Bench::Latency(args) => latency::run(args, &mut report).await?,
         Bench::LkgFaults(args) => block_in_place(|| lkg_faults::run(&args, &mut report))?,
         Bench::Management(args) => management::run(args, &mut report).await?,
+        Bench::Query(args) => query::run(args, &mut report).await?,
+        Bench::Telemetry(args) => telemetry::run(args, &mut report).await?,
+        Bench::TelemetryOutage(args) => {
+            // What differs is to be seen beside the rest.
+            let outcome = telemetry_outage::run(args, &mut report).await;
+            report.finish()?;
+            return outcome;
+        }
         Bench::Revisions(args) => revisions::run(args, &mut report).await?,
         Bench::Fixtures(args) => return fixtures::run(args).await,
         Bench::Generate(args) => generate::run(&args, &mut report)?,
