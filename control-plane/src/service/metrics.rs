@@ -1,5 +1,7 @@
 //! Metrics of an organization: series of what requests add up to, without gaps, with the names of what they are of.
 
+mod series;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use crate::store::level::Level;
 use crate::store::metrics::{self, Cell, Dimension, KEYS, Measures, Metered, MetricsFilter, ROWS_MOST};
 use crate::store::request::RequestFilter;
 use crate::store::{self, time_of};
+
+use series::{AllSeries as _, Series};
 
 const MINUTE: i64 = Level::Minute.length();
 const HOUR: i64 = Level::Hour.length();
@@ -319,92 +323,5 @@ impl Window {
                 .collect(),
             total: Some(series.total().wire(self.after)),
         }
-    }
-}
-
-/// One series over all steps.
-struct Series {
-    steps: Vec<Step>,
-}
-
-#[derive(Clone, Default)]
-struct Step {
-    measures: Measures,
-    meters: BTreeMap<String, Metered>,
-}
-
-impl Series {
-    fn of(steps: usize) -> Self {
-        Self { steps: vec![Step::default(); steps] }
-    }
-
-    fn add(&mut self, more: &Self) {
-        self.steps.iter_mut().zip(&more.steps).for_each(|(step, more)| step.add(more));
-    }
-
-    fn total(&self) -> Step {
-        self.steps.iter().fold(Step::default(), |mut total, step| {
-            total.add(step);
-            total
-        })
-    }
-}
-
-impl Step {
-    fn add(&mut self, more: &Self) {
-        self.measures.add(&more.measures);
-        for (meter, metered) in &more.meters {
-            self.meters.entry(meter.clone()).or_default().add(*metered);
-        }
-    }
-
-    fn wire(&self, at: i64) -> wire::MetricPoint {
-        let Measures { requests, errors, latencies, .. } = &self.measures;
-        let duration = |micros: u64| Some(time::wire_duration(Duration::from_micros(micros)));
-        let longest = Duration::from_micros(self.measures.longest_micros);
-        // The middle of a bucket may lie above all that fell into it.
-        let quantile = |share| latencies.quantile(share).map(|it| time::wire_duration(it.min(longest)));
-        let is_any = *requests > 0;
-        #[expect(clippy::cast_precision_loss, reason = "a share needs no more than 52 bits")]
-        let error_rate = if is_any { *errors as f64 / *requests as f64 } else { 0.0 };
-        let meter = |(meter, it): (&String, &Metered)| wire::MetricMeter {
-            meter: meter.clone(),
-            name: String::new(),
-            charged_millionths: it.charged,
-            missing: it.missing,
-            exceeded: it.exceeded,
-        };
-        wire::MetricPoint {
-            at: Some(time::timestamp(time_of(at))),
-            requests: *requests,
-            errors: *errors,
-            error_rate,
-            denials: self.measures.denials,
-            observed_denials: self.measures.observed_denials,
-            aborted: self.measures.aborted,
-            request_bytes: self.measures.request_bytes,
-            response_bytes: self.measures.response_bytes,
-            mean: self.measures.micros.checked_div(*requests).and_then(duration),
-            p50: quantile(0.5),
-            p90: quantile(0.9),
-            p99: quantile(0.99),
-            max: is_any.then(|| time::wire_duration(longest)),
-            meters: self.meters.iter().map(meter).collect(),
-        }
-    }
-}
-
-trait AllSeries {
-    fn all_series(&self) -> impl Iterator<Item = &wire::MetricSeries>;
-    fn all_series_mut(&mut self) -> impl Iterator<Item = &mut wire::MetricSeries>;
-}
-
-impl AllSeries for wire::QueryMetricsResponse {
-    fn all_series(&self) -> impl Iterator<Item = &wire::MetricSeries> {
-        self.series.iter().chain(&self.others).chain(&self.all)
-    }
-
-    fn all_series_mut(&mut self) -> impl Iterator<Item = &mut wire::MetricSeries> {
-        self.series.iter_mut().chain(&mut self.others).chain(&mut self.all)
     }
 }
