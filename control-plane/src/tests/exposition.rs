@@ -48,7 +48,7 @@ async fn a_viewer_reads_what_requests_of_each_proxy_add_up_to() {
         format!("requestrocket_proxy_response_bytes_total{of}}} 1400"),
         format!("requestrocket_proxy_duration_seconds_bucket{of},le=\"0.01\"}} 0"),
         format!("requestrocket_proxy_duration_seconds_bucket{of},le=\"0.025\"}} 14"),
-        format!("requestrocket_proxy_duration_seconds_sum{of}}} 0.280000"),
+        format!("requestrocket_proxy_duration_seconds_sum{of}}} 0.229600"),
         format!("requestrocket_proxy_duration_seconds_count{of}}} 14"),
     ] {
         assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");

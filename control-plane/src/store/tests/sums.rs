@@ -3,10 +3,12 @@
 use rr_contract::model::latency::Latencies;
 use rr_contract::runtime::Tasks;
 use rr_contract::wire::fleet;
+use sea_orm::ConnectionTrait as _;
 
 use super::on_both;
 use super::record::{batch, home};
 use crate::store::Store;
+use crate::store::account::{self, AccountFilter};
 use crate::store::level::Level;
 use crate::store::metrics::{self, Dimension, Measures, MetricsFilter};
 use crate::store::request::{Ingest, ingest};
@@ -102,6 +104,18 @@ async fn sums_are_added_to_minutes_hours_and_days_once_whatever_is_sent_again_or
         send(&store, sums(3, vec![later])).await;
         assert_eq!((fold(&store, 1).await, fold(&store, 1).await, fold(&store, 1).await), (1, 1, 0));
 
+        // What another organization has is in no answer.
+        let statement =
+            r#"INSERT INTO "proxy_home" ("proxy", "region", "org") VALUES ('px_b', 'rg', 'og_b')"#;
+        store.0.write.execute_unprepared(statement).await.expect("inserts");
+        let others = fleet::Sum { proxy: "px_b".to_owned(), org: "og_b".to_owned(), ..sum(THEN, 200, 900) };
+        send(&store, sums(4, vec![others])).await;
+        assert_eq!(fold(&store, 9).await, 1);
+        let whole = AccountFilter { regions: vec!["rg".to_owned()], node: None, after: 0, before: i64::MAX };
+        let accounts = account::list(&store, &whole, 100).await.expect("reads").expect("few");
+        let made: u64 = accounts.iter().map(|it| it.account.made).sum();
+        assert_eq!(made, 3 + 1 + 100 + 100 + 2 + 4 + 5 + 1 + 900, "added up over several turns");
+
         let counted = async |level, by| {
             let cells = cells(&store, &filter(level, by)).await;
             cells.into_iter().map(|(at, key, it)| (at, key, it.requests)).collect::<Vec<_>>()
@@ -180,8 +194,13 @@ async fn rollups_go_by_their_age_and_a_sum_from_the_future_counts_as_now() {
         home(&store).await;
         let now = store.now();
         let minute = u64::try_from(now / MINUTE).expect("a number");
-        send(&store, sums(1, vec![sum(THEN, 200, 3), sum(minute, 200, 2), sum(u64::MAX, 200, 1)])).await;
+        let ahead = [minute + 3_000, u64::MAX].map(|minute| sum(minute, 200, 1));
+        let told = [sum(THEN, 200, 3), sum(minute, 200, 1)].into_iter().chain(ahead);
+        send(&store, sums(1, told.collect())).await;
         fold(&store, 9).await;
+        let later = now + Level::Day.length();
+        let all = MetricsFilter { after: later, before: i64::MAX, ..filter(Level::Minute, vec![]) };
+        assert!(cells(&store, &all).await.is_empty(), "no minute is one to come");
         let forget = async |now, level| {
             let step =
                 store.note(move |txn| Box::pin(async move { sums::forget(txn, now, level, 10).await }));
@@ -201,6 +220,14 @@ async fn rollups_go_by_their_age_and_a_sum_from_the_future_counts_as_now() {
             assert!(!forget(last + 1, level).await);
             assert_eq!(counted(level).await, 3, "{level:?}: what is of now stays");
         }
+        let accounts = async || {
+            let regions = vec!["rg".to_owned()];
+            let whole = AccountFilter { regions, node: None, after: 0, before: i64::MAX };
+            account::list(&store, &whole, 100).await.expect("reads").expect("few").len()
+        };
+        assert_eq!(accounts().await, 1);
+        forget(now + 402 * Level::Day.length(), Level::Hour).await;
+        assert_eq!(accounts().await, 0);
     })
     .await;
 }
