@@ -30,6 +30,7 @@ pub(crate) mod resource;
 pub(crate) mod retention;
 mod row;
 pub(crate) mod secret;
+mod snapshot;
 pub(crate) mod sums;
 pub(crate) mod survey;
 pub(crate) mod target_test;

@@ -57,10 +57,13 @@ impl Services {
     /// As the database has it by now.
     pub(crate) async fn exposition(&self, at: &OrgCaller) -> Result<String, ServiceError> {
         let Beginnings { this, before, today } = Beginnings::of(self.store.now());
-        let apart = largest(&self.store, &at.org.id, (before, today), PROXIES).await?;
-        let rows = exposed(&self.store, &at.org.id, this, &apart).await?.ok_or_else(|| {
+        // A proxy whose first requests come between the two readings would stand with the others.
+        let snapshot = self.store.snapshot().await?;
+        let apart = largest(&snapshot, &at.org.id, (before, today), PROXIES).await?;
+        let rows = exposed(&snapshot, &at.org.id, this, &apart).await?.ok_or_else(|| {
             ServiceError::field("org", format!("has more than {ROWS_MOST} series: ask with QueryMetrics"))
         })?;
+        snapshot.end().await?;
         let regions = self.region_names(&rows).await?;
         Ok(text(this, &by_name(&apart, &regions, rows)))
     }

@@ -52,8 +52,10 @@ impl Services {
         let level = window.level(&by, self.store.now())?;
         let filter = self.request_filter(at, &request.proxy, &request.filter).await?;
         let filter = narrowed(filter, level, &window, by)?;
-        let requests = metrics::requests(&self.store, &filter).await?.ok_or_else(too_many)?;
-        let meters = metrics::meters(&self.store, &filter).await?.ok_or_else(too_many)?;
+        let snapshot = self.store.snapshot().await?;
+        let requests = metrics::requests(&snapshot, &filter).await?.ok_or_else(too_many)?;
+        let meters = metrics::meters(&snapshot, &filter).await?.ok_or_else(too_many)?;
+        snapshot.end().await?;
         let mut answer = window.assembled(&filter.by, limit, requests, meters);
         self.name_metrics(at, &mut answer).await?;
         Ok(answer)

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use rr_contract::model::resource::Key;
 use sea_orm::{
-    ColumnTrait as _, Condition, DatabaseBackend, EntityTrait as _, FromQueryResult, IsolationLevel,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement, TransactionOptions,
-    TransactionTrait as _,
+    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, FromQueryResult, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Statement,
 };
 
 use super::entity::{change, head, revision};
@@ -56,27 +55,18 @@ const CURRENT: &str = r#"SELECT "r"."kind" AS "kind", "r"."org" AS "org", "r"."i
 impl Store {
     /// Everything as published, and the head that it belongs to: one consistent reading.
     pub(crate) async fn published(&self) -> Result<(Head, Vec<PublishedResource>), StoreError> {
-        let backend = self.reader().get_database_backend();
-        let tx = self
-            .reader()
-            .begin_with_options(TransactionOptions {
-                // SQLite reads one snapshot anyway.
-                isolation_level: (backend == DatabaseBackend::Postgres)
-                    .then_some(IsolationLevel::RepeatableRead),
-                ..Default::default()
-            })
-            .await
-            .map_err(StoreError::statement("begin"))?;
+        let snapshot = self.snapshot().await?;
+        let db = snapshot.conn();
         let head = head::Entity::find_by_id(1_i32)
-            .one(&tx)
+            .one(db)
             .await
             .map_err(StoreError::statement("read head"))?
             .ok_or(StoreError::Damaged("head"))?;
-        let rows = Joined::find_by_statement(Statement::from_string(backend, CURRENT))
-            .all(&tx)
+        let rows = Joined::find_by_statement(Statement::from_string(db.get_database_backend(), CURRENT))
+            .all(db)
             .await
             .map_err(StoreError::statement("read resources"))?;
-        tx.rollback().await.map_err(StoreError::statement("end reading"))?;
+        snapshot.end().await?;
         let resources = rows
             .into_iter()
             .map(|row| {

@@ -79,3 +79,25 @@ async fn the_largest_proxies_by_the_days_that_are_over_stand_apart_and_the_rest_
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_knows_nothing_of_what_is_added_up_after_its_first_query() {
+    on_both("exposition-snapshot", async |store| {
+        let proxy = put("og_a", "px_a", "a", wire::Proxy::default(), None);
+        write(&store, vec![proxy]).await;
+        let statement =
+            r#"INSERT INTO "proxy_home" ("proxy", "region", "org") VALUES ('px_a', 'rg', 'og_a')"#;
+        sea_orm::ConnectionTrait::execute_unprepared(&store.0.write, statement).await.expect("inserts");
+        let before = store.snapshot().await.expect("begins");
+        let none = largest(&before, "og_a", (0, i64::MAX), 9).await.expect("reads");
+        send(&store, sums(1, vec![sum(THEN, 200, 5)])).await;
+        fold(&store, 9).await;
+        let then = exposed(&before, "og_a", 0, &none).await.expect("reads").expect("few");
+        before.end().await.expect("ends");
+        let after = store.snapshot().await.expect("begins");
+        let one = largest(&after, "og_a", (0, i64::MAX), 9).await.expect("reads");
+        let now = exposed(&after, "og_a", 0, &one).await.expect("reads").expect("few");
+        assert_eq!((none.len(), then.len(), one.len(), now.len()), (0, 0, 1, 1));
+    })
+    .await;
+}
