@@ -286,5 +286,8 @@ async fn size(loader: &mut Loader, table: &str) -> anyhow::Result<i64> {
             .number("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
             .await;
     }
-    loader.number(&format!("SELECT pg_total_relation_size('{table}')")).await
+    // A table in partitions has nothing of its own.
+    let whole =
+        format!("SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree('{table}')");
+    loader.number(&format!("SELECT coalesce(({whole}), pg_total_relation_size('{table}'))")).await
 }
