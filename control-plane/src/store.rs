@@ -11,6 +11,7 @@ pub(crate) mod audit;
 pub(crate) mod caller_use;
 pub(crate) mod clock;
 pub(crate) mod decision;
+pub(crate) mod detail;
 mod entity;
 mod error;
 mod fence;
@@ -288,6 +289,8 @@ fn postgres(url: &str) -> ConnectOptions {
                 ("lock_timeout", limit.as_str()),
                 // A write is acknowledged after its commit is on the server's disk, whatever the server's default.
                 ("synchronous_commit", "on"),
+                // Compiling takes longer than any of these statements gains by it.
+                ("jit", "off"),
             ])
         },
     );

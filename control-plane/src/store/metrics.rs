@@ -12,6 +12,7 @@ use sea_orm::sea_query::{
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, FromQueryResult};
 
 use super::StoreError;
+use super::detail::Detail;
 use super::entity::{meter_rollup, rollup, series};
 use super::level::Level;
 use super::resource::{Compare, labelled};
@@ -102,7 +103,7 @@ struct Row {
     response_bytes: i64,
     micros: i64,
     longest_micros: i64,
-    latencies: String,
+    latencies: Vec<u8>,
 }
 
 #[derive(FromQueryResult)]
@@ -143,12 +144,7 @@ pub(crate) async fn requests(
         query.expr_as(sum(value), name);
     }
     query.expr_as(Func::max(of(LongestMicros)), "longest_micros");
-    // Encoded histograms, one behind the other, are the one of all.
-    let together = match backend {
-        DatabaseBackend::Postgres => r#"encode(string_agg("rollup"."latencies", ''::bytea), 'hex')"#,
-        _ => r#"group_concat(hex("rollup"."latencies"), '')"#,
-    };
-    query.expr_as(Expr::cust(together), "latencies");
+    query.expr_as(histogram(backend), "latencies");
     let rows = Row::find_by_statement(backend.build(&query))
         .all(db.conn())
         .await
@@ -198,15 +194,20 @@ fn sum(value: Expr) -> Expr {
     Func::sum(value).cast_as("bigint")
 }
 
+/// Encoded histograms, one behind the other, are the one of all.
+fn histogram(backend: DatabaseBackend) -> Expr {
+    Expr::cust(match backend {
+        DatabaseBackend::Postgres => r#"string_agg("rollup"."latencies", ''::bytea)"#,
+        _ => r#"unhex(group_concat(hex("rollup"."latencies"), ''))"#,
+    })
+}
+
 fn number(column: i64) -> u64 {
     u64::try_from(column).unwrap_or(0)
 }
 
 impl Row {
     fn cell(self) -> Result<Cell<Measures>, StoreError> {
-        let damaged = || StoreError::Damaged("rollup");
-        let bytes =
-            data_encoding::HEXLOWER_PERMISSIVE.decode(self.latencies.as_bytes()).map_err(|_| damaged())?;
         let value = Measures {
             requests: number(self.requests),
             errors: number(self.errors),
@@ -217,7 +218,7 @@ impl Row {
             response_bytes: number(self.response_bytes),
             micros: number(self.micros),
             longest_micros: number(self.longest_micros),
-            latencies: Latencies::decode(&bytes).map_err(|_| damaged())?,
+            latencies: Latencies::decode(&self.latencies).map_err(|_| StoreError::Damaged("rollup"))?,
         };
         Ok(Cell { at: self.step_at, key: [self.key_a, self.key_b, self.key_c], value })
     }
@@ -301,9 +302,20 @@ impl MetricsFilter {
         query
     }
 
+    /// What it asks to be told apart.
+    fn detail(&self) -> Detail {
+        let by = |dimensions: &[Dimension]| self.by.iter().any(|by| dimensions.contains(by));
+        Detail::of(
+            self.proxy.is_some() || by(&[Dimension::Proxy]),
+            self.callers.is_some() || !self.labels.is_empty() || by(&[Dimension::Caller]),
+            self.rules.is_some() || by(&[Dimension::Rule, Dimension::ObservedRule, Dimension::Revision]),
+        )
+    }
+
     fn narrow(&self, query: &mut SelectStatement) {
         let of = |column| col((series::Entity, column));
         query.and_where(of(series::Column::Org).eq(&*self.org));
+        query.and_where(of(series::Column::Detail).eq(self.detail().row()));
         let proxy = self.proxy.as_ref().map(|proxy| vec![proxy.clone()]);
         for (column, ids) in [
             (series::Column::Proxy, &proxy),

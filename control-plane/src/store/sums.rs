@@ -18,7 +18,7 @@ use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
-use self::added::{Added, Common, place};
+use self::added::{Added, Common, coarse, place};
 
 use super::entity::{arrival, meter_rollup, rollup, series, waiting_sum};
 use super::level::{Level, kept};
@@ -127,6 +127,8 @@ pub(crate) async fn fold(txn: &Txn, most: u64) -> Result<u64, StoreError> {
             all.entry(Common::of(sum, &row.region)).or_default().add(place, sum);
         }
     }
+    let coarse = coarse(all.iter());
+    all.extend(coarse);
     account::add(txn, &waiting).await?;
     let ids = ids(txn, all.keys()).await?;
     let known = all.into_iter().filter_map(|(common, added)| Some((*ids.get(&common.hash())?, added)));
@@ -160,10 +162,12 @@ async fn ids(txn: &Txn, all: impl Iterator<Item = &Common>) -> Result<HashMap<Ve
     let new: Vec<&Vec<u8>> = hashes.into_iter().filter(|hash| !known.contains_key(*hash)).collect();
     for hashes in new.chunks(ROWS) {
         let row = |hash: &&Vec<u8>| {
-            let Common { org, proxy, caller, region, code, rule, observed_rule, status, observed_denial } =
+            let Common { detail, org, proxy, caller, region, code, rule, observed_rule, .. } =
                 by_hash[*hash].clone();
+            let Common { status, observed_denial, .. } = *by_hash[*hash];
             series::ActiveModel {
                 id: NotSet,
+                detail: Set(detail.row()),
                 hash: Set((*hash).clone()),
                 org: Set(org),
                 proxy: Set(proxy),

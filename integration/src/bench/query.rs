@@ -6,6 +6,7 @@
 
 mod asked;
 mod loader;
+mod rollups;
 mod tail;
 pub(crate) mod traffic;
 
@@ -29,7 +30,8 @@ use crate::report::Report;
 
 use asked::{Asker, PAGES, QUERIES};
 use loader::{Loader, Value};
-use traffic::{Cast, DAY, MINUTE, RECORD, ROLLUP, Rollups, SERIES, Traffic};
+use rollups::{ROLLUP, Rollups, SERIES};
+use traffic::{Cast, DAY, MINUTE, RECORD, Traffic};
 
 /// Five of the credentials are callers', which all proxies take.
 const SIZE: Size = Size { targets: 20, credentials: 7, proxies: 200, rules: 8 };

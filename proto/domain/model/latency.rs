@@ -9,6 +9,8 @@ use std::time::Duration;
 const PARTS: u64 = 8;
 /// Of `PARTS`.
 const PART_BITS: u32 = PARTS.trailing_zeros();
+/// Of so many bytes on, a count for every bucket is less work than a search for each.
+const MANY: usize = 512;
 
 /// A histogram of durations from a microsecond to four hours; what is longer counts as the longest.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +36,9 @@ impl Latencies {
     }
 
     fn put(&mut self, bucket: u8, count: u64) {
+        if count == 0 {
+            return;
+        }
         match self.counts.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
             Ok(at) => self.counts[at].1 = self.counts[at].1.saturating_add(count),
             Err(at) => self.counts.insert(at, (bucket, count)),
@@ -81,25 +86,41 @@ impl Latencies {
 
     /// Reads what `encode` wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, NoLatencies> {
-        let (mut read, mut left) = (Self::default(), bytes.iter());
-        while let Some(bucket) = left.next() {
-            let (mut count, mut shift) = (0_u64, 0);
-            loop {
-                let byte = *left.next().ok_or(NoLatencies)?;
-                let part = u64::from(byte & 0x7f);
-                if shift > 63 || (shift == 63 && part > 1) {
-                    return Err(NoLatencies);
-                }
-                count |= part << shift;
-                shift += 7;
-                if byte < 0x80 {
-                    break;
-                }
-            }
-            read.put(*bucket, count);
+        let mut read = Self::default();
+        if bytes.len() < MANY {
+            each(bytes, |bucket, count| read.put(bucket, count))?;
+            return Ok(read);
         }
+        let mut counts = [0_u64; 256];
+        each(bytes, |bucket, count| {
+            let sum = &mut counts[usize::from(bucket)];
+            *sum = sum.saturating_add(count);
+        })?;
+        read.counts = (0..=u8::MAX).zip(counts).filter(|(_, count)| *count > 0).collect();
         Ok(read)
     }
+}
+
+/// Tells each bucket and its count, as they were written.
+fn each(bytes: &[u8], mut tell: impl FnMut(u8, u64)) -> Result<(), NoLatencies> {
+    let mut left = bytes.iter();
+    while let Some(bucket) = left.next() {
+        let (mut count, mut shift) = (0_u64, 0);
+        loop {
+            let byte = *left.next().ok_or(NoLatencies)?;
+            let part = u64::from(byte & 0x7f);
+            if shift > 63 || (shift == 63 && part > 1) {
+                return Err(NoLatencies);
+            }
+            count |= part << shift;
+            shift += 7;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        tell(*bucket, count);
+    }
+    Ok(())
 }
 
 /// The lowest eight bits.

@@ -8,9 +8,12 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
+    /// What it tells apart.
+    pub detail: i16,
     /// Of all that follows.
     pub hash: Vec<u8>,
     pub org: String,
+    /// Empty where it is not told apart, as all that follow.
     pub proxy: String,
     /// Id of the caller credential; empty where there is none.
     pub caller: String,

@@ -5,11 +5,12 @@
 
 use rr_contract::model::latency::Latencies;
 use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait as _, JoinType, Order, Query, SelectStatement};
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, FromQueryResult};
+use sea_orm::{ConnectionTrait as _, FromQueryResult};
 
-use super::{ROWS_MOST, col, number, sum};
+use super::{ROWS_MOST, col, histogram, number, sum};
 use crate::noun::Noun;
 use crate::store::StoreError;
+use crate::store::detail::Detail;
 use crate::store::entity::{resource, rollup, series};
 use crate::store::level::Level;
 use crate::store::row::Reader;
@@ -45,7 +46,7 @@ struct Row {
     request_bytes: i64,
     response_bytes: i64,
     micros: i64,
-    latencies: String,
+    latencies: Vec<u8>,
 }
 
 /// Up to so many proxies that had requests since `after`: those with most of them before `today`, the largest first.
@@ -101,12 +102,7 @@ pub(crate) async fn exposed(
     ] {
         query.expr_as(sum(col((rollup::Entity, column))), name);
     }
-    // Encoded histograms, one behind the other, are the one of all.
-    let together = match backend {
-        DatabaseBackend::Postgres => r#"encode(string_agg("rollup"."latencies", ''::bytea), 'hex')"#,
-        _ => r#"group_concat(hex("rollup"."latencies"), '')"#,
-    };
-    query.expr_as(Expr::cust(together), "latencies").limit(ROWS_MOST as u64 + 1);
+    query.expr_as(histogram(backend), "latencies").limit(ROWS_MOST as u64 + 1);
     let rows = Row::find_by_statement(backend.build(&query))
         .all(db.conn())
         .await
@@ -133,6 +129,7 @@ fn of_days(org: &str, after: i64) -> SelectStatement {
         )
         .join(JoinType::InnerJoin, resource::Entity, is_there)
         .and_where(col((series::Entity, series::Column::Org)).eq(org))
+        .and_where(col((series::Entity, series::Column::Detail)).eq(Detail::Proxies.row()))
         .and_where(col((rollup::Entity, rollup::Column::Level)).eq(Level::Day.row()))
         .and_where(col((rollup::Entity, rollup::Column::At)).gte(after));
     query
@@ -140,9 +137,6 @@ fn of_days(org: &str, after: i64) -> SelectStatement {
 
 impl Row {
     fn exposed(self) -> Result<Exposed, StoreError> {
-        let damaged = || StoreError::Damaged("rollup");
-        let bytes =
-            data_encoding::HEXLOWER_PERMISSIVE.decode(self.latencies.as_bytes()).map_err(|_| damaged())?;
         Ok(Exposed {
             proxy: Some(self.key).filter(|key| !key.is_empty()),
             region: self.region,
@@ -151,7 +145,7 @@ impl Row {
             request_bytes: number(self.request_bytes),
             response_bytes: number(self.response_bytes),
             micros: number(self.micros),
-            latencies: Latencies::decode(&bytes).map_err(|_| damaged())?,
+            latencies: Latencies::decode(&self.latencies).map_err(|_| StoreError::Damaged("rollup"))?,
         })
     }
 }

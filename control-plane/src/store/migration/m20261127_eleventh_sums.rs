@@ -58,7 +58,12 @@ fn tables() -> Vec<TableCreateStatement> {
         .col(big_integer("refused"))
         .col(blob("sums"))
         .to_owned();
-    let mut series = Table::create().table("series").col(counted("id")).col(blob("hash")).to_owned();
+    let mut series = Table::create()
+        .table("series")
+        .col(counted("id"))
+        .col(small_integer("detail"))
+        .col(blob("hash"))
+        .to_owned();
     for column in ["org", "proxy", "caller", "region", "code", "rule", "observed_rule"] {
         series.col(text(column));
     }
@@ -101,7 +106,7 @@ fn indexes() -> Vec<IndexCreateStatement> {
     let index = |name: &'static str, table: &'static str| Index::create().name(name).table(table).to_owned();
     vec![
         index("series_hash_idx", "series").col("hash").unique().to_owned(),
-        index("series_org_proxy_idx", "series").col("org").col("proxy").to_owned(),
+        index("series_org_proxy_idx", "series").col("org").col("detail").col("proxy").to_owned(),
         // By which they go.
         index("rollup_at_idx", "rollup").col("level").col("at").to_owned(),
         index("meter_rollup_at_idx", "meter_rollup").col("level").col("at").to_owned(),

@@ -6,6 +6,7 @@ use rr_contract::model::latency::Latencies;
 use rr_contract::wire::fleet;
 
 use crate::store::StoreError;
+use crate::store::detail::Detail;
 use crate::store::entity::{meter_rollup, rollup};
 use crate::store::level::Level;
 
@@ -15,6 +16,7 @@ const MOST: i64 = 1_000_000_000_000_000;
 /// What requests of a series have in common, without its id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Common {
+    pub(super) detail: Detail,
     pub(super) org: String,
     pub(super) proxy: String,
     pub(super) caller: String,
@@ -65,6 +67,7 @@ pub(super) fn place(now: i64, sum: &fleet::Sum) -> (i64, i64) {
 impl Common {
     pub(super) fn of(sum: &fleet::Sum, region: &str) -> Self {
         Self {
+            detail: Detail::Full,
             org: sum.org.clone(),
             proxy: sum.proxy.clone(),
             caller: sum.caller_credential.clone(),
@@ -77,6 +80,23 @@ impl Common {
         }
     }
 
+    /// What a coarser series has of it.
+    pub(super) fn coarse(&self, detail: Detail) -> Self {
+        let mut coarse = Self { detail, ..self.clone() };
+        let has = |wanted: Detail| detail == wanted || detail == Detail::Full;
+        for (text, is_told) in [
+            (&mut coarse.proxy, has(Detail::Proxies)),
+            (&mut coarse.caller, has(Detail::Callers)),
+            (&mut coarse.rule, has(Detail::Full)),
+            (&mut coarse.observed_rule, has(Detail::Full)),
+        ] {
+            if !is_told {
+                text.clear();
+            }
+        }
+        coarse
+    }
+
     /// By which it is found.
     pub(super) fn hash(&self) -> Vec<u8> {
         let mut hash = blake3::Hasher::new();
@@ -87,6 +107,7 @@ impl Common {
             hash.update(&(text.len() as u64).to_be_bytes());
             hash.update(text.as_bytes());
         }
+        hash.update(&self.detail.row().to_be_bytes());
         hash.update(&self.status.to_be_bytes());
         hash.update(&[self.observed_denial.into()]);
         hash.finalize().as_bytes().to_vec()
@@ -110,36 +131,70 @@ impl Added {
             amounts.latencies.merge(&latencies);
             for it in &sum.meters {
                 let metered = self.meters.entry(((level, at, revision), it.meter.clone())).or_default();
-                plus(&mut metered.charged, column(it.charged_millionths));
-                plus(&mut metered.missing, column(it.missing));
-                plus(&mut metered.exceeded, column(it.exceeded));
+                metered.merge(&Metered {
+                    charged: column(it.charged_millionths),
+                    missing: column(it.missing),
+                    exceeded: column(it.exceeded),
+                });
             }
         }
     }
+
+    /// Whatever the revision.
+    fn merge(&mut self, more: &Self) {
+        for ((level, at, _), amounts) in &more.requests {
+            self.requests.entry((*level, *at, 0)).or_default().merge(amounts);
+        }
+        for (((level, at, _), meter), metered) in &more.meters {
+            self.meters.entry(((*level, *at, 0), meter.clone())).or_default().merge(metered);
+        }
+    }
+}
+
+/// What all of these add to coarser series.
+pub(super) fn coarse<'a>(full: impl Iterator<Item = (&'a Common, &'a Added)>) -> BTreeMap<Common, Added> {
+    let mut all: BTreeMap<Common, Added> = BTreeMap::new();
+    for (common, added) in full {
+        for detail in Detail::COARSE {
+            all.entry(common.coarse(detail)).or_default().merge(added);
+        }
+    }
+    all
 }
 
 pub(super) fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(MOST).min(MOST)
 }
 
-pub(super) fn plus(sum: &mut i64, more: i64) {
+fn plus(sum: &mut i64, more: i64) {
     *sum = sum.saturating_add(more).min(MOST);
 }
 
 impl Amounts {
-    pub(super) fn include(&mut self, row: &rollup::Model) -> Result<(), StoreError> {
+    fn merge(&mut self, more: &Self) {
         for (sum, more) in [
-            (&mut self.requests, row.requests),
-            (&mut self.aborted, row.aborted),
-            (&mut self.request_bytes, row.request_bytes),
-            (&mut self.response_bytes, row.response_bytes),
-            (&mut self.micros, row.micros),
+            (&mut self.requests, more.requests),
+            (&mut self.aborted, more.aborted),
+            (&mut self.request_bytes, more.request_bytes),
+            (&mut self.response_bytes, more.response_bytes),
+            (&mut self.micros, more.micros),
         ] {
             plus(sum, more);
         }
-        self.longest_micros = self.longest_micros.max(row.longest_micros);
-        let latencies = Latencies::decode(&row.latencies).map_err(|_| StoreError::Damaged("rollup"))?;
-        self.latencies.merge(&latencies);
+        self.longest_micros = self.longest_micros.max(more.longest_micros);
+        self.latencies.merge(&more.latencies);
+    }
+
+    pub(super) fn include(&mut self, row: &rollup::Model) -> Result<(), StoreError> {
+        self.merge(&Self {
+            requests: row.requests,
+            aborted: row.aborted,
+            request_bytes: row.request_bytes,
+            response_bytes: row.response_bytes,
+            micros: row.micros,
+            longest_micros: row.longest_micros,
+            latencies: Latencies::decode(&row.latencies).map_err(|_| StoreError::Damaged("rollup"))?,
+        });
         Ok(())
     }
 
@@ -161,6 +216,12 @@ impl Amounts {
 }
 
 impl Metered {
+    pub(super) fn merge(&mut self, more: &Self) {
+        plus(&mut self.charged, more.charged);
+        plus(&mut self.missing, more.missing);
+        plus(&mut self.exceeded, more.exceeded);
+    }
+
     pub(super) fn row(
         self,
         (series, level, at, revision, meter): (i64, i16, i64, i64, String),

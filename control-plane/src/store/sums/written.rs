@@ -6,7 +6,7 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 
 use super::ROWS;
-use super::added::{Added, plus};
+use super::added::{Added, Metered};
 use crate::store::entity::{meter_rollup, rollup};
 use crate::store::level::Level;
 use crate::store::{StoreError, Txn};
@@ -46,9 +46,8 @@ pub(super) async fn write(txn: &Txn, mut all: Vec<(i64, Added)>) -> Result<(), S
             for row in metered_there(txn, series, level, at).await? {
                 let key = (row.series, row.level, row.at, row.revision, row.meter);
                 if let Some(metered) = meters.get_mut(&key) {
-                    plus(&mut metered.charged, row.charged);
-                    plus(&mut metered.missing, row.missing);
-                    plus(&mut metered.exceeded, row.exceeded);
+                    let meter_rollup::Model { charged, missing, exceeded, .. } = row;
+                    metered.merge(&Metered { charged, missing, exceeded });
                 }
             }
         }

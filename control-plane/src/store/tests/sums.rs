@@ -231,3 +231,63 @@ async fn rollups_go_by_their_age_and_a_sum_from_the_future_counts_as_now() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_detail_adds_up_to_every_request_and_a_question_is_asked_of_the_coarsest_that_knows() {
+    on_both("details", async |store| {
+        home(&store).await;
+        let of = |caller: &str, rule: &str, revision, requests| fleet::Sum {
+            caller_credential: caller.to_owned(),
+            rule: rule.to_owned(),
+            revision,
+            ..sum(THEN, 200, requests)
+        };
+        let told =
+            vec![of("cr_a", "rl_a", 7, 1), of("cr_a", "rl_b", 7, 2), of("cr_b", "rl_a", 8, 4), of("", "", 8, 8)];
+        send(&store, sums(1, told)).await;
+        fold(&store, 9).await;
+        // Another batch finds what is there.
+        send(&store, sums(2, vec![of("cr_b", "rl_b", 9, 16)])).await;
+        fold(&store, 9).await;
+        let counted = async |by: &[Dimension]| {
+            let cells = cells(&store, &filter(Level::Minute, by.to_vec())).await;
+            let mut counts: Vec<u64> = cells.iter().map(|(_, _, it)| it.requests).collect();
+            assert_eq!(cells.iter().map(|(_, _, it)| it.latencies.count()).sum::<u64>(), 31, "{by:?}");
+            counts.sort_unstable();
+            counts
+        };
+        use Dimension::{Caller, Proxy, Region, Revision, Rule};
+        for (by, expected) in [
+            (&[][..], &[31][..]),
+            (&[Region], &[31]),
+            (&[Proxy], &[31]),
+            (&[Caller], &[3, 8, 20]),
+            (&[Rule], &[5, 8, 18]),
+            (&[Revision], &[3, 12, 16]),
+            (&[Proxy, Caller], &[3, 8, 20]),
+            (&[Caller, Rule], &[1, 2, 4, 8, 16]),
+        ] {
+            assert_eq!(counted(by).await, expected, "{by:?}");
+        }
+        let rows = async |detail: i16| {
+            let query = format!(
+                r#"SELECT count(*) AS "n" FROM "rollup" JOIN "series" ON "id" = "series" WHERE "detail" = {detail} AND "level" = 1"#
+            );
+            let statement = sea_orm::Statement::from_string(store.0.read.get_database_backend(), query);
+            let row = store.0.read.query_one_raw(statement).await.expect("reads").expect("a row");
+            row.try_get::<i64>("", "n").expect("a number")
+        };
+        assert_eq!([rows(0).await, rows(1).await, rows(2).await, rows(3).await], [5, 1, 3, 1]);
+        for (by, meters) in [(vec![], 1), (vec![Caller], 3), (vec![Rule], 3)] {
+            let found = metrics::meters(&store, &filter(Level::Day, by)).await.expect("reads").expect("few");
+            let charged: u64 = found.iter().map(|it| it.value.1.charged).sum();
+            assert_eq!((found.len(), charged), (meters, 31));
+        }
+        // The coarsest is asked, or its rows would be for nothing.
+        let gone = r#"DELETE FROM "rollup" WHERE "series" IN (SELECT "id" FROM "series" WHERE "detail" = 0)"#;
+        store.0.write.execute_unprepared(gone).await.expect("deletes");
+        assert_eq!((counted(&[Proxy]).await, counted(&[Caller]).await), (vec![31], vec![3, 8, 20]));
+        assert_eq!(counted(&[]).await, [31]);
+    })
+    .await;
+}

@@ -1,10 +1,8 @@
-//! A day of one organization's requests, and what they add up to.
+//! A day of one organization's requests.
 //!
-//! Draws; writes nothing. The invariants: the same seed gives the same requests however often they are drawn, and the rows of
-//! each level are exactly what the requests of their time add up to.
+//! Draws; writes nothing. The invariant: the same seed gives the same requests however often they are drawn.
 
 use std::collections::BTreeMap;
-use std::mem;
 use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
@@ -18,8 +16,6 @@ use super::loader::Value;
 
 pub(crate) const MINUTE: i64 = 60_000_000;
 pub(crate) const DAY: i64 = 24 * 60 * MINUTE;
-/// Level and length: minutes, hours and days.
-const LEVELS: [(i16, i64); 3] = [(1, MINUTE), (2, 60 * MINUTE), (3, DAY)];
 /// A change of the configuration comes so often. Whole minutes: times begin with one.
 const REVISION_EVERY: i64 = 180 * MINUTE;
 /// Of a path that one request in so many has.
@@ -40,9 +36,9 @@ pub(crate) struct Cast {
 }
 
 /// How a request ends, and how many of a thousand do.
-struct Ending {
-    status: i32,
-    code: &'static str,
+pub(super) struct Ending {
+    pub(super) status: i32,
+    pub(super) code: &'static str,
     upstream_status: u32,
     of_a_thousand: usize,
 }
@@ -52,7 +48,7 @@ const fn ending(status: i32, code: &'static str, upstream_status: u32, of_a_thou
 }
 
 const GRANTED: &str = "proxy-access-granted";
-const ENDINGS: [Ending; 9] = [
+pub(super) const ENDINGS: [Ending; 9] = [
     ending(200, GRANTED, 200, 880),
     ending(201, GRANTED, 201, 40),
     ending(404, GRANTED, 404, 25),
@@ -68,25 +64,25 @@ const DENIED: usize = 4;
 
 /// What requests have in common that are in one series: places in the lists of the cast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Common {
-    proxy: usize,
-    caller: Option<usize>,
-    region: usize,
-    ending: usize,
-    rule: Option<usize>,
+pub(super) struct Common {
+    pub(super) proxy: usize,
+    pub(super) caller: Option<usize>,
+    pub(super) region: usize,
+    pub(super) ending: usize,
+    pub(super) rule: Option<usize>,
 }
 
 /// One request.
 pub(crate) struct Drawn {
-    common: Common,
+    pub(super) common: Common,
     /// From 1.
     number: i64,
-    at: i64,
+    pub(super) at: i64,
     id: [u8; 16],
     path: String,
     micros: u64,
     bytes: (u64, u64),
-    revision: i64,
+    pub(super) revision: i64,
 }
 
 /// Requests in the order in which they came.
@@ -264,18 +260,19 @@ impl Drawn {
     }
 }
 
+/// What requests add up to.
 #[derive(Default)]
-struct Amounts {
-    requests: i64,
-    request_bytes: i64,
-    response_bytes: i64,
-    micros: i64,
-    longest: i64,
-    latencies: Latencies,
+pub(super) struct Amounts {
+    pub(super) requests: i64,
+    pub(super) request_bytes: i64,
+    pub(super) response_bytes: i64,
+    pub(super) micros: i64,
+    pub(super) longest: i64,
+    pub(super) latencies: Latencies,
 }
 
 impl Amounts {
-    fn add(&mut self, drawn: &Drawn) {
+    pub(super) fn add(&mut self, drawn: &Drawn) {
         self.requests += 1;
         self.request_bytes += drawn.bytes.0.cast_signed();
         self.response_bytes += drawn.bytes.1.cast_signed();
@@ -309,115 +306,4 @@ pub(crate) fn sums(all: &[Drawn], cast: &Cast) -> Vec<fleet::Sum> {
         ..fleet::Sum::default()
     };
     by_key.into_iter().map(sum).collect()
-}
-
-/// Columns of `rollup`.
-pub(crate) const ROLLUP: [&str; 11] = [
-    "series",
-    "level",
-    "at",
-    "revision",
-    "requests",
-    "aborted",
-    "request_bytes",
-    "response_bytes",
-    "micros",
-    "longest_micros",
-    "latencies",
-];
-/// Columns of `series`.
-pub(crate) const SERIES: [&str; 11] = [
-    "id",
-    "hash",
-    "org",
-    "proxy",
-    "caller",
-    "region",
-    "code",
-    "rule",
-    "observed_rule",
-    "status",
-    "observed_denial",
-];
-
-/// When a minute, hour or day began, and what there is of it by series and revision.
-type Open = (i64, BTreeMap<(i64, i64), Amounts>);
-
-/// What requests add up to, of times that are not over yet.
-#[derive(Default)]
-pub(crate) struct Rollups {
-    ids: BTreeMap<Common, i64>,
-    levels: [Open; 3],
-    /// Rows so far, by level.
-    pub(crate) rows: [u64; 3],
-}
-
-impl Rollups {
-    /// Adds one, which came no earlier than those before. Returns the rows of times that are over.
-    pub(crate) fn add(&mut self, drawn: &Drawn) -> Vec<Vec<Value>> {
-        let next = self.ids.len() as i64 + 1;
-        let series = *self.ids.entry(drawn.common).or_insert(next);
-        let mut over = Vec::new();
-        for (place, (level, length)) in LEVELS.into_iter().enumerate() {
-            let begin = drawn.at - drawn.at.rem_euclid(length);
-            if self.levels[place].0 != begin {
-                over.append(&mut self.close(place));
-                self.levels[place].0 = begin;
-            }
-            let revision = if level == 1 { drawn.revision } else { 0 };
-            self.levels[place].1.entry((series, revision)).or_default().add(drawn);
-        }
-        over
-    }
-
-    /// The rows of what is left.
-    pub(crate) fn end(&mut self) -> Vec<Vec<Value>> {
-        (0..LEVELS.len()).flat_map(|place| self.close(place)).collect()
-    }
-
-    fn close(&mut self, place: usize) -> Vec<Vec<Value>> {
-        let (at, all) = &mut self.levels[place];
-        let (at, all) = (*at, mem::take(all));
-        self.rows[place] += all.len() as u64;
-        let row = |((series, revision), amounts): ((i64, i64), Amounts)| {
-            vec![
-                Value::Long(series),
-                Value::Short(LEVELS[place].0),
-                Value::Long(at),
-                Value::Long(revision),
-                Value::Long(amounts.requests),
-                Value::Long(0),
-                Value::Long(amounts.request_bytes),
-                Value::Long(amounts.response_bytes),
-                Value::Long(amounts.micros),
-                Value::Long(amounts.longest),
-                Value::Bytes(amounts.latencies.encode()),
-            ]
-        };
-        all.into_iter().map(row).collect()
-    }
-
-    /// The rows of all series.
-    pub(crate) fn series(&self, cast: &Cast) -> Vec<Vec<Value>> {
-        let row = |(common, id): (&Common, &i64)| {
-            let text = |text: &str| Value::Text(text.to_owned());
-            // Nobody adds to these, so nobody looks for them by it.
-            let mut hash = vec![0; 32];
-            hash[..8].copy_from_slice(&id.to_be_bytes());
-            vec![
-                Value::Long(*id),
-                Value::Bytes(hash),
-                text(&cast.org),
-                text(&cast.proxies[common.proxy]),
-                text(cast.caller(common)),
-                text(&cast.regions[common.region]),
-                text(ENDINGS[common.ending].code),
-                text(cast.rule(common)),
-                text(""),
-                Value::Int(ENDINGS[common.ending].status),
-                Value::Bool(false),
-            ]
-        };
-        self.ids.iter().map(row).collect()
-    }
 }
