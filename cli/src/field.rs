@@ -65,6 +65,7 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("per_minute_per_node", &["per_minute"]),
     ("per_month_per_node", &["per_month"]),
     ("proxy", &["on"]),
+    ("recording.durable", &["durable"]),
     ("resource", &["name"]),
     ("revision", &["at"]),
     ("rewrite.request_headers.remove", &["remove_headers"]),
@@ -108,12 +109,13 @@ pub(crate) const WITHIN: &[(&str, &str)] = &[
 ];
 
 /// Messages within a resource whose fields have flags of their own.
-pub(crate) const FLAT: [&str; 8] = [
+pub(crate) const FLAT: [&str; 9] = [
     "caller",
     "caller.bearer",
     "caller.certificate",
     "caller.jwt_verify",
     "only_when",
+    "recording",
     "rewrite",
     "upstream",
     "when",

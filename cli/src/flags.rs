@@ -4,6 +4,7 @@
 
 pub(crate) mod change;
 pub(crate) mod count;
+pub(crate) mod keeping;
 pub(crate) mod key_file;
 pub(crate) mod limits;
 pub(crate) mod matching;

@@ -5,6 +5,7 @@
 
 use prost::Message as _;
 use rr_contract::model::invalid::{Invalid, Violations};
+use rr_contract::model::keeping::ALL;
 use rr_contract::model::resource::InvalidPayload;
 use rr_contract::policy::key_set::KeySet;
 use rr_contract::wire::fleet;
@@ -105,7 +106,17 @@ fn proxy(wire: &wire::Proxy) -> fleet::ProxyResource {
         forwarded: wire.forwarded,
         test_after_change: wire.test_after_change,
         echo_guard: if wire.echo_guard() == fleet::EchoGuard::Mask { 0 } else { wire.echo_guard },
+        recording: recording(wire.recording),
     }
+}
+
+/// What means the same has one form.
+fn recording(wire: Option<fleet::Recording>) -> Option<fleet::Recording> {
+    let mut recording = wire?;
+    if recording.sample_per_thousand == Some(ALL.into()) {
+        recording.sample_per_thousand = None;
+    }
+    (recording != fleet::Recording::default()).then_some(recording)
 }
 
 /// Unset where there is none: what means the same has one form.

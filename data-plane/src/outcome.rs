@@ -50,10 +50,11 @@ pub(crate) enum Code {
     SecretEchoed,
     TooLargeToSign,
     Unsignable,
+    RecordUnsure,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 45] = [
+    pub(crate) const ALL: [Self; 46] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -99,6 +100,7 @@ impl Code {
         Self::SecretEchoed,
         Self::TooLargeToSign,
         Self::Unsignable,
+        Self::RecordUnsure,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -148,6 +150,7 @@ impl Code {
             Self::SecretEchoed => "secret-echoed",
             Self::TooLargeToSign => "request-too-large-to-sign",
             Self::Unsignable => "request-unsignable",
+            Self::RecordUnsure => "record-unsure",
         }
     }
 }

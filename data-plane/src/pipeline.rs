@@ -18,7 +18,8 @@
 //! A request that wants a WebSocket goes through the same stages; `tunnel` judges it before `clean`, and sends it in the
 //! place of `forward`.
 //!
-//! Waits for nothing but caller and upstream, and for the keys of an issuer where a token needs one that is not known yet.
+//! Waits for nothing but caller and upstream, for the keys of an issuer where a token needs one that is not known yet, and, where the
+//! proxy wants that, until a record is on disk.
 //! Leaving a stage out does not compile.
 
 mod activate;
@@ -117,10 +118,12 @@ pub(crate) async fn handle(
     let request_id = draft.request_id();
     let span = span(&request, &hop, &draft);
     let mut page = None;
-    let passing = pass(&worker, &view, request, &hop, &mut draft, &mut page);
-    // A future that is wrapped is moved, and boxed so that this one stays small.
-    let passed =
-        if span.is_disabled() { passing.await } else { Box::pin(passing.instrument(span.clone())).await };
+    let passed = {
+        // In here, so that its room is used again for what comes behind it.
+        let passing = pass(&worker, &view, request, &hop, &mut draft, &mut page);
+        // A future that is wrapped is moved, and boxed so that this one stays small.
+        if span.is_disabled() { passing.await } else { Box::pin(passing.instrument(span.clone())).await }
+    };
     match passed {
         Ok((mut head, body)) => {
             traced(&span, &draft, Code::Granted, head.status());
@@ -134,8 +137,10 @@ pub(crate) async fn handle(
             })
         }
         Err(refused) => {
-            let code = refused.code();
             draft.refused(&refused);
+            let refused =
+                if draft.has_to_be_sure() { Box::pin(draft.made_sure(refused)).await } else { refused };
+            let code = refused.code();
             debug!(code = code.as_str(), reason = %chain(&refused), "request refused or not answered");
             let mut response = reply::refused(&refused, request_id);
             if hop.is_http2 {
@@ -252,6 +257,9 @@ async fn pass<'s>(
         Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, caller, draft)).await?,
     };
     draft.admitted(&admitted.request);
+    if draft.has_to_be_sure() {
+        Box::pin(draft.make_sure()).await?;
+    }
     if let Some(tunnel) = &mut tunnel {
         tunnel.admitted(&admitted, snapshot, now);
     }

@@ -38,9 +38,12 @@ impl Code {
             Self::NotFound => Some(StatusCode::NOT_FOUND),
             Self::MethodRefused => Some(StatusCode::METHOD_NOT_ALLOWED),
             // Not an upstream's fault and not for good: a caller may try again, here or elsewhere.
-            Self::NotReady | Self::Closed | Self::UpstreamBusy | Self::CircuitOpen | Self::TooManyBodies => {
-                Some(StatusCode::SERVICE_UNAVAILABLE)
-            }
+            Self::NotReady
+            | Self::Closed
+            | Self::UpstreamBusy
+            | Self::CircuitOpen
+            | Self::TooManyBodies
+            | Self::RecordUnsure => Some(StatusCode::SERVICE_UNAVAILABLE),
             // A caller that is gone reads no status, unless it only closed its sending side.
             Self::HttpOnTlsPort | Self::Malformed | Self::CallerGone => Some(StatusCode::BAD_REQUEST),
             Self::HeadersTooMany => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
@@ -144,6 +147,9 @@ impl Code {
             Self::PreflightRefused => "the proxy does not take this method or these headers from web pages",
             Self::OriginRefused => "the proxy takes no WebSockets from web pages of this origin",
             Self::SecretEchoed => "the upstream sent back the secret that it was sent",
+            Self::RecordUnsure => {
+                "no record of the request could be made sure of in time; it was not sent to the upstream, and retry-after says when to try again"
+            }
             Self::TooManyBodies => {
                 "a body must be looked at whole, and this node holds as many as it may; retry-after says when to try again"
             }
@@ -215,7 +221,11 @@ fn problem(code: Code, status: Option<StatusCode>, more: &str, request_id: Heade
     }
     if matches!(
         code,
-        Code::TooManyConcurrent | Code::TooManyBodies | Code::TooManyPasswords | Code::TooManySignatures
+        Code::TooManyConcurrent
+            | Code::TooManyBodies
+            | Code::TooManyPasswords
+            | Code::TooManySignatures
+            | Code::RecordUnsure
     ) {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }

@@ -1,10 +1,11 @@
 //! Records of requests, sums of them and last uses of callers, from the worker to the control plane; records alone to a log
 //! of lines.
 //!
-//! `ring` and `uses` take them from the workers, `sums` adds up, `spool` writes them to disk, `upload` sends them. A node without a control
+//! `ring` and `uses` take them from the workers, `sums` adds up, `class` says which records are left out, `spool` writes them to disk, `upload` sends them. A node without a control
 //! plane has `lines` in the place of the last two. A request never waits for any of it, and each record that is lost on the way is
 //! counted in the stream itself.
 
+mod class;
 mod lines;
 mod raw_record;
 mod refusals;

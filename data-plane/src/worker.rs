@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use rr_contract::model::id::RequestId;
 use rr_contract::seam::{Clock, Entropy, Seams};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::body::BodyBudget;
 use crate::counters::Counters;
@@ -158,6 +158,11 @@ impl Worker {
             let push = |record| self.records.push(record);
             self.refusals.take(record, push, |record| self.records.count(record));
         }
+    }
+
+    /// Has it written that a request has begun. Resolves once that is on disk, and fails once it is known that it will not be.
+    pub(crate) fn begin(&self, record: Box<RawRecord>) -> oneshot::Receiver<()> {
+        self.records.begin(record)
     }
 
     /// Has refusals told now that their minute would tell together, and the next ones each by itself.

@@ -14,6 +14,7 @@ pub(crate) mod header;
 pub mod id;
 pub mod invalid;
 pub mod json_path;
+pub mod keeping;
 pub mod key;
 pub mod latency;
 pub mod meter;

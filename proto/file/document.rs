@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 
 use super::part::part;
 use super::spelling::{CallerKind, UpstreamKind, bytes, number, optional_number, seconds, spelled};
-use super::traffic::{CircuitBreaker, Cors, HealthCheck, OutlierEjection, RetryPolicy, Rewrite};
+use super::traffic::{CircuitBreaker, Cors, HealthCheck, OutlierEjection, Recording, RetryPolicy, Rewrite};
 use super::value_from::ValueFrom;
 
 /// A document with the fields that all kinds have.
@@ -242,6 +242,7 @@ document! {
         _test_after_change: IgnoredAny,
         #[serde(deserialize_with = "spelled")]
         echo_guard: EchoGuard,
+        recording: Option<Recording>,
         #[serde(rename = "over_ceiling")]
         _over_ceiling: IgnoredAny,
     }

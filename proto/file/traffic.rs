@@ -8,7 +8,7 @@ use rr_wire::fleet;
 use serde::Deserialize;
 
 use super::part::part;
-use super::spelling::{number, seconds};
+use super::spelling::{number, optional_number, seconds};
 
 part! {
     /// When a request that failed is sent again.
@@ -113,6 +113,27 @@ part! {
         credentials: bool,
         #[serde(deserialize_with = "seconds")]
         max_age: Option<Duration>,
+    }
+}
+
+part! {
+    /// Which records are kept, and how surely.
+    Recording {
+        #[serde(deserialize_with = "optional_number")]
+        sample_per_thousand: Option<u64>,
+        durable: bool,
+    }
+}
+
+impl From<Recording> for fleet::Recording {
+    fn from(said: Recording) -> Self {
+        Self {
+            // What is above every bound stays so.
+            sample_per_thousand: said
+                .sample_per_thousand
+                .map(|share| u32::try_from(share).unwrap_or(u32::MAX)),
+            durable: said.durable,
+        }
     }
 }
 

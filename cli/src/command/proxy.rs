@@ -9,6 +9,7 @@ use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::flags::count;
+use crate::flags::keeping::{self, KeepingArgs};
 use crate::flags::limits::{self, KeyedLimitArgs, LimitArgs};
 use crate::flags::page::{self, Listing};
 use crate::flags::resilience::{self, Setting};
@@ -123,6 +124,8 @@ pub(crate) struct Settings {
     #[arg(long)]
     echo_guard: Option<Guard>,
     #[command(flatten)]
+    keeping: KeepingArgs,
+    #[command(flatten)]
     shape: ShapeArgs,
     #[command(flatten)]
     default: DefaultEffect,
@@ -160,6 +163,10 @@ fn deny_status(text: &str) -> Result<u32, String> {
 }
 
 impl Settings {
+    fn has_part_of_a_field(&self) -> bool {
+        self.limits.is_given() || self.keyed.is_given() || self.shape.is_given() || self.keeping.is_given()
+    }
+
     /// Sets the fields whose flags were given, and names them in the mask.
     fn put(self, proxy: &mut mg::Proxy, mask: &mut Mask) {
         mask.put_all("caller_credentials", &mut proxy.caller_credentials, self.callers);
@@ -191,6 +198,8 @@ impl Settings {
         mask.put("cors", &mut proxy.cors, cors);
         mask.put("forwarded", &mut proxy.forwarded, self.shape.forwarded());
         mask.put("echo_guard", &mut proxy.echo_guard, self.echo_guard.map(Guard::to_wire));
+        let recording = self.keeping.over(proxy.recording);
+        mask.put("recording", &mut proxy.recording, recording.map(Some));
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut proxy.default_effect, effect);
         mask.put("owner", &mut proxy.owner, self.owner.owner);
@@ -219,7 +228,7 @@ impl Verb {
             Self::Update { proxy: name, settings, condition, consent } => {
                 let mut proxy = mg::Proxy::default();
                 // A limit is a part of a field, and so is a change: the other parts are read, so that they stay.
-                if settings.limits.is_given() || settings.keyed.is_given() || settings.shape.is_given() {
+                if settings.has_part_of_a_field() {
                     let ask = mg::GetProxyRequest { org: org.clone(), proxy: name.clone(), revision: 0 };
                     proxy = stub.get_proxy(ask).await?.into_inner().proxy.unwrap_or_default();
                 }
@@ -286,6 +295,7 @@ impl Row for mg::Proxy {
         "cors",
         "forwarded",
         "echo guard",
+        "records",
         "owner",
         "urls",
         "updated",
@@ -301,6 +311,7 @@ impl Row for mg::Proxy {
         "cors",
         "forwarded",
         "echo guard",
+        "records",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -339,6 +350,7 @@ impl Row for mg::Proxy {
                 fleet::EchoGuard::Off => "off",
             }
             .to_owned(),
+            keeping::text(self.recording),
             self.owner.clone(),
             self.urls.join(" "),
             time(self.updated_at.as_ref()),

@@ -136,6 +136,7 @@ fn every_field_of_a_proxy_is_sent() {
         }),
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
         echo_guard: fleet::EchoGuard::Refuse.into(),
+        recording: Some(fleet::Recording { sample_per_thousand: None, durable: true }),
         ..wire::Proxy::default()
     };
     let wanted = fleet::ProxyResource {
@@ -164,6 +165,7 @@ fn every_field_of_a_proxy_is_sent() {
         cors: said.cors.clone(),
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
         echo_guard: fleet::EchoGuard::Refuse.into(),
+        recording: said.recording,
     };
     let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(said.clone()));
     assert_eq!(found, wanted);
@@ -183,6 +185,7 @@ fn every_field_of_a_proxy_is_sent() {
         feature::CORS,
         feature::FORWARDED,
         feature::ECHO_GUARD,
+        feature::DURABLE_RECORDS,
     ] {
         assert!(needs.contains(&needed), "{needed}: {needs:?}");
     }
@@ -207,6 +210,7 @@ fn every_field_of_a_proxy_is_sent() {
         cors: None,
         forwarded: 0,
         echo_guard: fleet::EchoGuard::Mask.into(),
+        recording: Some(fleet::Recording { sample_per_thousand: Some(1000), durable: false }),
         ..said
     };
     let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(plain));

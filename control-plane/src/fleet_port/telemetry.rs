@@ -28,7 +28,7 @@ use crate::notice::{self, HOUR};
 use crate::noun::Noun;
 use crate::publish::sanitize;
 use crate::store::caller_use::CallerUse;
-use crate::store::request::{self, Ingest, Ingested, RecordLoss};
+use crate::store::request::{self, BEGUN, Ingest, Ingested, RecordLoss};
 use crate::store::{StoreError, Txn, micros, notification, request_row, resource};
 
 /// Acknowledgements that wait for the transport.
@@ -44,6 +44,8 @@ const SUMS_MOST: usize = 4096;
 #[derive(Default)]
 struct Content {
     records: Vec<request_row::Model>,
+    begun: Vec<request_row::Model>,
+    ended: Vec<String>,
     losses: Vec<RecordLoss>,
     uses: Vec<CallerUse>,
     sums: Vec<fleet::Sum>,
@@ -104,14 +106,16 @@ impl FleetPort {
             Ok(content) => (content, None),
             Err(reason) => (Content::default(), Some(fleet::Poison { sequence, reason })),
         };
-        let Content { records, losses, uses, sums } = content;
-        let lost = losses.iter().map(|loss| loss.records).sum();
+        let Content { records, begun, ended, losses, uses, sums } = content;
+        let lost = losses.iter().filter(|loss| !loss.is_sampled()).map(|loss| loss.records).sum();
         let order = Ingest {
             node: node.clone(),
             region: identity.region.to_string(),
             spool: spool.clone(),
             sequence,
             records,
+            begun,
+            ended,
             losses,
             uses,
             sums,
@@ -147,7 +151,7 @@ impl FleetPort {
             return Err("checksum does not hold".to_owned());
         }
         let body = fleet::Batch::decode(batch.body.as_slice()).map_err(|error| error.to_string())?;
-        if body.records.len() > RECORDS_MOST {
+        if body.records.len().max(body.begun.len()).max(body.ended.len()) > RECORDS_MOST {
             return Err(format!("holds more than {RECORDS_MOST} records"));
         }
         if body.uses.len() > USES_MOST {
@@ -160,11 +164,9 @@ impl FleetPort {
         let at = |time: &Option<pbjson_types::Timestamp>| {
             time.as_ref().and_then(|at| time::system_time(at).ok()).map_or(stored_at, micros)
         };
-        let records = body
-            .records
-            .into_iter()
-            .map(bounds::bounded)
-            .map(|record| request_row::Model {
+        let row = |record: fleet::Record| {
+            let record = bounds::bounded(record);
+            request_row::Model {
                 id: record.id.clone(),
                 org: record.org.clone(),
                 proxy: record.proxy.clone(),
@@ -181,8 +183,11 @@ impl FleetPort {
                 arrival: 0,
                 count: bounds::count(&record),
                 record: record.encode_to_vec(),
-            })
-            .collect();
+            }
+        };
+        let records = body.records.into_iter().map(&row).collect();
+        let begun = body.begun.into_iter().map(|it| request_row::Model { count: BEGUN, ..row(it) }).collect();
+        let ended = body.ended.iter().map(|id| bounds::id(id)).collect();
         let losses = body
             .dropped
             .into_iter()
@@ -200,7 +205,7 @@ impl FleetPort {
         };
         let uses = body.uses.into_iter().filter_map(known).collect();
         let sums = body.sums.into_iter().map(bounds::bounded_sum).collect();
-        Ok(Content { records, losses, uses, sums })
+        Ok(Content { records, begun, ended, losses, uses, sums })
     }
 }
 

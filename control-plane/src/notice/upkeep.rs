@@ -92,7 +92,7 @@ pub(crate) fn spool_filling(now: i64, org: &str, of: &Spool<'_>) -> Notification
         now,
         format!("node {node} of region {region} {}", title.join(" and ")),
         format!(
-            "Node {node} of region {region} {}. `spool-full`: the node does not reach the control plane, or that does not \
+            "Node {node} of region {region} {}. `spool-full` and `spool-near-full`: the node does not reach the control plane, or that does not \
              take records as fast as they come; the node's log says which, and `rr-edge --spool-quota-mib MIB` gives it \
              more time. `ring-full`: its disk does not keep up. `damaged`: look at its disk. Requests are answered all the \
              same; `rrctl node show {node} -o json` has `spoolBytes` as it is now.",

@@ -92,9 +92,9 @@ fn moment(at: i64) -> Option<Timestamp> {
 
 fn wire(node: String, region: String, at: Option<Timestamp>, account: Account) -> fleet::NodeAccount {
     let open = account.open();
-    let Account { made, stored, refused, lost } = account;
+    let Account { made, stored, refused, sampled, lost } = account;
     let lost = lost.into_iter().map(|(reason, records)| fleet::LostRecords { reason, records }).collect();
-    fleet::NodeAccount { node, region, at, requests: made, stored, refused, lost, open }
+    fleet::NodeAccount { node, region, at, requests: made, stored, refused, lost, open, sampled }
 }
 
 fn gap(gap: Gap) -> fleet::RecordGap {

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use prost::Message as _;
 use rr_contract::model::invalid::Violations;
+use rr_contract::model::keeping::ALL;
 use rr_contract::wire::fleet::{self, Effect};
 use rr_contract::wire::management::{self as wire, Document, Role, document};
 
@@ -323,6 +324,7 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
         forwarded,
         test_after_change: _,
         echo_guard: _,
+        recording: _,
         retry: _,
         deny_status: _,
         id: _,
@@ -406,6 +408,14 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
     };
     if strictness(older) < strictness(newer) {
         return Some("guards less against a secret that the upstream sends back; a person decides that");
+    }
+    let recorded = |proxy: &wire::Proxy| {
+        let recording = proxy.recording.unwrap_or_default();
+        (recording.sample_per_thousand.unwrap_or(ALL.into()), recording.durable)
+    };
+    let (then, now) = (recorded(older), recorded(newer));
+    if then.0 < now.0 || (!then.1 && now.1) {
+        return Some("keeps fewer records of its requests, or less surely; a person decides that");
     }
     None
 }

@@ -24,6 +24,8 @@ const MADE: &str = "made";
 const STORED: &str = "stored";
 const REFUSED: &str = "refused";
 const LOST: &str = "lost ";
+/// As a reason of nodes.
+pub(super) const SAMPLED: &str = "sampled";
 
 /// What became of requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(crate) struct Account {
     pub(crate) stored: u64,
     /// Whose records were not taken.
     pub(crate) refused: u64,
+    /// That their proxies want no record of.
+    pub(crate) sampled: u64,
     /// Whose records the node lost, by reason.
     pub(crate) lost: BTreeMap<String, u64>,
 }
@@ -182,17 +186,22 @@ impl Account {
             MADE => self.made = count,
             STORED => self.stored = count,
             REFUSED => self.refused = count,
-            lost => {
-                let reason = lost.strip_prefix(LOST).unwrap_or(lost);
-                self.lost.insert(reason.to_owned(), count);
-            }
+            lost => match lost.strip_prefix(LOST).unwrap_or(lost) {
+                SAMPLED => self.sampled = count,
+                reason => {
+                    self.lost.insert(reason.to_owned(), count);
+                }
+            },
         }
     }
 
     pub(crate) fn add(&mut self, more: &Self) {
-        for (sum, more) in
-            [(&mut self.made, more.made), (&mut self.stored, more.stored), (&mut self.refused, more.refused)]
-        {
+        for (sum, more) in [
+            (&mut self.made, more.made),
+            (&mut self.stored, more.stored),
+            (&mut self.refused, more.refused),
+            (&mut self.sampled, more.sampled),
+        ] {
             *sum = sum.saturating_add(more);
         }
         for (reason, count) in &more.lost {
@@ -205,7 +214,9 @@ impl Account {
     pub(crate) fn open(&self) -> i64 {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let lost = self.lost.values().fold(0_i64, |sum, count| sum.saturating_add(number(*count)));
-        let rest = number(self.made).saturating_sub(number(self.stored)).saturating_sub(number(self.refused));
-        rest.saturating_sub(lost)
+        [self.stored, self.refused, self.sampled]
+            .into_iter()
+            .fold(number(self.made), |rest, count| rest.saturating_sub(number(count)))
+            .saturating_sub(lost)
     }
 }

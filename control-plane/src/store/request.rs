@@ -16,7 +16,7 @@ use super::entity::{arrival, proxy_home, record_loss, request_record, telemetry_
 use super::resource::{Compare, labelled};
 use super::row::Reader;
 use super::sums::{self, Waiting};
-use super::{StoreError, Txn};
+use super::{StoreError, Txn, account};
 
 /// A batch as a node uploads it.
 #[derive(Debug)]
@@ -26,6 +26,10 @@ pub(crate) struct Ingest {
     pub(crate) spool: Vec<u8>,
     pub(crate) sequence: u64,
     pub(crate) records: Vec<request_record::Model>,
+    /// Of requests whose end is not told.
+    pub(crate) begun: Vec<request_record::Model>,
+    /// Ids of records that take the place of such.
+    pub(crate) ended: Vec<String>,
     pub(crate) losses: Vec<RecordLoss>,
     pub(crate) uses: Vec<CallerUse>,
     pub(crate) sums: Vec<fleet::Sum>,
@@ -41,6 +45,11 @@ pub(crate) struct RecordLoss {
 }
 
 impl RecordLoss {
+    /// Whether records were left out because their proxy wants a share of them: that is no loss.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.reason == account::SAMPLED
+    }
+
     /// As the fleet schema has it, without its time.
     fn counted(&self) -> fleet::Dropped {
         fleet::Dropped { records: self.records, reason: self.reason.clone(), ..fleet::Dropped::default() }
@@ -105,6 +114,9 @@ pub(crate) enum PathTerm {
 /// The row with the number of the newest record.
 const ARRIVAL: i32 = 1;
 
+/// How many requests a record stands for that says only that one has begun.
+pub(crate) const BEGUN: i64 = 0;
+
 /// How many rows of records one statement writes: below the number of values that it may bind.
 const ROWS: usize = 500;
 
@@ -118,23 +130,18 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError
         return Ok(Taken { outcome, accepted: Vec::new() });
     }
     let served = served(txn, &batch).await?;
+    let is_served = |row: &request_record::Model| served.contains(&(row.org.clone(), row.proxy.clone()));
     let all = batch.records.len() as u64;
     let mut accepted = batch.records;
-    accepted.retain(|row| served.contains(&(row.org.clone(), row.proxy.clone())));
-    number(txn, &mut accepted).await?;
-    let mut stored = 0;
-    for rows in accepted.chunks(ROWS) {
-        let rows = rows.iter().cloned().map(request_record::Model::into_active_model);
-        // One that is there already is another with its id, and counts with those that are not taken. On PostgreSQL it
-        // has to have its time too, for no index there is about more than a day.
-        stored += request_record::Entity::insert_many(rows)
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
-            .exec_without_returning(txn.tx())
-            .await
-            .map_err(StoreError::statement("write records"))?;
-    }
+    accepted.retain(is_served);
+    end(txn, &batch.node, &batch.ended, &accepted).await?;
+    let stored = write(txn, &mut accepted).await?;
+    let mut begun = batch.begun;
+    begun.retain(is_served);
+    // Behind the others: of one that has ended meanwhile the record is there.
+    write(txn, &mut begun).await?;
     let lost = batch.losses.iter().map(RecordLoss::counted).collect();
-    for (position, loss) in (0_i32..).zip(batch.losses) {
+    for (position, loss) in (0_i32..).zip(batch.losses.into_iter().filter(|loss| !loss.is_sampled())) {
         record_loss::Entity::insert(record_loss::ActiveModel {
             node: Set(batch.node.clone()),
             spool: Set(batch.spool.clone()),
@@ -167,6 +174,49 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError
     };
     sums::wait(txn, waiting).await?;
     Ok(Taken { outcome: Ingested::Stored { stored, foreign: all - stored }, accepted })
+}
+
+/// Writes records; how many of them are new.
+async fn write(txn: &Txn, records: &mut [request_record::Model]) -> Result<u64, StoreError> {
+    number(txn, records).await?;
+    let mut stored = 0;
+    for rows in records.chunks(ROWS) {
+        let rows = rows.iter().cloned().map(request_record::Model::into_active_model);
+        // One that is there already is another with its id, and counts with those that are not taken. On PostgreSQL it
+        // has to have its time too, for no index there is about more than a day.
+        stored += request_record::Entity::insert_many(rows)
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .exec_without_returning(txn.tx())
+            .await
+            .map_err(StoreError::statement("write records"))?;
+    }
+    Ok(stored)
+}
+
+/// Removes what only says that requests have begun whose records come now: of the same node alone, for ids are anybody's to say.
+async fn end(
+    txn: &Txn,
+    node: &str,
+    ended: &[String],
+    records: &[request_record::Model],
+) -> Result<(), StoreError> {
+    let ended: HashSet<&str> = ended.iter().map(String::as_str).collect();
+    let of_them = || records.iter().filter(|row| ended.contains(row.id.as_str()));
+    let times = || of_them().map(|row| row.received_at);
+    let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(()) };
+    let ids: Vec<&str> = of_them().map(|row| row.id.as_str()).collect();
+    for ids in ids.chunks(ROWS) {
+        request_record::Entity::delete_many()
+            .filter(Column::Id.is_in(ids.iter().copied()))
+            .filter(Column::Node.eq(node))
+            .filter(Column::Count.eq(BEGUN))
+            // On PostgreSQL other days are not looked at.
+            .filter(Column::ReceivedAt.between(first, last))
+            .exec(txn.tx())
+            .await
+            .map_err(StoreError::statement("remove beginnings of requests"))?;
+    }
+    Ok(())
 }
 
 /// Gives each its number. The row stays locked until the commit, so that whoever sees a number sees all below it.
@@ -239,7 +289,7 @@ pub(crate) async fn cursor(db: &impl Reader, node: &str, spool: &[u8]) -> Result
 
 /// Which of the proxies in a batch its region serves or once served.
 async fn served(txn: &Txn, batch: &Ingest) -> Result<HashSet<(String, String)>, StoreError> {
-    let of_records = batch.records.iter().map(|row| row.proxy.as_str());
+    let of_records = batch.records.iter().chain(&batch.begun).map(|row| row.proxy.as_str());
     let proxies: HashSet<&str> = of_records.chain(batch.sums.iter().map(|sum| sum.proxy.as_str())).collect();
     let proxies: Vec<&str> = proxies.into_iter().collect();
     let mut served = HashSet::new();

@@ -87,7 +87,7 @@ pub(crate) struct Loss {
 }
 
 /// Why records are lost, as nodes say it. Another word is none of ours.
-const REASONS: [&str; 3] = ["spool-full", "ring-full", "damaged"];
+const REASONS: [&str; 4] = ["spool-full", "spool-near-full", "ring-full", "damaged"];
 /// The most that one report counts for: sums stay in range, whatever a node says.
 const LOST_MOST: i64 = 1_000_000_000_000;
 

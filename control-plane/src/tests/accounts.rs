@@ -50,8 +50,8 @@ async fn what_nodes_made_is_stored_refused_lost_or_open_and_nothing_is_left() {
         |records, reason: &str| fleet::Dropped { records, reason: reason.to_owned(), ..Default::default() };
     let batch = fleet::Batch {
         records: vec![record("rq_1", &id, 0), record("rq_2", &id, 9), record("rq_3", "px_other", 0)],
-        sums: vec![sum(&id, 20), sum("px_other", 1)],
-        dropped: vec![lost(4, "ring-full"), lost(0, "unclean")],
+        sums: vec![sum(&id, 25), sum("px_other", 1)],
+        dropped: vec![lost(4, "ring-full"), lost(0, "unclean"), lost(5, "sampled")],
         ..Default::default()
     };
     tell(&node, 1, batch.clone()).await;
@@ -63,13 +63,14 @@ async fn what_nodes_made_is_stored_refused_lost_or_open_and_nothing_is_left() {
     let begun = Instant::now();
     let answer = loop {
         let answer = operator.get("/v1/nodeAccounts").await.good();
-        if answer["all"]["requests"] == "22" {
+        if answer["all"]["requests"] == "27" {
             break answer;
         }
         assert!(begun.elapsed() < SOON, "{answer}");
     };
     let all = &answer["all"];
     assert_eq!((&all["stored"], &all["refused"], &all["open"]), (&json!("10"), &json!("2"), &json!("6")));
+    assert_eq!(all["sampled"], "5", "which is no loss, and no gap");
     assert_eq!(all["lost"], json!([{"reason": "ring-full", "records": "4"}]));
     assert_eq!(
         (&answer["accounts"][0]["node"], answer["accounts"].as_array().map(Vec::len)),

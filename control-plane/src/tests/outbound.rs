@@ -130,6 +130,8 @@ async fn what_no_node_could_serve_is_refused_by_its_field() {
         ("forwarded", json!(9)),
         ("echoGuard", json!("ECHO_GUARD_WHATEVER")),
         ("echoGuard", json!(9)),
+        ("recording", json!({"samplePerThousand": 1001})),
+        ("recording", json!({"samplePerThousand": 1, "durable": true})),
         ("maxConcurrentRequestsPerNode", json!(-1)),
         ("maxConcurrentRequestsPerNode", json!(4_294_967_296_u64)),
         ("tunnelsUnread", json!(true)),

@@ -1,6 +1,7 @@
 //! The end of a request: its meters come to their numbers, and its record is written.
 //!
-//! Never waits: a record that finds no room is counted and dropped. The invariant: each request leaves exactly one
+//! Waits only where a proxy wants a record of the request on disk before it goes on; elsewhere a record that finds no room is counted
+//! and dropped. The invariant: each request leaves exactly one
 //! record or one count, and settles what was charged for it, whichever way its future or its body ends, because all
 //! of it happens in `drop`.
 
@@ -15,7 +16,7 @@ use rr_contract::model::id::{OrgId, ProxyId, RequestId};
 use rr_contract::policy::filter::Filtered;
 use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verdict};
 use rr_contract::wire::fleet::{EchoOutcome, Effect, TunnelEnd};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::body::Held;
 use crate::counters::Gathered;
@@ -41,6 +42,9 @@ use super::resolve::Resolved;
 /// Bytes of a path that go into a record.
 const PATH_MAX: usize = 1024;
 
+/// How long a request waits until a record of it is on disk.
+const SURE_WITHIN: Duration = Duration::from_secs(1);
+
 /// A record in the making.
 pub(crate) struct Draft {
     worker: Rc<Worker>,
@@ -65,6 +69,8 @@ pub(crate) struct Draft {
     at_endpoint: Option<AtEndpoint>,
     /// It became a tunnel.
     is_tunnel: bool,
+    /// Its proxy wants a record of it on disk before it goes on.
+    is_durable: bool,
 }
 
 impl Draft {
@@ -86,6 +92,7 @@ impl Draft {
             is_unheard: false,
             at_endpoint: None,
             is_tunnel: false,
+            is_durable: false,
         }
     }
 
@@ -141,9 +148,11 @@ impl Draft {
     /// Which proxy the request names.
     pub(super) fn addressed(&mut self, proxy: Option<&CompiledProxy>) {
         if let Some(proxy) = proxy {
+            self.is_durable = proxy.keeping().is_some_and(|keeping| keeping.durable);
             let record = self.record();
             record.org = Some(proxy.org_id);
             record.proxy = Some(proxy.id);
+            record.sample = proxy.keeping().and_then(|keeping| keeping.sample_per_thousand);
         }
     }
 
@@ -245,6 +254,33 @@ impl Draft {
         let record = self.record();
         record.target = Some(request.route.target.id);
         record.upstream = request.proxy.upstream_credential();
+    }
+
+    /// Whether a record of it has to be on disk before it goes on, and nobody has waited for that. Of requests whose caller was let
+    /// in: others could have the disk written to by whoever likes.
+    pub(super) fn has_to_be_sure(&self) -> bool {
+        self.is_durable && self.kept().caller.is_some() && !self.kept().has_begun
+    }
+
+    /// Waits until it is on disk that the request came, and what was decided.
+    pub(super) async fn make_sure(&mut self) -> Result<(), Failure> {
+        let record = self.record();
+        // Whether or not it comes to that: what takes the place of nothing does no harm.
+        record.has_begun = true;
+        let beginning = Box::new(record.beginning());
+        match timeout(SURE_WITHIN, self.worker.begin(beginning)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Failure::RecordUnsure),
+        }
+    }
+
+    /// The same for a request that is refused: by what it is refused in the end.
+    pub(super) async fn made_sure(&mut self, refused: Refused) -> Refused {
+        self.record().code = Some(refused.code());
+        match self.make_sure().await {
+            Ok(()) => refused,
+            Err(failure) => failure.into(),
+        }
     }
 
     /// When the request began, as limits count it.

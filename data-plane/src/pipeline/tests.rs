@@ -13,6 +13,7 @@ mod client_certificates;
 mod closed;
 mod cors;
 mod dials;
+mod durable;
 mod echoes;
 mod echoes_elsewhere;
 mod edge;

@@ -193,6 +193,9 @@ pub(crate) enum Failure {
     /// This node's side: filters must go over the response, and it holds as much of bodies as it may.
     #[error("no room to hold the response for filters")]
     NoRoom(#[source] NoRoom),
+    /// This node's side: the proxy wants a record on disk, and there is none in time.
+    #[error("no record of the request could be made sure of in time")]
+    RecordUnsure,
     /// The upstream's side: filters, or the search for its secret, cannot go over the response.
     #[error("response cannot be filtered or searched")]
     Unreadable(#[source] Unreadable),
@@ -335,6 +338,7 @@ impl Failure {
             Self::ResponseTooLarge => Code::ResponseTooLarge,
             Self::NoRoom(_) => Code::TooManyBodies,
             Self::Echoed => Code::SecretEchoed,
+            Self::RecordUnsure => Code::RecordUnsure,
             Self::Response(broken) => broken.code().unwrap_or(Code::UpstreamUnreachable),
             Self::Unreadable(_) => Code::ResponseUnreadable,
             Self::Upstream(error) => match error {

@@ -21,6 +21,7 @@ use rr_contract::seam::{Clock, Seams};
 use rr_contract::wire::fleet;
 use tracing::{info, warn};
 
+use super::class;
 use super::ring::RingEnd;
 use super::spool::dropped;
 
@@ -187,6 +188,10 @@ impl Writer {
         }
         for at in 0..self.rings.len() {
             while let Ok(record) = self.rings[at].receiver.try_recv() {
+                // Nothing is made sure of here, so whoever would wait for that is let go.
+                if record.waiting.is_some() || class::left_out(&record, false).is_some() {
+                    continue;
+                }
                 self.lead();
                 record.replace(&mut self.used);
                 line::record(&self.used, &mut self.piece);

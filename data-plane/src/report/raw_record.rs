@@ -12,6 +12,7 @@ use rr_contract::model::time::{timestamp, wire_duration};
 use rr_contract::policy::verdict::Scope;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{EchoOutcome, Effect, LimitKind, TunnelEnd, Window};
+use tokio::sync::oneshot;
 
 use crate::jwt::Fault;
 use crate::outcome::Code;
@@ -69,6 +70,12 @@ pub(crate) struct RawRecord {
     pub(crate) client_key: Option<[u8; 32]>,
     /// Set where the upstream sent its secret back.
     pub(crate) echo: Option<EchoOutcome>,
+    /// Of 1000 like it that were granted, how many its proxy wants kept; `None`: all. No record says it.
+    pub(crate) sample: Option<u16>,
+    /// Who waits until this, which says that the request has begun, is on disk.
+    pub(crate) waiting: Option<oneshot::Sender<()>>,
+    /// Another, which this takes the place of, said that it had begun.
+    pub(crate) has_begun: bool,
 }
 
 /// Why a credential or a sender was refused, or the upstream's credential could not be used.
@@ -244,6 +251,28 @@ impl RawRecord {
             tunnel_end: None,
             client_key: None,
             echo: None,
+            sample: None,
+            waiting: None,
+            has_begun: false,
+        }
+    }
+
+    /// What is known of it before its end.
+    pub(crate) fn beginning(&self) -> Self {
+        Self {
+            org: self.org,
+            proxy: self.proxy,
+            caller: self.caller,
+            target: self.target,
+            upstream: self.upstream,
+            path: self.path.clone(),
+            code: self.code,
+            rules: self.rules,
+            observed: self.observed,
+            matched: self.matched.clone(),
+            reason: self.reason,
+            client_key: self.client_key,
+            ..Self::new(self.id, self.received_at, self.method.clone(), self.revision)
         }
     }
 
@@ -398,6 +427,8 @@ mod tests {
             tunnel_end: Some(TunnelEnd::Caller),
             client_key: Some([9; 32]),
             echo: Some(EchoOutcome::Masked),
+            sample: Some(1),
+            has_begun: true,
             ..bare()
         };
         let mut record = full.into_record();

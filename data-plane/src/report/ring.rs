@@ -7,15 +7,18 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::oneshot;
 
 use crate::counters::Counters;
 
-use super::RawRecord;
 use super::sums::SharedSums;
+use super::{RawRecord, class};
 
 /// About four seconds without the spool's thread, at 1,000 requests a second for each worker. Memory is taken as it
 /// fills.
 const CAPACITY: usize = 4096;
+/// Of it, what is left to requests that were refused or that failed.
+const LAST: usize = CAPACITY / 8;
 
 /// The sending end.
 pub(crate) struct Ring {
@@ -44,10 +47,25 @@ pub(crate) fn ring(counters: Arc<Counters>) -> (Ring, RingEnd) {
 
 impl Ring {
     pub(crate) fn push(&self, record: Box<RawRecord>) {
-        if let Err(TrySendError::Full(record) | TrySendError::Closed(record)) = self.sender.try_send(record) {
+        let refused = if self.sender.capacity() <= LAST && class::gives_way(&record) {
+            Some(record)
+        } else {
+            let sent = self.sender.try_send(record);
+            sent.map_err(|(TrySendError::Full(record) | TrySendError::Closed(record))| record).err()
+        };
+        if let Some(record) = refused {
             self.counters.record_dropped();
             self.sums.add(&record);
         }
+    }
+
+    /// Has the spool write that a request has begun. Resolves once that is on disk, and fails once it is known that it will not be.
+    pub(crate) fn begin(&self, mut record: Box<RawRecord>) -> oneshot::Receiver<()> {
+        let (waiting, written) = oneshot::channel();
+        record.waiting = Some(waiting);
+        // Where there is no room who waits is let go with the record.
+        drop(self.sender.try_send(record));
+        written
     }
 
     /// Whether a record would find room. For the bench of the spool: a worker never waits, so it never asks.
@@ -86,9 +104,11 @@ impl RingEnd {
 mod tests {
     use std::time::SystemTime;
 
+    use http::StatusCode;
     use rr_contract::model::id::{OrgId, ProxyId, RequestId};
 
     use super::*;
+    use crate::outcome::Code;
 
     fn record() -> Box<RawRecord> {
         let id = RequestId::from_random([7; 16]);
@@ -97,6 +117,26 @@ mod tests {
             proxy: Some(ProxyId::from_random([2; 16])),
             ..RawRecord::new(id, SystemTime::UNIX_EPOCH, http::Method::GET, 0)
         })
+    }
+
+    #[test]
+    fn the_last_places_are_for_what_was_refused_or_failed() {
+        let counters = Arc::new(Counters::default());
+        let (ring, end) = ring(Arc::clone(&counters));
+        let granted = || {
+            let mut record = record();
+            (record.code, record.status, record.aborted) = (Some(Code::Granted), Some(StatusCode::OK), false);
+            record
+        };
+        for _ in 0..CAPACITY {
+            ring.push(granted());
+        }
+        assert_eq!(counters.records_lost(), LAST as u64);
+        (0..LAST).for_each(|_| ring.push(record()));
+        assert_eq!(counters.records_lost(), LAST as u64, "there is a place for each of these");
+        ring.push(record());
+        assert_eq!(counters.records_lost(), LAST as u64 + 1);
+        drop(end);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A thread of its own empties the rings, writes batches into segment files, syncs at most each 100 ms, and
 //! deletes what was acknowledged. The invariants: a batch keeps its number for good, a number that was ever
 //! given out is never given out again, numbers have no gap, and whatever is lost (a full ring, a full disk, a kill,
-//! damage) is in the stream as a count. A record and its sum are in one batch, so that a kill takes both or none. Sums and last
+//! damage, a share that a proxy asked for, what gave way to denials and errors) is in the stream as a count. A record and its sum are in one batch, so that a kill takes both or none. Sums and last
 //! uses outlive records that have to go for want of room. No damage deletes anything: what is whole is sent, the rest set aside.
 
 mod aside;
@@ -28,11 +28,11 @@ use rr_contract::runtime::logging_alike;
 use rr_contract::seam::{Seams, Volatile};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
 use super::ring::RingEnd;
-use super::{UseReceiver, sums};
+use super::{RawRecord, UseReceiver, class, sums};
 
 pub(crate) use self::segment::Cursor;
 use self::segment::SpoolPosition;
@@ -48,8 +48,16 @@ const BATCH_USES: usize = 512;
 /// Sums in one batch.
 const BATCH_SUMS: usize = sums::MOST;
 const STACK: usize = 256 * 1024;
+/// Of its quota, how much may wait before records of requests that were granted give way to others: in fifths.
+const NEAR_FIFTHS: u64 = 4;
+/// The code of a request of which nothing is known yet but that it was let in.
+const UNDER_WAY: &str = "under-way";
 /// Bytes of records kept in memory when the disk takes none.
 const VOLATILE_QUOTA: u64 = 8 * 1024 * 1024;
+
+/// Reasons, as `Dropped` has them.
+const RING_FULL: &str = "ring-full";
+const SPOOL_FULL: &str = "spool-full";
 
 /// A spool that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -145,12 +153,14 @@ impl Spool {
     ) -> Result<(Self, SpoolHandle), SpoolError> {
         let failed = |source| SpoolError { folder: folder.clone(), source };
         let open = |quota, seams| Store::open(folder.clone(), node_key, Sizes::with_quota(quota), seams);
+        let mut is_volatile = false;
         let opened = match open(quota, seams.clone()) {
             Err(error) if is_full(&error) => {
                 let folder = folder.display();
                 warn!(%error, %folder, "the record spool cannot be written; keeping records in memory only until the next start");
                 // The files on disk stay there for a start that finds room.
                 seams.disk = Arc::new(Volatile::default());
+                is_volatile = true;
                 open(quota.min(VOLATILE_QUOTA), seams.clone())
             }
             opened => opened,
@@ -163,6 +173,10 @@ impl Spool {
             uses,
             pending: found,
             records: Vec::new(),
+            begun: Vec::new(),
+            waiting: Vec::new(),
+            ended: Vec::new(),
+            is_volatile,
             used: Vec::new(),
             last_drain: seams.clock.now(),
             last_sync: tokio::time::Instant::now(),
@@ -194,6 +208,11 @@ impl SpoolHandle {
         let state = self.shared.state();
         let waiting = state.segments.iter().filter(|segment| segment.last > state.acked);
         waiting.map(|segment| segment.synced).sum()
+    }
+
+    /// Whether there is so little room left that it is kept for records of requests that were refused or that failed.
+    fn is_nearly_full(&self) -> bool {
+        self.bytes() > self.quota / 5 * NEAR_FIFTHS
     }
 
     /// How many bytes may wait.
@@ -270,6 +289,13 @@ struct Writer {
     pending: Vec<fleet::Dropped>,
     /// Records of the next batch.
     records: Vec<fleet::Record>,
+    /// The same of requests that wait until they are on disk, and who does.
+    begun: Vec<fleet::Record>,
+    waiting: Vec<oneshot::Sender<()>>,
+    /// Ids of records that take the place of such.
+    ended: Vec<String>,
+    /// There is no disk.
+    is_volatile: bool,
     /// Those of the batches before, to be written over: making them anew costs a dozen allocations each.
     used: Vec<fleet::Record>,
     last_drain: SystemTime,
@@ -284,7 +310,7 @@ impl Writer {
         loop {
             let stopping = !matches!(stopped.recv_timeout(DRAIN_EVERY), Err(RecvTimeoutError::Timeout));
             self.drain();
-            if stopping || self.last_sync.elapsed() >= SYNC_EVERY {
+            if stopping || !self.waiting.is_empty() || self.last_sync.elapsed() >= SYNC_EVERY {
                 self.sync();
             }
             let alive = stopping || self.last_alive.elapsed() >= ALIVE_EVERY;
@@ -303,20 +329,28 @@ impl Writer {
 
     /// Takes what the rings hold.
     fn drain(&mut self) {
-        let now = self.seams.clock.now();
-        for ring in &mut self.rings {
-            let lost = ring.lost();
-            if lost > 0 {
-                self.pending.push(dropped(lost, self.last_drain, now, "ring-full"));
-                self.store.count_dropped(lost);
-            }
-        }
-        self.last_drain = now;
+        let (now, is_short) = (self.seams.clock.now(), self.store.handle.is_nearly_full());
         for ring in 0..self.rings.len() {
-            while let Ok(record) = self.rings[ring].receiver.try_recv() {
+            let lost = self.rings[ring].lost();
+            self.lose(lost, now, RING_FULL);
+        }
+        for ring in 0..self.rings.len() {
+            while let Ok(mut record) = self.rings[ring].receiver.try_recv() {
+                if let Some(waiting) = record.waiting.take() {
+                    self.begin(*record, waiting);
+                    continue;
+                }
                 self.store.sums.add(&record);
+                if let Some(reason) = class::left_out(&record, is_short) {
+                    self.lose(record.count, now, reason);
+                    continue;
+                }
                 let mut used = self.used.pop().unwrap_or_default();
+                let has_begun = record.has_begun;
                 record.replace(&mut used);
+                if has_begun {
+                    self.ended.push(used.id.clone());
+                }
                 self.records.push(used);
                 if self.records.len() == BATCH_RECORDS {
                     self.append_next();
@@ -324,8 +358,28 @@ impl Writer {
             }
             self.store.sums.receive(&self.rings[ring].sums);
         }
+        self.last_drain = now;
         // Behind the records: a use is told before its record is, so the sync that keeps the one keeps the other.
         self.store.uses.receive(&mut self.uses);
+    }
+
+    /// Takes what is known of a request that waits until it is on disk. It stands for no request yet: its end does.
+    fn begin(&mut self, record: RawRecord, waiting: oneshot::Sender<()>) {
+        if self.is_volatile {
+            // Memory is no disk: who waits learns it at once.
+            return;
+        }
+        let is_decided = record.code.is_some();
+        let mut begun = fleet::Record::default();
+        record.replace(&mut begun);
+        if !is_decided {
+            UNDER_WAY.clone_into(&mut begun.code);
+        }
+        self.begun.push(begun);
+        self.waiting.push(waiting);
+        if self.begun.len() == BATCH_RECORDS {
+            self.append_next();
+        }
     }
 
     /// Writes what was taken, as one batch at the most.
@@ -333,6 +387,8 @@ impl Writer {
         let batch = fleet::Batch {
             records: mem::take(&mut self.records),
             dropped: mem::take(&mut self.pending),
+            begun: mem::take(&mut self.begun),
+            ended: mem::take(&mut self.ended),
             uses: self.store.uses.take(BATCH_USES),
             sums: self.store.sums.take(BATCH_SUMS),
         };
@@ -345,24 +401,27 @@ impl Writer {
         let outcome = self.store.append(&batch);
         if outcome.is_err() {
             let now = self.seams.clock.now();
+            // Whoever waits learns that it is not on disk.
+            self.waiting.clear();
             let lost = batch.records.len() as u64;
-            self.pending.extend(batch.dropped);
+            batch.dropped.drain(..).for_each(|loss| add_loss(&mut self.pending, loss));
             batch.uses.drain(..).for_each(|used| self.store.uses.put(used));
             batch.sums.iter().for_each(|sum| self.store.sums.put_back(sum));
-            if lost > 0 {
-                self.store.count_dropped(lost);
-                // One count for as long as the disk refuses, for any number of batches.
-                match self.pending.iter_mut().find(|dropped| dropped.reason == "spool-full") {
-                    Some(dropped) => {
-                        dropped.records += lost;
-                        dropped.to = Some(timestamp(now));
-                    }
-                    None => self.pending.push(dropped(lost, self.last_drain, now, "spool-full")),
-                }
-            }
+            self.lose(lost, now, SPOOL_FULL);
         }
         self.note(outcome);
         self.used.append(&mut batch.records);
+    }
+
+    /// Counts records that are not written: one row for each reason in a batch, and however long the disk refuses batches.
+    fn lose(&mut self, records: u64, now: SystemTime, reason: &str) {
+        if records == 0 {
+            return;
+        }
+        if reason != class::SAMPLED {
+            self.store.count_dropped(records);
+        }
+        add_loss(&mut self.pending, dropped(records, self.last_drain, now, reason));
     }
 
     /// Writes all that was taken, and makes sure of it.
@@ -371,6 +430,14 @@ impl Writer {
         let batches = 1 + (self.store.uses.len() / BATCH_USES).max(self.store.sums.len() / BATCH_SUMS);
         (0..batches).for_each(|_| self.append_next());
         let outcome = self.store.sync();
+        // One sync for all who wait. Where it failed they learn that by being let go.
+        let waiting = mem::take(&mut self.waiting);
+        if outcome.is_ok() {
+            for waiting in waiting {
+                // Whoever is gone does not hear it.
+                waiting.send(()).ok();
+            }
+        }
         if matches!(outcome, Ok(true)) {
             self.last_sync = tokio::time::Instant::now();
             if mem::take(&mut self.failing) {
@@ -391,6 +458,16 @@ impl Writer {
             Err(_) => {}
         }
     }
+}
+
+/// Adds a loss to those of the same reason.
+fn add_loss(losses: &mut Vec<fleet::Dropped>, loss: fleet::Dropped) {
+    let Some(there) = losses.iter_mut().find(|there| there.reason == loss.reason) else {
+        return losses.push(loss);
+    };
+    there.records += loss.records;
+    there.from = [there.from.take(), loss.from].into_iter().flatten().min_by_key(|at| (at.seconds, at.nanos));
+    there.to = [there.to.take(), loss.to].into_iter().flatten().max_by_key(|at| (at.seconds, at.nanos));
 }
 
 pub(super) fn dropped(records: u64, from: SystemTime, to: SystemTime, reason: &str) -> fleet::Dropped {

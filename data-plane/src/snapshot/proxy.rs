@@ -10,6 +10,7 @@ use http::HeaderValue;
 use http::uri::Authority;
 use rr_contract::model::effect::Effect;
 use rr_contract::model::id::{CredentialId, OrgId, ProxyId, TargetId};
+use rr_contract::model::keeping::Keeping;
 use rr_contract::model::org::Org;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::proxy::Proxy;
@@ -84,6 +85,14 @@ impl CompiledProxy {
     /// Whether callers are asked for client certificates for its sake.
     pub(crate) fn asks(&self) -> bool {
         self.takes_certificates || self.wants_certificate()
+    }
+
+    /// Which records are kept of its requests; `None`: all, and none is waited for.
+    pub(crate) fn keeping(&self) -> Option<&Keeping> {
+        match &self.model {
+            Known::Whole(proxy) => Some(&proxy.keeping),
+            Known::Callers(_) => None,
+        }
     }
 
     pub(crate) fn upstream_credential(&self) -> Option<CredentialId> {

@@ -290,6 +290,10 @@ impl Compiler<'_> {
         let target = self.names.find("target", &said.target, (node, "target"), self.faults);
         let field = "upstream_credential";
         let upstream = self.names.find("credential", &said.upstream_credential, (node, field), self.faults);
+        if said.recording.as_ref().is_some_and(|recording| recording.durable) {
+            let what = "asks for records that are waited for, and a node without a control plane keeps none: leave durable out";
+            self.faults.field(node, "recording", what);
+        }
         let (target, upstream) = (target?.id_text(), upstream?.id_text());
         (callers.len() == said.caller_credentials.len())
             .then(|| message::proxy(said, callers, target, upstream, self.home.region))

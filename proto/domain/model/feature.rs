@@ -58,6 +58,9 @@ pub const FORWARDED: &str = "forwarded.v1";
 /// Proxies that refuse answers in which the upstream sends its secret back. One that masks or does not look needs nothing: a
 /// node that does not know of it does not look either, and goes on as before.
 pub const ECHO_GUARD: &str = "echo-guard.v1";
+/// Proxies of whose requests none goes on before a record of it is on disk. One that keeps a share of its records needs nothing:
+/// a node that does not know of it keeps all.
+pub const DURABLE_RECORDS: &str = "durable-records.v1";
 /// Callers with a value that we did not make.
 pub const CALLER_BEARER: &str = "caller.bearer.v1";
 /// Callers with user and password.
@@ -94,7 +97,7 @@ pub const UPSTREAM_CLIENT_CERTIFICATE: &str = "upstream.client-certificate.v1";
 pub const TARGET_TEST: &str = "target-test.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 38] = [
+pub const ALL: [&str; 39] = [
     RULES,
     FILTERS,
     METERS,
@@ -118,6 +121,7 @@ pub const ALL: [&str; 38] = [
     CORS,
     FORWARDED,
     ECHO_GUARD,
+    DURABLE_RECORDS,
     CALLER_BEARER,
     CALLER_BASIC,
     CALLER_JWT,
@@ -194,6 +198,7 @@ impl Model {
                 note(proxy.cors.is_some(), CORS);
                 note(proxy.forwarded != Forwarded::Nothing, FORWARDED);
                 note(proxy.echo_guard == EchoGuard::Refuse, ECHO_GUARD);
+                note(proxy.keeping.durable, DURABLE_RECORDS);
             }
             Self::Rule(rule) => {
                 note(true, RULES);
@@ -258,6 +263,9 @@ mod tests {
             let proxy = fleet::ProxyResource { echo_guard: echo_guard.into(), ..proxy.clone() };
             assert!(needs(ResourceId::Proxy(ProxyId::from_random([1; 16])), &proxy).is_empty());
         }
+        let sampled = fleet::Recording { sample_per_thousand: Some(5), ..Default::default() };
+        let sampled = fleet::ProxyResource { recording: Some(sampled), ..proxy };
+        assert!(needs(ResourceId::Proxy(ProxyId::from_random([1; 16])), &sampled).is_empty());
         let caller = caller(Kind::ApiKey(key), "authorization");
         assert!(needs(ResourceId::Credential(CredentialId::from_random([1; 16])), &caller).is_empty());
     }
@@ -269,6 +277,7 @@ mod tests {
         let deny = i32::from(fleet::Effect::Deny);
         let retry = fleet::RetryPolicy { attempts: 1, ..fleet::RetryPolicy::default() };
         let cors = fleet::Cors { origins: vec!["*".to_owned()], ..fleet::Cors::default() };
+        let durable = Some(fleet::Recording { durable: true, ..Default::default() });
         for (proxy, feature) in [
             (fleet::ProxyResource { default_effect: deny, ..proxy() }, DEFAULT_DENY),
             (fleet::ProxyResource { limits: day, ..proxy() }, LIMITS),
@@ -287,6 +296,7 @@ mod tests {
             (fleet::ProxyResource { cors: Some(cors), ..proxy() }, CORS),
             (fleet::ProxyResource { forwarded: 1, ..proxy() }, FORWARDED),
             (fleet::ProxyResource { echo_guard: 2, ..proxy() }, ECHO_GUARD),
+            (fleet::ProxyResource { recording: durable, ..proxy() }, DURABLE_RECORDS),
         ] {
             assert_eq!(needs(id, &proxy), [feature]);
         }

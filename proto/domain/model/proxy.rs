@@ -8,6 +8,7 @@ use super::cors::Cors;
 use super::effect::Effect;
 use super::id::{CredentialId, RegionId, TargetId};
 use super::invalid::{Invalid, Violations};
+use super::keeping::Keeping;
 use super::name::Name;
 use super::resilience::Retry;
 use super::rewrite::Rewrite;
@@ -70,6 +71,8 @@ pub struct Proxy {
     pub test_after_change: bool,
     /// What becomes of answers in which the upstream sends its secret back.
     pub echo_guard: EchoGuard,
+    /// Which records are kept of its requests, and how surely.
+    pub keeping: Keeping,
 }
 
 /// What becomes of an answer in which the upstream sends its secret back.
@@ -184,6 +187,7 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 EchoGuard::default()
             }
         };
+        let keeping = Keeping::read(&mut faults, wire.recording);
         let retry = wire.retry.map(|wire| Retry::read(&mut faults, wire));
         let rewrite = wire.rewrite.map(|wire| Box::new(Rewrite::read(&mut faults, wire)));
         let cors = wire.cors.and_then(|wire| Cors::read(&mut faults, wire)).map(Box::new);
@@ -217,6 +221,7 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 forwarded,
                 test_after_change: wire.test_after_change,
                 echo_guard,
+                keeping,
             })
         })
     }

@@ -64,7 +64,7 @@ impl AccountsArgs {
 
 impl Row for fleet::NodeAccount {
     const COLUMNS: &'static [&'static str] =
-        &["node", "from", "requests", "stored", "refused", "lost", "open", "region"];
+        &["node", "from", "requests", "stored", "refused", "sampled", "lost", "open", "region"];
     const WIDE: &'static [&'static str] = &["region"];
 
     fn cells(&self) -> Vec<String> {
@@ -75,6 +75,7 @@ impl Row for fleet::NodeAccount {
             self.requests.to_string(),
             self.stored.to_string(),
             self.refused.to_string(),
+            self.sampled.to_string(),
             if lost.is_empty() { "0".to_owned() } else { lost.join(", ") },
             self.open.to_string(),
             self.region.clone(),

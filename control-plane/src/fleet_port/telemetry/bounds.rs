@@ -32,9 +32,13 @@ const COUNT: u64 = 1_000_000_000;
 /// A petabyte, or thirty years: of what is within, thousands can be added up.
 const AMOUNT: u64 = 1_000_000_000_000_000;
 
+/// An id, within bounds.
+pub(super) fn id(said: &str) -> String {
+    text(said, ID)
+}
+
 /// The record, within bounds.
 pub(super) fn bounded(said: Record) -> Record {
-    let id = |said: &str| text(said, ID);
     // Each field by its name: one that is new does not compile before somebody has bounded it.
     Record {
         id: id(&said.id),

@@ -42,6 +42,8 @@ async fn requests_over_a_limit_are_told_once_for_each_proxy_and_hour() {
                     // Never served there: not the node's to report.
                     record(4, 429, "rate-limited", &Noun::Proxy.id([2; 16])),
                 ],
+                begun: Vec::new(),
+                ended: Vec::new(),
                 losses: Vec::new(),
                 uses: Vec::new(),
                 sums: Vec::new(),
@@ -111,6 +113,8 @@ async fn a_limit_that_is_nearly_used_up_is_told_once_for_each_window_and_proxy_b
                 spool: vec![7; 16],
                 sequence,
                 records: vec![record],
+                begun: Vec::new(),
+                ended: Vec::new(),
                 losses: Vec::new(),
                 uses: Vec::new(),
                 sums: Vec::new(),

@@ -37,6 +37,8 @@ async fn a_clock_that_jumped_removes_no_record_until_a_person_says_that_it_is_ri
             spool: vec![7; 16],
             sequence: 1,
             records: vec![record],
+            begun: Vec::new(),
+            ended: Vec::new(),
             losses: Vec::new(),
             uses: Vec::new(),
             sums: Vec::new(),

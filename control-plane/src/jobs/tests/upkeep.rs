@@ -164,6 +164,8 @@ async fn a_spool_that_fills_and_records_that_were_lost_are_told_once_an_hour_to_
                 spool: vec![7; 16],
                 sequence,
                 records: Vec::new(),
+                begun: Vec::new(),
+                ended: Vec::new(),
                 losses: losses.iter().map(loss).collect(),
                 uses: Vec::new(),
                 sums: Vec::new(),

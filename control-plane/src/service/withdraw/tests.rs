@@ -18,6 +18,7 @@ fn proxy() -> Proxy {
         client_certificates: true,
         rewrite: Some(host("ours")),
         cors: Some(pages("https://ours.example")),
+        recording: recording(Some(5), true),
         ..Proxy::default()
     }
 }
@@ -28,6 +29,10 @@ fn host(host: &str) -> fleet::Rewrite {
 
 fn pages(origin: &str) -> fleet::Cors {
     fleet::Cors { origins: vec![origin.to_owned()], ..fleet::Cors::default() }
+}
+
+fn recording(sample_per_thousand: Option<u32>, durable: bool) -> Option<fleet::Recording> {
+    Some(fleet::Recording { sample_per_thousand, durable })
 }
 
 fn more(older: &Proxy) -> bool {
@@ -46,6 +51,7 @@ fn an_older_proxy_that_gives_nobody_more_may_come_back() {
         max_request_bytes: 9,
         max_concurrent_requests_per_node: 9,
         cors: None,
+        recording: recording(None, true),
         retry: Some(fleet::RetryPolicy { attempts: 1, ..fleet::RetryPolicy::default() }),
         ..proxy()
     };
@@ -78,6 +84,8 @@ fn an_older_proxy_that_gives_somebody_more_is_left_to_a_person() {
         Proxy { cors: Some(pages("*")), ..proxy() },
         Proxy { forwarded: fleet::ForwardedHeaders::XForwarded.into(), ..proxy() },
         Proxy { echo_guard: fleet::EchoGuard::Off.into(), ..proxy() },
+        Proxy { recording: None, ..proxy() },
+        Proxy { recording: recording(Some(4), true), ..proxy() },
     ];
     for older in others {
         assert!(more(&older), "{older:?}");

@@ -57,6 +57,8 @@ async fn store_records(store: &Store, n: u8, records: &[(&str, i64)]) {
         spool: records[0].0.as_bytes().to_vec(),
         sequence: 1,
         records: records.iter().map(row).collect(),
+        begun: Vec::new(),
+        ended: Vec::new(),
         losses: vec![RecordLoss { records: 3, from: 0, to: 1, reason: "ring-full".to_owned() }],
         uses: Vec::new(),
         sums: Vec::new(),

@@ -4,7 +4,7 @@ use rr_contract::runtime::Tasks;
 use sea_orm::ConnectionTrait as _;
 
 use super::on_both;
-use crate::store::request::{Ingest, Ingested, PathTerm, ingest};
+use crate::store::request::{BEGUN, Ingest, Ingested, PathTerm, ingest};
 use crate::store::{Store, request, request_row};
 
 pub(super) fn batch(sequence: u64, ids: &[&str]) -> Ingest {
@@ -31,6 +31,8 @@ pub(super) fn batch(sequence: u64, ids: &[&str]) -> Ingest {
         spool: vec![7; 16],
         sequence,
         records: ids.iter().map(row).collect(),
+        begun: Vec::new(),
+        ended: Vec::new(),
         losses: vec![request::RecordLoss { records: 3, from: 0, to: 1, reason: "ring-full".to_owned() }],
         uses: Vec::new(),
         sums: Vec::new(),
@@ -134,6 +136,59 @@ async fn a_record_under_an_id_that_is_in_use_is_not_taken_or_never_stands_in_for
             let found = request::by_id(&store, "og_a", "a").await.expect("reads").expect("is there");
             assert_eq!((found.code.as_str(), found.received_at), ("first", 100));
         }
+    })
+    .await;
+}
+
+/// What a proxy waits for is told twice, and is one record.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_request_takes_the_place_of_its_beginning_and_of_no_record_of_others() {
+    on_both("begun", async |store| {
+        home(&store).await;
+        let send = async |batch: Ingest| {
+            let taken = store.note(move |txn| Box::pin(async move { ingest(txn, batch).await })).await;
+            taken.expect("is taken").outcome
+        };
+        let begun = |sequence, ids: &[&str]| {
+            let mut begun = batch(sequence, ids);
+            std::mem::swap(&mut begun.begun, &mut begun.records);
+            for row in &mut begun.begun {
+                (row.count, row.code) = (BEGUN, "under-way".to_owned());
+            }
+            begun
+        };
+        let ended = |sequence, ids: &[&str]| Ingest {
+            ended: ids.iter().map(|id| (*id).to_owned()).collect(),
+            ..batch(sequence, ids)
+        };
+        let found = async || {
+            let filter = request::RequestFilter { org: "og_a".to_owned(), ..Default::default() };
+            let mut rows: Vec<String> = request::list(&store, filter, 10)
+                .await
+                .expect("reads")
+                .into_iter()
+                .map(|row| format!("{} {}", row.id, row.code))
+                .collect();
+            rows.sort();
+            rows
+        };
+        let nothing = Ingested::Stored { stored: 0, foreign: 0 };
+        let one = Ingested::Stored { stored: 1, foreign: 0 };
+        assert_eq!(send(begun(1, &["a", "b", "foreign"])).await, nothing, "they stand for no request");
+        assert_eq!(found().await, ["a under-way", "b under-way"]);
+        // Another node's word ends nothing.
+        let theirs = Ingest { node: "nd_other".to_owned(), ..ended(1, &["a"]) };
+        assert_eq!(send(theirs).await, Ingested::Stored { stored: 0, foreign: 1 });
+        assert_eq!(found().await, ["a under-way", "b under-way"]);
+        assert_eq!(send(ended(2, &["a"])).await, one);
+        assert_eq!(found().await, ["a proxy-access-granted", "b under-way"]);
+        // Where both come at once, or the end first, the end counts.
+        let mut both = ended(3, &["c"]);
+        both.begun = begun(3, &["c"]).begun;
+        assert_eq!(send(both).await, one);
+        assert_eq!(send(begun(4, &["a", "c"])).await, nothing);
+        assert_eq!(send(ended(5, &["a"])).await, Ingested::Stored { stored: 0, foreign: 1 }, "once");
+        assert_eq!(found().await, ["a proxy-access-granted", "b under-way", "c proxy-access-granted"]);
     })
     .await;
 }

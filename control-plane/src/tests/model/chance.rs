@@ -3,7 +3,7 @@
 use pbjson_types::Duration;
 use rr_contract::wire::fleet::{
     Balance, CircuitBreaker, Cors, EchoGuard, Effect, ForwardedHeaders, HealthCheck, Limits, OutlierEjection,
-    Pair, PairEdits, RetryPolicy, Rewrite,
+    Pair, PairEdits, Recording, RetryPolicy, Rewrite,
 };
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::rule::Parent;
@@ -152,6 +152,7 @@ impl Run {
                     cors: self.cors(),
                     forwarded: self.dice.of(&[0, 0, ForwardedHeaders::XForwarded.into()]),
                     echo_guard: self.dice.of(&[0, 0, 1, EchoGuard::Refuse.into(), EchoGuard::Off.into()]),
+                    recording: self.recording(),
                     owner,
                     ..Default::default()
                 }
@@ -198,6 +199,11 @@ impl Run {
     fn cors(&mut self) -> Option<Cors> {
         let origin = self.dice.of(&["*", "https://*.example.com"]).to_owned();
         self.now_and_then(Cors { origins: vec![origin], max_age: Some(SECOND), ..Default::default() })
+    }
+
+    fn recording(&mut self) -> Option<Recording> {
+        let sample_per_thousand = self.dice.of(&[None, Some(0), Some(1000)]);
+        self.now_and_then(Recording { sample_per_thousand, durable: false })
     }
 
     fn limits(&mut self) -> Option<Limits> {

@@ -283,6 +283,7 @@ pub(super) fn said(document: &Document) -> Mask {
             ("cors", it.cors.is_some()),
             ("forwarded", it.forwarded != 0),
             ("echo_guard", it.echo_guard != 0),
+            ("recording", it.recording.is_some()),
             ("owner", !it.owner.is_empty()),
         ],
         document::Resource::Rule(it) => vec![
@@ -341,6 +342,7 @@ pub(super) const fn fields_of(noun: Noun) -> &'static [&'static str] {
             "cors",
             "forwarded",
             "echo_guard",
+            "recording",
             "owner",
         ],
         _ => &["effect", "priority", "notes", "observe", "owner"],
@@ -407,6 +409,7 @@ fn take(into: &mut Document, from: &Document, field: &str) {
             "cors" => into.cors = from.cors,
             "forwarded" => into.forwarded = from.forwarded,
             "echo_guard" => into.echo_guard = from.echo_guard,
+            "recording" => into.recording = from.recording,
             _ => into.owner = from.owner,
         },
         (Rule(into), Rule(from)) => match field {

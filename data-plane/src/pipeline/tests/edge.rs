@@ -480,6 +480,13 @@ impl Edge {
         self.records.lock().await.received().await.expect("the worker lives").into_record()
     }
 
+    /// What is said of the next request that waits until it is on disk, and who waits.
+    pub(super) async fn begun(&self) -> (fleet::Record, oneshot::Sender<()>) {
+        let mut record = self.records.lock().await.received().await.expect("the worker lives");
+        let waiting = record.waiting.take().expect("somebody waits");
+        (record.into_record(), waiting)
+    }
+
     /// The next record of a test with more refusals for one reason than have records of their own.
     pub(super) async fn own_record(&self) -> fleet::Record {
         self.asks(Worker::ends_minute).await;

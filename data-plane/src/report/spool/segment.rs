@@ -74,17 +74,20 @@ impl Segment {
         Self { first, last: first - 1, before, end: before, content, synced: 0, is_gap: false, version: 0 }
     }
 
-    /// The batches that are in it and were not acknowledged, as far as it can be read.
-    pub(super) fn each_batch(&self, spool: &SpoolHandle, mut take: impl FnMut(fleet::Batch)) {
+    /// The batches that are in it and were not acknowledged, as far as it can be read. How many records the spool was given before the
+    /// first of them.
+    pub(super) fn each_batch(&self, spool: &SpoolHandle, mut take: impl FnMut(fleet::Batch)) -> Option<u64> {
         let read = spool.seams.disk.read(&Self::path(&spool.folder, self.first));
         let (bytes, id, acked) = (read.unwrap_or_default(), spool.id(), spool.acked());
-        let mut offset = frame::HEADER;
+        let (mut offset, mut before) = (frame::HEADER, None);
         while let Some(found) = frame::read(&spool.key, &id, &bytes, offset) {
             offset = found.end;
             if found.through > acked {
+                before.get_or_insert(found.label.before);
                 take(fleet::Batch::decode(found.batch).unwrap_or_default());
             }
         }
+        before
     }
 
     pub(super) fn path(folder: &Path, first: u64) -> PathBuf {

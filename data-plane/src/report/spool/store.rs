@@ -14,7 +14,7 @@ use super::aside::set_aside;
 use super::marks::Marks;
 use super::segment::{Content, Cursor, Segment, SpoolPosition};
 use super::survey::{Mended, Surveyor};
-use super::{SpoolHandle, dropped, frame};
+use super::{SPOOL_FULL, SpoolHandle, add_loss, dropped, frame};
 
 /// Maximum sizes.
 #[derive(Debug, Clone, Copy)]
@@ -264,26 +264,40 @@ impl Store {
         }
         // Last uses are written once more, behind all that waits: a caller does not look unused because records found no room.
         // Sums stay here, for they count where they come twice.
-        let mut sums = Sums::default();
+        let (mut sums, mut told) = (Sums::default(), Vec::new());
+        let mut of_gap = None;
         if oldest.is_gap {
-            oldest.each_batch(&self.handle, |batch| batch.sums.iter().for_each(|sum| sums.put_back(sum)));
+            of_gap = oldest.each_batch(&self.handle, |batch| {
+                batch.sums.iter().for_each(|sum| sums.put_back(sum));
+                batch.dropped.into_iter().for_each(|loss| add_loss(&mut told, loss));
+            });
         }
-        through.each_batch(&self.handle, |batch| {
+        let of_file = through.each_batch(&self.handle, |batch| {
             batch.sums.iter().for_each(|sum| sums.put_back(sum));
             batch.uses.into_iter().for_each(|used| self.uses.put(used));
+            batch.dropped.into_iter().for_each(|loss| add_loss(&mut told, loss));
         });
         let mut content = oldest.content;
         if oldest.is_gap {
             content.add(following.content);
         }
-        let before = oldest.before.max(self.acked_total()).min(through.end);
+        // A control plane may have acknowledged more than this process has read, and so than it knows the records of.
+        let acked = self.acked_total().max(of_gap.or(of_file).unwrap_or_default());
+        let before = oldest.before.max(acked).min(through.end);
         let gone = through.end - before;
-        self.count_dropped(gone.saturating_sub(content.lost));
+        // What was told as lost in there keeps its reason.
+        let known = told.iter().map(|loss| loss.records).sum::<u64>();
         let now = self.now();
-        let lost = dropped(gone, content.from.unwrap_or(now), content.to.unwrap_or(now), "spool-full");
+        let (from, to) = (content.from.unwrap_or(now), content.to.unwrap_or(now));
+        self.count_dropped(gone.saturating_sub(known));
+        if known <= gone {
+            add_loss(&mut told, dropped(gone - known, from, to, SPOOL_FULL));
+        } else {
+            told = vec![dropped(gone, from, to, SPOOL_FULL)];
+        }
         let kept = sums.take(sums::MOST);
         self.sums.merge(sums);
-        let batch = fleet::Batch { dropped: vec![lost], sums: kept, ..fleet::Batch::default() };
+        let batch = fleet::Batch { dropped: told, sums: kept, ..fleet::Batch::default() };
         let label = frame::Label { first: oldest.first, before, weight: gone };
         let mut bytes = frame::header(&self.id());
         bytes.extend(self.frame((label, through.last), &batch.encode_to_vec()));

@@ -2,7 +2,9 @@
 
 mod damage;
 mod ends;
+mod kept;
 mod last_uses;
+mod made_sure;
 mod sums;
 
 use std::path::Path;
@@ -249,6 +251,10 @@ fn writer(store: Store, disk: &SharedDisk, rings: Vec<RingEnd>) -> Writer {
         uses: uses().1,
         pending: Vec::new(),
         records: Vec::new(),
+        begun: Vec::new(),
+        waiting: Vec::new(),
+        ended: Vec::new(),
+        is_volatile: false,
         used: Vec::new(),
         last_drain: SystemClock.now(),
         last_sync: tokio::time::Instant::now(),

@@ -70,6 +70,7 @@ websocket: true
 tunnels_unread: true
 client_certificates: true
 echo_guard: refuse
+recording: {sample_per_thousand: 11}
 rewrite:
   strip_prefix: /v1
   add_prefix: /v2
@@ -259,6 +260,7 @@ fn every_field_of_a_document_arrives_in_its_message() {
         }),
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
         echo_guard: fleet::EchoGuard::Refuse.into(),
+        recording: Some(fleet::Recording { sample_per_thousand: Some(11), durable: false }),
     };
     assert_eq!(fleet::ProxyResource::decode(payload).expect("a proxy"), wanted);
 

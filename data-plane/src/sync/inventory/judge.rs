@@ -58,6 +58,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::CORS,
     feature::FORWARDED,
     feature::ECHO_GUARD,
+    feature::DURABLE_RECORDS,
     feature::CONCURRENCY,
     feature::CLIENT_CERTIFICATES,
     feature::TARGET_TLS,

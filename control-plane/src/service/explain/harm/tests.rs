@@ -2,6 +2,7 @@
 
 use rr_contract::model::effect::Effect;
 use rr_contract::model::id::{CredentialId, FilterId, MeterId, OrgId, ProxyId, RegionId, RuleId, TargetId};
+use rr_contract::model::keeping::Keeping;
 use rr_contract::model::proxy::{DenyStatus, EchoGuard, Forwarded, Limits};
 
 use super::*;
@@ -53,6 +54,7 @@ fn proxy() -> Proxy {
         cors: None,
         forwarded: Forwarded::default(),
         echo_guard: EchoGuard::default(),
+        keeping: Keeping::default(),
     }
 }
 
