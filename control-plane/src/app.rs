@@ -230,6 +230,7 @@ pub async fn start(
         tasks: front.1.clone(),
         stop: front.0.stop(),
         gate: Arc::new(Gate::new(config.fleet_stream_rate)),
+        pace: Arc::default(),
     };
     let fleet_serving = Serving {
         router: port.routes().prepare().into_axum_router(),

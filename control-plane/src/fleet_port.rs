@@ -24,6 +24,7 @@ use crate::store::Store;
 use rr_contract::seam::Seams;
 
 pub(crate) use gate::Gate;
+pub(crate) use telemetry::Pace;
 #[cfg(test)]
 pub(crate) use telemetry::ingest;
 
@@ -43,6 +44,7 @@ pub(crate) struct FleetPort {
     pub(crate) tasks: Tasks,
     pub(crate) stop: Stop,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) pace: Arc<Pace>,
 }
 
 impl FleetPort {

@@ -2,10 +2,12 @@
 //! sent.
 //!
 //! A node may report only on proxies that its region serves or served, and on their callers; other records are counted
-//! and dropped, other sums and uses dropped. A batch that cannot be read is taken all the same, so that it does not block what comes after.
+//! and dropped, other sums and uses dropped. Where the store is slow nodes are told to wait, and nobody else does. A batch that cannot be read is taken all the same, so that it does not block what comes after.
 
 mod bounds;
 mod near;
+mod pace;
+mod packed;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -17,9 +19,12 @@ use rr_contract::model::time;
 use rr_contract::runtime::chain;
 use rr_contract::wire::fleet::{self, telemetry_service_server::TelemetryService};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
+
+pub(crate) use self::pace::Pace;
 
 use super::{FleetPort, identity};
 use crate::authority::NodeIdentity;
@@ -120,8 +125,12 @@ impl FleetPort {
             uses,
             sums,
         };
+        let begun = Instant::now();
+        let turn = self.pace.turn().await;
         let written: Result<_, StoreError> =
             self.store.note(move |txn| Box::pin(async move { ingest(txn, order).await })).await;
+        drop(turn);
+        let took = begun.elapsed();
         let written = written.map_err(|error| {
             // The node sends it again, and the cursor tells whether it was taken.
             warn!(error = %chain(&error), node.id = node, "batch of records not stored, the node sends it again");
@@ -142,7 +151,10 @@ impl FleetPort {
         };
         // Poison of a batch that is not due yet is said when its turn comes.
         let poison = poison.filter(|_| expected == 0).into_iter().collect();
-        Ok(fleet::UploadResponse { spool, through, expected, poison })
+        let mut answer =
+            fleet::UploadResponse { spool, through, expected, poison, ..fleet::UploadResponse::default() };
+        pace::say(&mut answer, took);
+        Ok(answer)
     }
 
     /// Decodes a batch; the reason why not is for the node's log.
@@ -150,7 +162,8 @@ impl FleetPort {
         if crc32fast::hash(&batch.body) != batch.crc32 {
             return Err("checksum does not hold".to_owned());
         }
-        let body = fleet::Batch::decode(batch.body.as_slice()).map_err(|error| error.to_string())?;
+        let body = packed::unpacked(batch)?;
+        let body = fleet::Batch::decode(&*body).map_err(|error| error.to_string())?;
         if body.records.len().max(body.begun.len()).max(body.ended.len()) > RECORDS_MOST {
             return Err(format!("holds more than {RECORDS_MOST} records"));
         }

@@ -14,7 +14,7 @@ use super::world::World;
 async fn tell(node: &Node, sequence: u64, uses: Vec<fleet::CallerUse>) -> usize {
     let body = fleet::Batch { uses, ..Default::default() }.encode_to_vec();
     let crc32 = crc32fast::hash(&body);
-    let upload = fleet::UploadRequest { spool: vec![5; 16], sequence, body, crc32 };
+    let upload = fleet::UploadRequest { spool: vec![5; 16], sequence, body, crc32, ..Default::default() };
     let mut client = TelemetryServiceClient::new(node.channel.clone());
     let mut answers = client.upload(tokio_stream::iter([upload])).await.expect("opens").into_inner();
     let answer = answers.next().await.expect("is answered").expect("is good");

@@ -28,7 +28,7 @@ const HOUR: &str = "after=2026-11-20T10:00:00Z&before=2026-11-20T11:00:00Z";
 pub(super) async fn tell(node: &Node, sequence: u64, sums: Vec<fleet::Sum>) -> usize {
     let body = fleet::Batch { sums, ..Default::default() }.encode_to_vec();
     let crc32 = crc32fast::hash(&body);
-    let upload = fleet::UploadRequest { spool: vec![6; 16], sequence, body, crc32 };
+    let upload = fleet::UploadRequest { spool: vec![6; 16], sequence, body, crc32, ..Default::default() };
     let mut client = TelemetryServiceClient::new(node.channel.clone());
     let mut answers = client.upload(tokio_stream::iter([upload])).await.expect("opens").into_inner();
     let answer = answers.next().await.expect("is answered").expect("is good");

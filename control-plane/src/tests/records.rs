@@ -37,7 +37,7 @@ async fn records_of_a_node_can_be_read_and_those_of_proxies_that_it_does_not_ser
     let body = batch.encode_to_vec();
     let upload = |sequence, body: Vec<u8>| {
         let crc32 = crc32fast::hash(&body);
-        fleet::UploadRequest { spool: vec![3; 16], sequence, body, crc32 }
+        fleet::UploadRequest { spool: vec![3; 16], sequence, body, crc32, ..Default::default() }
     };
     let damaged = fleet::UploadRequest { crc32: 1, ..upload(2, body.clone()) };
     let uploads = vec![upload(2, body.clone()), upload(1, body.clone()), upload(1, body), damaged];
@@ -79,7 +79,7 @@ pub(super) async fn uploaded_as(
 ) {
     let body = fleet::Batch { records, ..Default::default() }.encode_to_vec();
     let crc32 = crc32fast::hash(&body);
-    let upload = fleet::UploadRequest { spool: vec![4; 16], sequence, body, crc32 };
+    let upload = fleet::UploadRequest { spool: vec![4; 16], sequence, body, crc32, ..Default::default() };
     let mut client = TelemetryServiceClient::new(node.channel.clone());
     let mut answers = client.upload(tokio_stream::iter([upload])).await.expect("opens").into_inner();
     let answer = answers.next().await.expect("is answered").expect("is good");

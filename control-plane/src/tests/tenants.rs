@@ -87,7 +87,7 @@ async fn records(two: &Two, rows: &[(&str, &str, &str, i64)]) {
     let batch = fleet::Batch { records: records.collect(), ..Default::default() };
     let body = batch.encode_to_vec();
     let crc32 = crc32fast::hash(&body);
-    let upload = fleet::UploadRequest { spool: vec![3; 16], sequence: 1, body, crc32 };
+    let upload = fleet::UploadRequest { spool: vec![3; 16], sequence: 1, body, crc32, ..Default::default() };
     let mut client = TelemetryServiceClient::new(node.channel.clone());
     let mut answers = client.upload(tokio_stream::iter([upload])).await.expect("opens").into_inner();
     let answer = answers.next().await.expect("answers").expect("is good");

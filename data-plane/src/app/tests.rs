@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rr_contract::runtime::{Tasks, chain};
 use rr_contract::wire::fleet;
-use rr_contract::wire::fleet::{Mode, Outcome, Why};
+use rr_contract::wire::fleet::{BatchCodec, Mode, Outcome, Why};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -132,6 +132,33 @@ async fn a_machine_with_a_token_joins_is_configured_and_serves() {
     let metrics = get(edge.admin(), "/metrics").await;
     assert!(metrics.contains("requestrocket_edge_requests_total{code=\"proxy-access-granted\""), "{metrics}");
     assert!(timeout(Duration::ZERO, edge.failed()).await.is_err());
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn batches_are_compressed_once_the_control_plane_has_said_that_it_unpacks_them() {
+    let upstream = echo().await;
+    let mut control = ControlPlane::start().await;
+    control.publish(Mode::Snapshot, &resources(&control.region, &upstream));
+    let folder = tempfile::tempdir().expect("a folder");
+    let edge = started(config(folder.path(), &control, true)).await;
+    ready(&edge).await;
+    call(&edge).await;
+    assert_eq!(control.upload().await.codec(), BatchCodec::Unspecified, "nobody has said it yet");
+    let packed = async {
+        loop {
+            call(&edge).await;
+            let upload = control.upload().await;
+            if upload.codec() == BatchCodec::Zstd {
+                return upload;
+            }
+        }
+    };
+    let packed = timeout(LONG, packed).await.expect("it is said with the first answer");
+    assert!(packed.body.len() < packed.length as usize, "{} of {}", packed.body.len(), packed.length);
+    // Read as it was written.
+    call(&edge).await;
+    assert_eq!(control.record().await.status, 200);
     edge.stop().await;
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use prost::Message as _;
+use rr_contract::model::time;
 use rr_contract::seal::node_token::NodeToken;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::telemetry_service_client::TelemetryServiceClient;
@@ -26,6 +27,7 @@ pub struct Uploader {
     sequence: u64,
     acknowledged: u64,
     window: u64,
+    told_to_wait: Option<Duration>,
     outbound: mpsc::Sender<fleet::UploadRequest>,
     answers: tonic::Streaming<fleet::UploadResponse>,
     _connection: Connection,
@@ -40,7 +42,21 @@ impl Uploader {
         let mut client = TelemetryServiceClient::with_origin(connection.service(), origin());
         let answers = timeout(ANSWER, client.upload(ReceiverStream::new(queue))).await??.into_inner();
         let spool = vec![7; 16];
-        Ok(Self { spool, sequence: 0, acknowledged: 0, window, outbound, answers, _connection: connection })
+        Ok(Self {
+            spool,
+            sequence: 0,
+            acknowledged: 0,
+            window,
+            told_to_wait: None,
+            outbound,
+            answers,
+            _connection: connection,
+        })
+    }
+
+    /// How long it was asked to wait by the last answer. It does not.
+    pub fn told_to_wait(&self) -> Option<Duration> {
+        self.told_to_wait
     }
 
     /// Uploads batches, and waits until all are stored.
@@ -53,6 +69,7 @@ impl Uploader {
                 sequence: self.sequence,
                 crc32: crc32fast::hash(&body),
                 body,
+                ..fleet::UploadRequest::default()
             };
             self.outbound.send(request).await.context("the stream is open")?;
             while self.sequence - self.acknowledged >= self.window {
@@ -70,6 +87,7 @@ impl Uploader {
         let answer = answer.context("the stream ended")?;
         ensure!(answer.expected == 0 && answer.poison.is_empty(), "a batch was not taken: {answer:?}");
         self.acknowledged = answer.through;
+        self.told_to_wait = answer.pause.as_ref().and_then(|pause| time::duration(pause).ok());
         Ok(())
     }
 }

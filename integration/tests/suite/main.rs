@@ -41,6 +41,7 @@ mod rest;
 mod restore;
 mod security_page;
 mod shared_secrets;
+mod slow_store;
 mod smuggling;
 mod soft_limit;
 mod stalled_disk;

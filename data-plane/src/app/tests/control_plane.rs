@@ -16,10 +16,10 @@ use rr_contract::model::time::{timestamp, wire_duration};
 use rr_contract::runtime::{Shutdown, Tasks};
 use rr_contract::seal::node_token::{NodeToken, NodeTokenDraft};
 use rr_contract::seam::{Clock as _, SystemClock, SystemEntropy};
-use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::config_service_server::{ConfigService, ConfigServiceServer};
 use rr_contract::wire::fleet::enrolment_service_server::{EnrolmentService, EnrolmentServiceServer};
 use rr_contract::wire::fleet::telemetry_service_server::{TelemetryService, TelemetryServiceServer};
+use rr_contract::wire::fleet::{self, BatchCodec};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -243,13 +243,29 @@ impl ControlPlane {
         }
     }
 
+    /// The next batch that is uploaded.
+    pub(super) async fn upload(&mut self) -> fleet::UploadRequest {
+        let upload = timeout(LONG, self.batches.recv()).await.expect("the node uploads it");
+        let upload = upload.expect("the services live");
+        assert_eq!(crc32fast::hash(&upload.body), upload.crc32);
+        upload
+    }
+
     /// The next record that is uploaded.
     pub(super) async fn record(&mut self) -> fleet::Record {
         let receive = async {
             loop {
-                let upload = self.batches.recv().await.expect("the services live");
-                assert_eq!(crc32fast::hash(&upload.body), upload.crc32);
-                let batch = fleet::Batch::decode(upload.body.as_slice()).expect("a batch");
+                let upload = self.upload().await;
+                let batch = match upload.codec() {
+                    BatchCodec::Unspecified => fleet::Batch::decode(&*upload.body),
+                    BatchCodec::Zstd => {
+                        let mut plain = Vec::with_capacity(upload.length as usize);
+                        zstd_safe::decompress(&mut plain, &upload.body).expect("it unpacks");
+                        assert_eq!(plain.len(), upload.length as usize);
+                        fleet::Batch::decode(&*plain)
+                    }
+                };
+                let batch = batch.expect("a batch");
                 if let Some(record) = batch.records.into_iter().next() {
                     assert!(record.proxy.starts_with(ProxyId::PREFIX));
                     return record;
@@ -406,7 +422,9 @@ impl TelemetryService for Service {
             while let Some(Ok(upload)) = inbound.next().await {
                 let (spool, through) = (upload.spool.clone(), upload.sequence);
                 shared.batches.send(upload).await.ok();
-                let answer = fleet::UploadResponse { spool, through, ..fleet::UploadResponse::default() };
+                let codecs = vec![BatchCodec::Zstd.into()];
+                let answer =
+                    fleet::UploadResponse { spool, through, codecs, ..fleet::UploadResponse::default() };
                 outbound.send(Ok(answer)).await.ok();
             }
         });
