@@ -7,6 +7,7 @@
 //! * [`process`]: the programs as processes, for `kill -9`;
 //! * [`api`]: the management API as a test uses it;
 //! * [`caller`], [`upstream`]: both ends of a proxied request;
+//! * [`callers`]: callers as fast as they go, who remember what was answered when;
 //! * [`plain`]: a caller that speaks HTTP/1.1 in bytes of its own;
 //! * [`frames`]: HTTP/2 frame by frame;
 //! * [`fleet`]: thousands of light nodes, with faults by script;
@@ -22,6 +23,7 @@
 
 pub mod api;
 pub mod caller;
+pub mod callers;
 pub mod fleet;
 pub mod fleet_100k;
 pub mod frames;

@@ -4,8 +4,6 @@
 //! Real processes and real kills. What was stored is read from the database, beside what callers saw. What has to be exact is
 //! checked, and a difference fails the bench with both numbers.
 
-mod callers;
-
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -14,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use rr_integration::caller::Caller;
+use rr_integration::callers::{Answer, Callers, Tally};
 use rr_integration::process::{Edge, admin};
 use rr_integration::sample::{ORG, REGION, Sample};
 use rr_integration::upstream::Upstream;
@@ -22,8 +21,6 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Row as _};
 
 use crate::report::Report;
-
-use callers::{Answer, Callers, Tally};
 
 /// What was answered so long before a kill is on disk: records are made sure of each 100 ms, on a machine that has
 /// other things to do as well.

@@ -49,6 +49,7 @@ mod standalone;
 mod standalone_schema;
 mod streaming;
 mod target_tests;
+mod telemetry_faults;
 mod upstream_kinds;
 mod upstream_means;
 mod whole_bodies;

@@ -1,13 +1,13 @@
 //! Callers as fast as they go, who come back when their connection breaks, and who remember what was answered when.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::caller::Kept;
 use anyhow::ensure;
 use rr_contract::runtime::Tasks;
-use rr_integration::caller::Kept;
 
 const NAP: Duration = Duration::from_millis(5);
 /// Longer than a node takes to start.
@@ -15,41 +15,57 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// One answer.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
+pub struct Answer {
     /// Of the request.
-    pub(super) id: String,
+    pub id: String,
     /// When its connection began to be opened: it is of the process that ran then, whenever it is read.
-    pub(super) connected: Instant,
-    pub(super) at: Instant,
+    pub connected: Instant,
+    /// When it had come.
+    pub at: Instant,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// What came of requests so far.
 #[derive(Default)]
-pub(super) struct Tally {
+pub struct Tally {
     /// Answered as the upstream answers.
-    pub(super) answered: Mutex<Vec<Answer>>,
+    pub answered: Mutex<Vec<Answer>>,
     /// Sent, and not answered: the connection broke, or there was none.
-    pub(super) broken: AtomicU64,
+    pub broken: AtomicU64,
     /// Answered otherwise.
-    pub(super) refused: AtomicU64,
+    pub refused: AtomicU64,
+    is_enough: AtomicBool,
 }
 
 impl Tally {
-    pub(super) fn answered(&self) -> u64 {
+    /// How many were answered.
+    pub fn answered(&self) -> u64 {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
     }
 
-    pub(super) fn broken(&self) -> u64 {
+    /// How many were not.
+    pub fn broken(&self) -> u64 {
         self.broken.load(Ordering::Relaxed)
     }
 
-    fn answer(&self, id: &str, connected: Instant) {
-        let answer = Answer { id: id.to_owned(), connected, at: Instant::now() };
+    /// Has all callers come to an end.
+    pub fn enough(&self) {
+        self.is_enough.store(true, Ordering::Relaxed);
+    }
+
+    fn is_over(&self, count: u64) -> bool {
+        self.is_enough.load(Ordering::Relaxed) || self.answered() >= count
+    }
+
+    fn answer(&self, id: &str, connected: Instant, asked: Instant) {
+        let at = Instant::now();
+        let answer = Answer { id: id.to_owned(), connected, at, took: at - asked };
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
     }
 
     /// Waits until so many were answered.
-    pub(super) async fn reach(&self, count: u64) -> anyhow::Result<()> {
+    pub async fn reach(&self, count: u64) -> anyhow::Result<()> {
         let (mut seen, mut since) = (0, Instant::now());
         while self.answered() < count {
             if self.answered() > seen {
@@ -63,10 +79,11 @@ impl Tally {
 }
 
 /// Callers until so many requests are answered in all.
-pub(super) struct Callers(Vec<tokio::task::JoinHandle<()>>);
+pub struct Callers(Vec<tokio::task::JoinHandle<()>>);
 
 impl Callers {
-    pub(super) fn start(
+    /// Starts them, each on a connection of its own.
+    pub fn start(
         edge: SocketAddr,
         path: &str,
         key: &str,
@@ -78,7 +95,7 @@ impl Callers {
         let one = |_| {
             let (path, key, tally) = (path.to_owned(), key.to_owned(), Arc::clone(tally));
             tasks.spawn("caller", async move {
-                while tally.answered() < count {
+                while !tally.is_over(count) {
                     call(edge, &path, &key, &tally, count).await;
                     tokio::time::sleep(NAP).await;
                 }
@@ -87,7 +104,8 @@ impl Callers {
         Self((0..connections).map(one).collect())
     }
 
-    pub(super) async fn end(self) -> anyhow::Result<()> {
+    /// Waits for all of them.
+    pub async fn end(self) -> anyhow::Result<()> {
         for caller in self.0 {
             caller.await?;
         }
@@ -100,10 +118,11 @@ async fn call(edge: SocketAddr, path: &str, key: &str, tally: &Tally, count: u64
     let connected = Instant::now();
     // Nobody listens while the node starts.
     let Ok(mut kept) = Kept::connect(edge).await else { return };
-    while tally.answered() < count {
+    while !tally.is_over(count) {
+        let asked = Instant::now();
         match kept.get(path, key).await {
             Ok(reply) if reply.status == 200 => {
-                tally.answer(reply.header("requestrocket-request-id"), connected);
+                tally.answer(reply.header("requestrocket-request-id"), connected, asked);
             }
             Ok(_) => {
                 tally.refused.fetch_add(1, Ordering::Relaxed);
