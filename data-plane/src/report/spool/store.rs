@@ -295,11 +295,17 @@ impl Store {
         } else {
             told = vec![dropped(gone, from, to, SPOOL_FULL)];
         }
-        let kept = sums.take(sums::MOST);
-        self.sums.merge(sums);
-        let batch = fleet::Batch { dropped: told, sums: kept, ..fleet::Batch::default() };
-        let label = frame::Label { first: oldest.first, before, weight: gone };
         let mut bytes = frame::header(&self.id());
+        let mut first = oldest.first;
+        // As many numbers as there were batches, none of which had more sums than this: all find room here, and a kill takes none.
+        while sums.len() > sums::MOST && first < through.last {
+            let batch = fleet::Batch { sums: sums.take(sums::MOST), ..fleet::Batch::default() };
+            let label = frame::Label { first, before, weight: 0 };
+            bytes.extend(self.frame((label, first), &batch.encode_to_vec()));
+            first += 1;
+        }
+        let batch = fleet::Batch { dropped: told, sums: sums.take(sums::MOST), ..fleet::Batch::default() };
+        let label = frame::Label { first, before, weight: gone };
         bytes.extend(self.frame((label, through.last), &batch.encode_to_vec()));
         disk.replace(&Segment::path(&self.handle.folder, oldest.first), &bytes)?;
         {

@@ -208,9 +208,10 @@ fn after_a_start_no_more_than_64_batches_stay_above_the_quota() {
 }
 
 #[test]
-fn sums_that_a_gap_does_not_hold_go_into_later_batches() {
+fn a_file_that_goes_keeps_all_of_its_sums_in_as_many_batches_as_it_had_over_a_kill_too() {
     let disk = SharedDisk::default();
-    let (ring, mut writer, handle) = fed(&disk, 64 * KIB as u64);
+    let quota = 64 * KIB as u64;
+    let (ring, mut writer, handle) = fed(&disk, quota);
     let of_proxy = |n: u32| {
         let mut record = denied(n.into());
         let mut id = [0; 16];
@@ -218,26 +219,36 @@ fn sums_that_a_gap_does_not_hold_go_into_later_batches() {
         record.proxy = Some(ProxyId::from_random(id));
         record
     };
-    let proxies = 3 * 3_000;
+    let proxies = 5 * 3_000;
     for n in 0..proxies {
         ring.count(&of_proxy(n));
         if n % 3_000 == 2_999 {
             step(&mut writer);
         }
     }
-    // Each gap has more sums than one batch may hold: what is left over is written anew, with the next sync.
+    let check = |handle: &SpoolHandle| {
+        let told = all(handle);
+        let numbers: Vec<u64> = told.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+        assert!(told.iter().all(|(_, batch)| batch.sums.len() <= BATCH_SUMS));
+        let mut found: Vec<&str> =
+            told.iter().flat_map(|(_, batch)| &batch.sums).map(|sum| sum.proxy.as_str()).collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found.len(), proxies as usize);
+        assert_eq!(Known::of(handle).requests, u64::from(proxies));
+    };
     for _ in 0..20 {
-        step(&mut writer);
+        writer.store.reclaim().expect("room");
     }
-    writer.sync();
-    let told = all(&handle);
-    let gaps = told.iter().filter(|(_, batch)| batch.dropped.iter().any(|lost| lost.reason == "spool-full"));
-    assert!(gaps.count() > 0, "room was made");
-    assert!(told.iter().all(|(_, batch)| batch.sums.len() <= BATCH_SUMS));
-    let mut all_proxies: Vec<&str> =
-        told.iter().flat_map(|(_, batch)| &batch.sums).map(|sum| sum.proxy.as_str()).collect();
-    all_proxies.sort_unstable();
-    all_proxies.dedup();
-    assert_eq!(all_proxies.len(), proxies as usize);
-    assert_eq!(Known::of(&handle).requests, u64::from(proxies));
+    // Four files with 3,000 each are one by now, beside the newest.
+    assert_eq!((files(&disk), writer.store.sums.len()), (2, 0));
+    check(&handle);
+    drop(writer);
+    let (mut store, handle, _) = open(&disk, quota);
+    check(&handle);
+    for _ in 0..20 {
+        store.reclaim().expect("room");
+    }
+    check(&handle);
 }
