@@ -9,17 +9,19 @@
 pub(crate) enum Detail {
     /// Proxy, caller, both rules, and by minute the revision.
     Full,
-    /// The proxy.
+    /// The proxy, and by minute the revision.
     Proxies,
     /// The caller.
     Callers,
+    /// Both rules.
+    Rules,
     /// None.
     Plain,
 }
 
 impl Detail {
     /// All others.
-    pub(crate) const COARSE: [Self; 3] = [Self::Proxies, Self::Callers, Self::Plain];
+    pub(crate) const COARSE: [Self; 4] = [Self::Proxies, Self::Callers, Self::Rules, Self::Plain];
 
     /// As columns have it.
     pub(crate) const fn row(self) -> i16 {
@@ -27,17 +29,35 @@ impl Detail {
             Self::Full => 0,
             Self::Proxies => 1,
             Self::Callers => 2,
-            Self::Plain => 3,
+            Self::Rules => 3,
+            Self::Plain => 4,
         }
     }
 
     /// The one with the fewest series that tells these apart.
-    pub(crate) const fn of(proxy: bool, caller: bool, rest: bool) -> Self {
-        match (proxy, caller, rest) {
-            (_, _, true) | (true, true, _) => Self::Full,
+    pub(crate) const fn of(wanted: Wanted) -> Self {
+        let Wanted { proxy, caller, rule, revision } = wanted;
+        match (proxy || revision, caller, rule) {
+            (false, false, false) => Self::Plain,
             (true, false, false) => Self::Proxies,
             (false, true, false) => Self::Callers,
-            (false, false, false) => Self::Plain,
+            (false, false, true) => Self::Rules,
+            _ => Self::Full,
         }
     }
+
+    /// Whether rows of minutes tell revisions apart.
+    pub(crate) const fn has_revisions(self) -> bool {
+        matches!(self, Self::Full | Self::Proxies)
+    }
+}
+
+/// What a question tells apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) proxy: bool,
+    pub(crate) caller: bool,
+    /// One of both.
+    pub(crate) rule: bool,
+    pub(crate) revision: bool,
 }

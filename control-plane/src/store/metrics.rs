@@ -12,7 +12,7 @@ use sea_orm::sea_query::{
 use sea_orm::{ConnectionTrait as _, DatabaseBackend, FromQueryResult};
 
 use super::StoreError;
-use super::detail::Detail;
+use super::detail::{Detail, Wanted};
 use super::entity::{meter_rollup, rollup, series};
 use super::level::Level;
 use super::resource::{Compare, labelled};
@@ -305,11 +305,12 @@ impl MetricsFilter {
     /// What it asks to be told apart.
     fn detail(&self) -> Detail {
         let by = |dimensions: &[Dimension]| self.by.iter().any(|by| dimensions.contains(by));
-        Detail::of(
-            self.proxy.is_some() || by(&[Dimension::Proxy]),
-            self.callers.is_some() || !self.labels.is_empty() || by(&[Dimension::Caller]),
-            self.rules.is_some() || by(&[Dimension::Rule, Dimension::ObservedRule, Dimension::Revision]),
-        )
+        Detail::of(Wanted {
+            proxy: self.proxy.is_some() || by(&[Dimension::Proxy]),
+            caller: self.callers.is_some() || !self.labels.is_empty() || by(&[Dimension::Caller]),
+            rule: self.rules.is_some() || by(&[Dimension::Rule, Dimension::ObservedRule]),
+            revision: by(&[Dimension::Revision]),
+        })
     }
 
     fn narrow(&self, query: &mut SelectStatement) {

@@ -87,8 +87,8 @@ impl Common {
         for (text, is_told) in [
             (&mut coarse.proxy, has(Detail::Proxies)),
             (&mut coarse.caller, has(Detail::Callers)),
-            (&mut coarse.rule, has(Detail::Full)),
-            (&mut coarse.observed_rule, has(Detail::Full)),
+            (&mut coarse.rule, has(Detail::Rules)),
+            (&mut coarse.observed_rule, has(Detail::Rules)),
         ] {
             if !is_told {
                 text.clear();
@@ -140,13 +140,14 @@ impl Added {
         }
     }
 
-    /// Whatever the revision.
-    fn merge(&mut self, more: &Self) {
-        for ((level, at, _), amounts) in &more.requests {
-            self.requests.entry((*level, *at, 0)).or_default().merge(amounts);
+    /// As a detail has it.
+    fn merge(&mut self, more: &Self, detail: Detail) {
+        let of = |revision: i64| if detail.has_revisions() { revision } else { 0 };
+        for ((level, at, revision), amounts) in &more.requests {
+            self.requests.entry((*level, *at, of(*revision))).or_default().merge(amounts);
         }
-        for (((level, at, _), meter), metered) in &more.meters {
-            self.meters.entry(((*level, *at, 0), meter.clone())).or_default().merge(metered);
+        for (((level, at, revision), meter), metered) in &more.meters {
+            self.meters.entry(((*level, *at, of(*revision)), meter.clone())).or_default().merge(metered);
         }
     }
 }
@@ -156,7 +157,7 @@ pub(super) fn coarse<'a>(full: impl Iterator<Item = (&'a Common, &'a Added)>) ->
     let mut all: BTreeMap<Common, Added> = BTreeMap::new();
     for (common, added) in full {
         for detail in Detail::COARSE {
-            all.entry(common.coarse(detail)).or_default().merge(added);
+            all.entry(common.coarse(detail)).or_default().merge(added, detail);
         }
     }
     all

@@ -277,7 +277,8 @@ async fn each_detail_adds_up_to_every_request_and_a_question_is_asked_of_the_coa
             let row = store.0.read.query_one_raw(statement).await.expect("reads").expect("a row");
             row.try_get::<i64>("", "n").expect("a number")
         };
-        assert_eq!([rows(0).await, rows(1).await, rows(2).await, rows(3).await], [5, 1, 3, 1]);
+        let all = [rows(0).await, rows(1).await, rows(2).await, rows(3).await, rows(4).await];
+        assert_eq!(all, [5, 3, 3, 3, 1]);
         for (by, meters) in [(vec![], 1), (vec![Caller], 3), (vec![Rule], 3)] {
             let found = metrics::meters(&store, &filter(Level::Day, by)).await.expect("reads").expect("few");
             let charged: u64 = found.iter().map(|it| it.value.1.charged).sum();
@@ -287,6 +288,7 @@ async fn each_detail_adds_up_to_every_request_and_a_question_is_asked_of_the_coa
         let gone = r#"DELETE FROM "rollup" WHERE "series" IN (SELECT "id" FROM "series" WHERE "detail" = 0)"#;
         store.0.write.execute_unprepared(gone).await.expect("deletes");
         assert_eq!((counted(&[Proxy]).await, counted(&[Caller]).await), (vec![31], vec![3, 8, 20]));
+        assert_eq!((counted(&[Rule]).await, counted(&[Revision]).await), (vec![5, 8, 18], vec![3, 12, 16]));
         assert_eq!(counted(&[]).await, [31]);
     })
     .await;

@@ -11,8 +11,15 @@ use super::traffic::{Amounts, Cast, Common, DAY, Drawn, ENDINGS, MINUTE};
 /// Level and length: minutes, hours and days.
 const LEVELS: [(i16, i64); 3] = [(1, MINUTE), (2, 60 * MINUTE), (3, DAY)];
 /// Detail, and whether it tells proxies, callers and rules apart.
-const DETAILS: [(i16, [bool; 3]); 4] =
-    [(0, [true; 3]), (1, [true, false, false]), (2, [false, true, false]), (3, [false; 3])];
+const DETAILS: [(i16, [bool; 3]); 5] = [
+    (0, [true; 3]),
+    (1, [true, false, false]),
+    (2, [false, true, false]),
+    (3, [false, false, true]),
+    (4, [false; 3]),
+];
+/// The last of those of which minutes have a revision.
+const REVISED: i16 = 1;
 
 /// Columns of `rollup`.
 pub(crate) const ROLLUP: [&str; 11] = [
@@ -81,7 +88,7 @@ impl Rollups {
                 rule: rule.filter(|_| by_rule),
             };
             let next = self.ids.len() as i64 + 1;
-            (*self.ids.entry(marks).or_insert(next), detail == 0)
+            (*self.ids.entry(marks).or_insert(next), detail <= REVISED)
         });
         let mut over = Vec::new();
         for (place, (level, length)) in LEVELS.into_iter().enumerate() {
@@ -90,8 +97,8 @@ impl Rollups {
                 over.append(&mut self.close(place));
                 self.levels[place].0 = begin;
             }
-            for (series, is_full) in series {
-                let revision = if level == 1 && is_full { drawn.revision } else { 0 };
+            for (series, is_revised) in series {
+                let revision = if level == 1 && is_revised { drawn.revision } else { 0 };
                 self.levels[place].1.entry((series, revision)).or_default().add(drawn);
             }
         }
