@@ -92,6 +92,8 @@ enum Bench {
     Filter(stages::Args),
     /// What the search for the upstream's secret takes of a request with 1 KiB of JSON.
     Echo(stages::Args),
+    /// What a record of a request takes, beside nginx.
+    Record(stages::Args),
     /// What tokens, signatures and the search for the secret take of a request with the whole pipeline.
     Kinds(stages::Args),
     /// Very many bytes through one connection, and the memory of it, beside nginx.
@@ -136,6 +138,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Floods(args) => floods::run(args, &mut report).await?,
         Bench::Jwt(args) => callers::run(args, &mut report).await?,
         Bench::Filter(args) => stages::filter(args, &mut report).await?,
+        Bench::Record(args) => stages::record(args, &mut report).await?,
         Bench::Echo(args) => stages::echo(args, &mut report).await?,
         Bench::Kinds(args) => stages::kinds(args, &mut report).await?,
         Bench::Stream(args) => stream::run(args, &mut report).await?,

@@ -25,6 +25,7 @@ use rr_integration::secure::Secure;
 use rr_integration::wait::eventually;
 use rustls::ClientConfig;
 
+use crate::carriers::NGINX;
 use crate::line::Line;
 use crate::machine;
 
@@ -176,8 +177,8 @@ impl Peers {
         let (processor, address, tls) = (place.proxy_processor, upstream.address(), secured.as_ref());
         let stage = Stage { folder, processor, upstream: address, keys: &keys, tls };
         let wanted = |name: &str| {
-            if place.job.is_some() {
-                return name.contains("edge");
+            if let Some(job) = place.job {
+                return name.contains("edge") || (job == Job::Record && name == NGINX);
             }
             // The others would be compared with by other keys and versions.
             if place.tls.is_some() && ["haproxy", "envoy", lean::NAME].contains(&name) {
@@ -187,7 +188,7 @@ impl Peers {
         };
         let (mut peers, mut missing) = (Vec::new(), Vec::new());
         for (name, start) in [
-            ("nginx", nginx::start as fn(&Stage<'_>, &Path) -> anyhow::Result<Peer>),
+            (NGINX, nginx::start as fn(&Stage<'_>, &Path) -> anyhow::Result<Peer>),
             ("haproxy", haproxy::start),
             ("envoy", envoy::start),
         ] {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tokio::task::block_in_place;
 
+use crate::carriers::NGINX;
 use crate::closed_loop::ClosedLoop;
 use crate::peers::{Job, Peers, Place};
 use crate::proxy::{order, sample};
@@ -124,5 +125,22 @@ pub(crate) async fn echo(args: Args, report: &mut Report) -> anyhow::Result<()> 
         "%",
         "of unsearched in the same round; asked for: at most 5",
     );
+    Ok(())
+}
+
+/// A request with a record, and one that is added up alone, in parts of what nginx takes.
+pub(crate) async fn record(args: Args, report: &mut Report) -> anyhow::Result<()> {
+    let all = measure(args, Job::Record, report).await?;
+    let nginx = all.iter().find(|(name, _)| name == NGINX).context("nginx is not among the peers")?;
+    let unrecorded = of(&all, "unrecorded")?;
+    report.metric("record", "nginx", &nginx.1, "us", "the same request");
+    report.metric("record", "unrecorded", unrecorded, "us", "added up, without a record");
+    let over: Vec<f64> =
+        of(&all, "recorded")?.iter().zip(unrecorded).map(|(with, without)| with - without).collect();
+    let note = "made, written and synced: over unrecorded in the same round";
+    report.metric("record", "recorded", &over, "us", note);
+    let part: Vec<f64> = over.iter().zip(&nginx.1).map(|(over, nginx)| over / nginx * 100.0).collect();
+    let note = "of nginx's request in the same round; asked for: at most 5";
+    report.metric("record", "recorded, part", &part, "%", note);
     Ok(())
 }

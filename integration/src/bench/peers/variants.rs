@@ -31,6 +31,8 @@ pub(crate) enum Job {
     Echo,
     /// The whole pipeline, with each kind of what the upstream is shown.
     Kinds,
+    /// Each request with a record, and none.
+    Record,
 }
 
 /// What the upstream is shown.
@@ -62,6 +64,7 @@ struct Plan {
     is_full: bool,
     guard: EchoGuard,
     shown: Shown,
+    has_records: bool,
 }
 
 impl Plan {
@@ -75,6 +78,7 @@ impl Plan {
             is_full: false,
             guard: EchoGuard::Mask,
             shown: Shown::Secret,
+            has_records: true,
         }
     }
 
@@ -122,6 +126,10 @@ fn plans(job: Job) -> Vec<Plan> {
             ruled("none", Default::default()),
             ruled("miss", many(None)),
             ruled("last", many(Some(matching(Effect::Allow, Some("/items/[a-f0-9]{5}$"), &[])))),
+        ],
+        Job::Record => vec![
+            Plan { has_records: false, ..Plan::new("unrecorded", super::PATH) },
+            Plan::new("recorded", super::PATH),
         ],
         Job::Echo => vec![
             Plan { guard: EchoGuard::Off, ..Plan::new("unsearched", "/small") },
@@ -262,6 +270,8 @@ fn resources(plan: &Plan, name: &str, origin: &str) -> Vec<Resource> {
             regions: vec![REGION.to_owned()],
             limits: plan.is_full.then_some(limits),
             echo_guard: plan.guard.into(),
+            recording: (!plan.has_records)
+                .then(|| fleet::Recording { sample_per_thousand: Some(0), ..fleet::Recording::default() }),
             ..mg::Proxy::default()
         }),
     ];
