@@ -13,13 +13,15 @@
 //! * [`meter`]: what is counted;
 //! * [`token`]: signed tokens, taken apart;
 //! * [`key_set`]: published keys that verify them;
-//! * [`public_key`]: keys in PEM, made such a document.
+//! * [`public_key`]: keys in PEM, made such a document;
+//! * [`detect`]: what looks like a secret.
 //!
 //! The control plane checks every write with the model that is compiled here; an edge node only runs it. Pure: no
 //! I/O, no clock. Nothing but the look into a body, and at a text that could keep a worker, allocates while a request
 //! waits.
 
 pub mod condition;
+pub mod detect;
 pub mod filter;
 pub mod json;
 pub mod key_set;
