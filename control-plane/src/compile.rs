@@ -106,7 +106,7 @@ fn proxy(wire: &wire::Proxy) -> fleet::ProxyResource {
         forwarded: wire.forwarded,
         test_after_change: wire.test_after_change,
         echo_guard: if wire.echo_guard() == fleet::EchoGuard::Mask { 0 } else { wire.echo_guard },
-        recording: recording(wire.recording),
+        recording: recording(wire.recording.clone()),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::current::{Reader, cell};
 use crate::outcome::Code;
 use crate::quota::Quotas;
 use crate::report::{RawRecord, Ring, Spool, SpoolError, SpoolHandle, ring, uses};
+use crate::scrub;
 use crate::snapshot::{Snapshot, Standings, Vault};
 use crate::sync::Position;
 use crate::sync::apply::{Answer, Applier};
@@ -243,7 +244,7 @@ impl RecordSpool {
             caller: Some(CredentialId::from_random(of(3, caller))),
             target: Some(TargetId::from_random(of(4, proxy))),
             upstream: Some(CredentialId::from_random(of(5, proxy))),
-            path: "/v1/customers/4711/invoices".into(),
+            path: scrub::Path::of("/v1/customers/4711/invoices"),
             status: Some(StatusCode::OK),
             upstream_status: Some(StatusCode::OK),
             code: Some(Code::Granted),

@@ -55,6 +55,7 @@ mod pipeline;
 mod quota;
 mod reply;
 mod report;
+mod scrub;
 mod seats;
 mod shelf;
 mod sign;

@@ -38,6 +38,7 @@ mod forwarded;
 mod header_name;
 mod hop;
 mod inject;
+mod keep;
 mod numbers;
 mod presented;
 mod query;
@@ -240,12 +241,18 @@ async fn pass<'s>(
     admit::enter(&active, draft)?;
     let body = CallerBody::new(body, most(active.model.max_request_bytes))?;
     // What is needed behind the upstream is found again by these: the state of a request is small.
-    let (route, model, credential) = (active.route, active.model, active.caller);
+    let (proxy, route, model, credential) = (active.proxy, active.route, active.model, active.caller);
     let told = forwarded::tell::told(active.model.forwarded, hop, &parts)?;
     let cleaned = match &tunnel {
         None => clean::clean(parts, credential.header())?,
         Some(_) => tunnel::clean(parts, credential.header())?,
     };
+    draft.keeps(keep::request(
+        proxy,
+        route.upstream.as_deref(),
+        &cleaned.parts.headers,
+        cleaned.query.as_deref(),
+    ));
     let rewritten = rewrite::request(active, cleaned, told, &worker.pseudonym, draft)?;
     // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
     let authorized = match authorize::authorize(rewritten, body, draft)? {
@@ -288,6 +295,9 @@ async fn pass<'s>(
                     rewrite::response(shape, head.headers_mut(), Version::HTTP_11, &worker.pseudonym);
                     cors::answer(shape, page.as_deref(), head.headers_mut());
                 }
+                let upstream = route.upstream.as_deref();
+                let sent = keep::unsearched(model.echo_guard, upstream, shown.as_deref());
+                draft.keeps(keep::response(proxy, upstream, sent, head.headers()));
                 return Ok((head, Behind::Tunnel(open)));
             }
             Opened::Answered(forwarded) => forwarded,
@@ -307,6 +317,9 @@ async fn pass<'s>(
         cors::answer(shape, page.as_deref(), head.headers_mut());
         body.is_shaped_by(shape);
     }
+    let upstream = route.upstream.as_deref();
+    let sent = keep::unsearched(model.echo_guard, upstream, shown.as_deref());
+    draft.keeps(keep::response(proxy, upstream, sent, head.headers()));
     Ok((head, Behind::Body(body)))
 }
 

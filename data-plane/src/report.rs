@@ -18,7 +18,7 @@ mod uses;
 pub use self::lines::RecordsError;
 pub(crate) use self::lines::{Lines, LinesHandle};
 pub(crate) use self::raw_record::{
-    FilterEffect, LimitState, METERS_MAX, METHOD_MAX, MeterState, RawRecord, Reason, RuleOutcome,
+    FilterEffect, KeptValue, LimitState, METERS_MAX, METHOD_MAX, MeterState, RawRecord, Reason, RuleOutcome,
 };
 pub(crate) use self::refusals::Refusals;
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub mod origin;
 pub mod path;
 pub mod pattern;
 pub mod proxy;
+pub mod recording;
 pub mod removal;
 pub mod request_match;
 pub mod resilience;

@@ -1,5 +1,5 @@
-//! The parts of documents that say how requests travel: what is done about failures, what is changed on the way, and
-//! which web pages may call.
+//! The parts of documents that say how requests travel: what is done about failures, what is changed on the way,
+//! which web pages may call, and what records hold.
 //!
 //! The same fields as the messages of the schemas, which a node is not built to read from a file.
 
@@ -117,8 +117,12 @@ part! {
 }
 
 part! {
-    /// Which records are kept, and how surely.
+    /// Which records are kept, how surely, and what they hold of paths, headers and queries.
     Recording {
+        path_templates: Vec<String>,
+        request_headers: Vec<String>,
+        response_headers: Vec<String>,
+        query_parameters: Vec<String>,
         #[serde(deserialize_with = "optional_number")]
         sample_per_thousand: Option<u64>,
         durable: bool,
@@ -128,6 +132,10 @@ part! {
 impl From<Recording> for fleet::Recording {
     fn from(said: Recording) -> Self {
         Self {
+            path_templates: said.path_templates,
+            request_headers: said.request_headers,
+            response_headers: said.response_headers,
+            query_parameters: said.query_parameters,
             // What is above every bound stays so.
             sample_per_thousand: said
                 .sample_per_thousand

@@ -12,6 +12,7 @@ use crate::flags::count;
 use crate::flags::keeping::{self, KeepingArgs};
 use crate::flags::limits::{self, KeyedLimitArgs, LimitArgs};
 use crate::flags::page::{self, Listing};
+use crate::flags::recording::{self, RecordingArgs};
 use crate::flags::resilience::{self, Setting};
 use crate::flags::shape::{self, ShapeArgs};
 use crate::flags::size;
@@ -128,6 +129,8 @@ pub(crate) struct Settings {
     #[command(flatten)]
     shape: ShapeArgs,
     #[command(flatten)]
+    recording: RecordingArgs,
+    #[command(flatten)]
     default: DefaultEffect,
     #[command(flatten)]
     owner: Owner,
@@ -164,7 +167,11 @@ fn deny_status(text: &str) -> Result<u32, String> {
 
 impl Settings {
     fn has_part_of_a_field(&self) -> bool {
-        self.limits.is_given() || self.keyed.is_given() || self.shape.is_given() || self.keeping.is_given()
+        self.limits.is_given()
+            || self.keyed.is_given()
+            || self.shape.is_given()
+            || self.keeping.is_given()
+            || self.recording.is_given()
     }
 
     /// Sets the fields whose flags were given, and names them in the mask.
@@ -198,8 +205,11 @@ impl Settings {
         mask.put("cors", &mut proxy.cors, cors);
         mask.put("forwarded", &mut proxy.forwarded, self.shape.forwarded());
         mask.put("echo_guard", &mut proxy.echo_guard, self.echo_guard.map(Guard::to_wire));
-        let recording = self.keeping.over(proxy.recording);
-        mask.put("recording", &mut proxy.recording, recording.map(Some));
+        let there = proxy.recording.take();
+        let parts = self.keeping.is_given() || self.recording.is_given();
+        let kept = self.keeping.over(there.clone()).or(there);
+        let recording = self.recording.over(kept.clone()).unwrap_or(kept);
+        mask.put("recording", &mut proxy.recording, parts.then_some(recording));
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut proxy.default_effect, effect);
         mask.put("owner", &mut proxy.owner, self.owner.owner);
@@ -296,6 +306,7 @@ impl Row for mg::Proxy {
         "forwarded",
         "echo guard",
         "records",
+        "recorded",
         "owner",
         "urls",
         "updated",
@@ -312,6 +323,7 @@ impl Row for mg::Proxy {
         "forwarded",
         "echo guard",
         "records",
+        "recorded",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -350,7 +362,8 @@ impl Row for mg::Proxy {
                 fleet::EchoGuard::Off => "off",
             }
             .to_owned(),
-            keeping::text(self.recording),
+            keeping::text(self.recording.as_ref()),
+            recording::text(self),
             self.owner.clone(),
             self.urls.join(" "),
             time(self.updated_at.as_ref()),

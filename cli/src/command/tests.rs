@@ -106,6 +106,17 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
         ("rrctl proxy update p --cors-origin a", "proxy.cors.origins[0]", "--cors-origin"),
         ("rrctl proxy update p --forwarded none", "proxy.forwarded", "--forwarded"),
         ("rrctl proxy update p --cors-max-age 9h", "proxy.cors.max_age", "--cors-max-age"),
+        (
+            "rrctl proxy update p --record-path /a --record-path b",
+            "proxy.recording.path_templates[1]",
+            "--record-path b",
+        ),
+        ("rrctl proxy update p --record-query a", "proxy.recording.query_parameters[0]", "--record-query"),
+        (
+            "rrctl proxy update p --record-request-header cookie",
+            "proxy.recording.request_headers[0]",
+            "--record-request-header",
+        ),
         ("rrctl proxy update p --retry on=404", "proxy.retry.statuses[0]", "--retry: on"),
         (
             "rrctl target update t --circuit-breaker open=2h",

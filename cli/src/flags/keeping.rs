@@ -42,11 +42,10 @@ impl KeepingArgs {
 }
 
 /// For a list.
-pub(crate) fn text(recording: Option<Recording>) -> String {
-    let recording = recording.unwrap_or_default();
-    let share =
-        recording.sample_per_thousand.map_or_else(|| "all".to_owned(), |share| format!("{share} of {ALL}"));
-    if recording.durable { format!("{share}, waited for") } else { share }
+pub(crate) fn text(recording: Option<&Recording>) -> String {
+    let (share, durable) = recording.map_or((None, false), |it| (it.sample_per_thousand, it.durable));
+    let share = share.map_or_else(|| "all".to_owned(), |share| format!("{share} of {ALL}"));
+    if durable { format!("{share}, waited for") } else { share }
 }
 
 #[cfg(test)]
@@ -56,12 +55,12 @@ mod tests {
     #[test]
     fn a_part_that_is_not_given_stays_and_the_whole_is_no_share() {
         let args = |sample_per_thousand, durable| KeepingArgs { sample_per_thousand, durable };
-        let there = Some(Recording { sample_per_thousand: Some(5), durable: false });
-        assert_eq!(args(None, None).over(there), None);
-        let both = args(None, Some(true)).over(there).expect("given");
+        let there = Some(Recording { sample_per_thousand: Some(5), ..Default::default() });
+        assert_eq!(args(None, None).over(there.clone()), None);
+        let both = args(None, Some(true)).over(there.clone()).expect("given");
         assert_eq!((both.sample_per_thousand, both.durable), (Some(5), true));
         assert_eq!(args(Some(1000), None).over(there), Some(Recording::default()));
-        assert_eq!(text(Some(both)), "5 of 1000, waited for");
+        assert_eq!(text(Some(&both)), "5 of 1000, waited for");
         assert_eq!(text(None), "all");
     }
 }

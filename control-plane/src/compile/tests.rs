@@ -136,7 +136,7 @@ fn every_field_of_a_proxy_is_sent() {
         }),
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
         echo_guard: fleet::EchoGuard::Refuse.into(),
-        recording: Some(fleet::Recording { sample_per_thousand: None, durable: true }),
+        recording: Some(fleet::Recording { durable: true, ..Default::default() }),
         ..wire::Proxy::default()
     };
     let wanted = fleet::ProxyResource {
@@ -165,7 +165,7 @@ fn every_field_of_a_proxy_is_sent() {
         cors: said.cors.clone(),
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
         echo_guard: fleet::EchoGuard::Refuse.into(),
-        recording: said.recording,
+        recording: said.recording.clone(),
     };
     let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(said.clone()));
     assert_eq!(found, wanted);
@@ -210,7 +210,7 @@ fn every_field_of_a_proxy_is_sent() {
         cors: None,
         forwarded: 0,
         echo_guard: fleet::EchoGuard::Mask.into(),
-        recording: Some(fleet::Recording { sample_per_thousand: Some(1000), durable: false }),
+        recording: Some(fleet::Recording { sample_per_thousand: Some(1000), ..Default::default() }),
         ..said
     };
     let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(plain));

@@ -1,6 +1,6 @@
 //! Proxies.
 
-use rr_contract::wire::fleet::{EchoGuard, Effect, Limits};
+use rr_contract::wire::fleet::{EchoGuard, Effect, Limits, Recording};
 use rr_contract::wire::management::Proxy;
 
 use super::mask::{MaskPath, field_path};
@@ -85,6 +85,9 @@ impl Resource for Proxy {
         }
         if self.echo_guard == 0 {
             self.echo_guard = EchoGuard::Mask.into();
+        }
+        if self.recording == Some(Recording::default()) {
+            self.recording = None;
         }
     }
 }

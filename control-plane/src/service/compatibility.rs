@@ -74,6 +74,7 @@ fn check_proxy(
             None => {}
         }
     }
+    check_recording(directory, proxy, prefix, faults);
     let field = format!("{prefix}.upstream_credential");
     match directory.credential(&proxy.upstream_credential) {
         Some(wire::Credential { usage: Some(Usage::Upstream(_)), .. })
@@ -90,6 +91,38 @@ fn check_proxy(
     let fields =
         (0..).zip(&proxy.regions).map(|(i, region): (usize, _)| (format!("{prefix}.regions[{i}]"), region));
     check_regions(org, directory, fields, faults);
+}
+
+/// Records keep no credential, and so no header in which a caller of the proxy presents one. Where the upstream's secret goes,
+/// its seal alone says: nodes leave that out.
+fn check_recording(directory: &Directory, proxy: &wire::Proxy, prefix: &str, faults: &mut Violations) {
+    let Some(recording) = &proxy.recording else { return };
+    // Some servers read both spellings as one name.
+    let spelled = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+    let holder = |name: &str| {
+        let carries = |credential: &&wire::Credential| match &credential.usage {
+            Some(Usage::Caller(caller)) => {
+                !caller.header.is_empty() && spelled(&caller.header) == spelled(name)
+            }
+            _ => false,
+        };
+        proxy.caller_credentials.iter().filter_map(|id| directory.credential(id)).find(carries)
+    };
+    for (list, names) in
+        [("request_headers", &recording.request_headers), ("response_headers", &recording.response_headers)]
+    {
+        for (i, name) in names.iter().enumerate() {
+            let Some(credential) = holder(name) else { continue };
+            faults.add(
+                format!("{prefix}.recording.{list}[{i}]"),
+                format!(
+                    "{name:?} is where caller credential {:?} is presented, and records hold no credentials: leave it \
+                     out; records name the credential that was used",
+                    credential.name
+                ),
+            );
+        }
+    }
 }
 
 /// What is wrong with a caller of a proxy whose user another one of its callers has: whose password it is could not be told.

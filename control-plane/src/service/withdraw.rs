@@ -322,9 +322,9 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
         rewrite,
         cors,
         forwarded,
+        recording,
         test_after_change: _,
         echo_guard: _,
-        recording: _,
         retry: _,
         deny_status: _,
         id: _,
@@ -401,6 +401,15 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
     if older.forwarded != 0 && older.forwarded != *forwarded {
         return Some("tells the upstream about callers; a person decides that");
     }
+    // How many records there are is looked at below.
+    let parts = |it: &Option<fleet::Recording>| fleet::Recording {
+        sample_per_thousand: None,
+        durable: false,
+        ..it.clone().unwrap_or_default()
+    };
+    if parts(&older.recording) != parts(recording) {
+        return Some("records other parts of requests; a person decides that");
+    }
     let strictness = |proxy: &wire::Proxy| match proxy.echo_guard() {
         fleet::EchoGuard::Off => 0,
         fleet::EchoGuard::Unspecified | fleet::EchoGuard::Mask => 1,
@@ -410,7 +419,7 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
         return Some("guards less against a secret that the upstream sends back; a person decides that");
     }
     let recorded = |proxy: &wire::Proxy| {
-        let recording = proxy.recording.unwrap_or_default();
+        let recording = proxy.recording.clone().unwrap_or_default();
         (recording.sample_per_thousand.unwrap_or(ALL.into()), recording.durable)
     };
     let (then, now) = (recorded(older), recorded(newer));

@@ -56,6 +56,7 @@ async fn a_field_that_a_connected_node_does_not_know_needs_a_word_and_names_the_
         (json!({"limitsPerAddress": day}), "keyed-limits.v1"),
         (json!({"maxRequestBytes": "9"}), "body-limits.v1"),
         (json!({"maxResponseBytes": "9"}), "body-limits.v1"),
+        (json!({"recording": {"pathTemplates": ["/users/{id}"]}}), "recording.v1"),
     ] {
         let refused = operator.patch(proxy, change.clone()).await;
         assert_eq!(refused.json()["code"], "features-missing", "{change}: {}", refused.text);

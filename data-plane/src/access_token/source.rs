@@ -131,6 +131,11 @@ impl TokenSource {
         }
     }
 
+    /// Where its tokens go; `None`: its seal is not open.
+    pub(crate) fn slot(&self) -> Option<&Slot> {
+        self.way.get().map(|way| &way.slot)
+    }
+
     pub(super) fn way(&self) -> Option<&Way> {
         self.way.get()
     }

@@ -39,7 +39,7 @@ pub(super) fn request<'s>(
         && let Some(rewrite) = shape.rewrite()
     {
         change(rewrite, shape, &mut request, &mut cleaned, pseudonym)?;
-        draft.goes_on_as(&request.path);
+        draft.goes_on_as(request.proxy, &request.path);
     }
     // In the place of whatever an edit put there.
     if let Some(told) = told {

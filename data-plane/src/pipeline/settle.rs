@@ -25,7 +25,7 @@ use crate::holder::Holder;
 use crate::outcome::Code;
 use crate::quota::{Moment, UnderWay};
 use crate::reply::{Denial, Failure, Refused};
-use crate::report::{FilterEffect, RawRecord, Reason, RuleOutcome};
+use crate::report::{FilterEffect, KeptValue, RawRecord, Reason, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
 use crate::snapshot::upstream::Unusable;
@@ -37,10 +37,8 @@ use super::activate::Active;
 use super::authenticate::Authenticated;
 use super::charges::{Charges, Done};
 use super::hop::Hop;
+use super::keep;
 use super::resolve::Resolved;
-
-/// Bytes of a path that go into a record.
-const PATH_MAX: usize = 1024;
 
 /// How long a request waits until a record of it is on disk.
 const SURE_WITHIN: Duration = Duration::from_secs(1);
@@ -157,7 +155,9 @@ impl Draft {
     }
 
     pub(super) fn resolved(&mut self, request: &Resolved<'_>) {
-        self.goes_on_as(request.path.as_str());
+        if let Some(proxy) = request.proxy {
+            self.goes_on_as(proxy, request.path.as_str());
+        }
     }
 
     /// Why no credential of it counts.
@@ -166,8 +166,18 @@ impl Draft {
     }
 
     /// The proxy changes its path.
-    pub(super) fn goes_on_as(&mut self, path: &str) {
-        self.record().path = path[..path.floor_char_boundary(PATH_MAX)].into();
+    pub(super) fn goes_on_as(&mut self, proxy: &CompiledProxy, path: &str) {
+        self.record().path = keep::path(proxy, path);
+    }
+
+    /// What the record is to hold of headers and parameters, beside what it holds.
+    pub(super) fn keeps(&mut self, values: Vec<KeptValue>) {
+        let kept = &mut self.record().kept;
+        if kept.is_empty() {
+            *kept = values;
+        } else {
+            kept.extend(values);
+        }
     }
 
     /// What is told of a refusal to operators alone.

@@ -38,6 +38,7 @@ mod origin;
 mod over_tls;
 mod parameters;
 mod passwords;
+mod recording;
 mod records;
 mod retries;
 mod reuse;

@@ -1,6 +1,7 @@
 //! One request as the worker records it: ids and numbers, so that recording is cheap.
 //!
-//! Texts are formatted on the spool's thread. There is no field that a query, a header or a body would fit in.
+//! Texts are formatted on the spool's thread. There is no field that a query, a header or a body would fit in; what a proxy
+//! names of them comes as `scrub` leaves it, as paths do.
 
 use std::mem;
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use rr_contract::model::id::{CredentialId, MeterId, OrgId, ProxyId, RequestId, R
 use rr_contract::model::time::{timestamp, wire_duration};
 use rr_contract::policy::verdict::Scope;
 use rr_contract::wire::fleet;
-use rr_contract::wire::fleet::{EchoOutcome, Effect, LimitKind, TunnelEnd, Window};
+use rr_contract::wire::fleet::{EchoOutcome, Effect, KeptPlace, LimitKind, PathChange, TunnelEnd, Window};
 use tokio::sync::oneshot;
 
 use crate::jwt::Fault;
 use crate::outcome::Code;
+use crate::scrub::{Path, Value};
 
 /// How long the method of a record may be, and so that of a request which goes on.
 pub(crate) const METHOD_MAX: usize = 32;
@@ -33,7 +35,7 @@ pub(crate) struct RawRecord {
     pub(crate) target: Option<TargetId>,
     pub(crate) upstream: Option<CredentialId>,
     pub(crate) method: Method,
-    pub(crate) path: Box<str>,
+    pub(crate) path: Path,
     /// `None`: the caller disconnected before the response.
     pub(crate) status: Option<StatusCode>,
     pub(crate) upstream_status: Option<StatusCode>,
@@ -76,6 +78,15 @@ pub(crate) struct RawRecord {
     pub(crate) waiting: Option<oneshot::Sender<()>>,
     /// Another, which this takes the place of, said that it had begun.
     pub(crate) has_begun: bool,
+    /// Of headers and parameters that the proxy names.
+    pub(crate) kept: Vec<KeptValue>,
+}
+
+/// A value of a header or a parameter.
+pub(crate) struct KeptValue {
+    pub(crate) place: KeptPlace,
+    pub(crate) name: Box<str>,
+    pub(crate) value: Value,
 }
 
 /// Why a credential or a sender was refused, or the upstream's credential could not be used.
@@ -225,7 +236,7 @@ impl RawRecord {
             target: None,
             upstream: None,
             method,
-            path: Box::default(),
+            path: Path::default(),
             status: None,
             upstream_status: None,
             code: None,
@@ -254,6 +265,7 @@ impl RawRecord {
             sample: None,
             waiting: None,
             has_begun: false,
+            kept: Vec::new(),
         }
     }
 
@@ -314,7 +326,8 @@ impl RawRecord {
             target: mem::take(&mut record.target),
             upstream_credential: mem::take(&mut record.upstream_credential),
             method: mem::take(&mut record.method),
-            path: self.path.into_string(),
+            path_changes: changes(&self.path),
+            path: self.path.text.into_string(),
             status: number(self.status),
             upstream_status: number(self.upstream_status),
             code: mem::take(&mut record.code),
@@ -346,7 +359,30 @@ impl RawRecord {
             tunnel_end: self.tunnel_end.unwrap_or(TunnelEnd::Unspecified).into(),
             client_key: self.client_key.map(Vec::from).unwrap_or_default(),
             echo: self.echo.unwrap_or(EchoOutcome::Unspecified).into(),
+            kept_values: self.kept.into_iter().map(KeptValue::into_wire).collect(),
         };
+    }
+}
+
+fn changes(path: &Path) -> Vec<i32> {
+    let said = [
+        (path.is_template, PathChange::Templated),
+        (path.is_masked, PathChange::Masked),
+        (path.is_cut, PathChange::Cut),
+    ];
+    said.into_iter().filter(|(is, _)| *is).map(|(_, change)| change.into()).collect()
+}
+
+impl KeptValue {
+    fn into_wire(self) -> fleet::KeptValue {
+        let Self { place, name, value: Value { text, is_masked, is_cut } } = self;
+        fleet::KeptValue {
+            place: place.into(),
+            name: name.into_string(),
+            value: text.into_string(),
+            masked: is_masked,
+            cut: is_cut,
+        }
     }
 }
 
@@ -402,7 +438,7 @@ mod tests {
             caller: Some(CredentialId::from_random([4; 16])),
             target: Some(TargetId::from_random([5; 16])),
             upstream: Some(CredentialId::from_random([6; 16])),
-            path: "/a/long/path".into(),
+            path: Path { is_masked: true, ..Path::of("/a/long/path") },
             status: Some(StatusCode::OK),
             upstream_status: Some(StatusCode::OK),
             code: Some(Code::Granted),
@@ -429,6 +465,7 @@ mod tests {
             echo: Some(EchoOutcome::Masked),
             sample: Some(1),
             has_begun: true,
+            kept: vec![KeptValue { place: KeptPlace::Query, name: "page".into(), value: Value::of(b"7") }],
             ..bare()
         };
         let mut record = full.into_record();

@@ -25,7 +25,9 @@ use crate::sign::Signer;
 use crate::standing::{Budget, Standing};
 
 use super::prepared::Hashed;
-use super::{CallerHeaders, OwnCertificate, OwnCertificateId, Policy, Shape, UpstreamCredential};
+use super::{
+    CallerHeaders, CompiledRecording, OwnCertificate, OwnCertificateId, Policy, Shape, UpstreamCredential,
+};
 
 /// A proxy with all that it needs.
 pub(crate) struct CompiledProxy {
@@ -42,6 +44,8 @@ pub(crate) struct CompiledProxy {
     pub(crate) takes_certificates: bool,
     /// `None`: closed, because it or something that it needs was refused by this node.
     pub(crate) route: Option<Route>,
+    /// `None`: records have paths as they came, without secrets.
+    pub(crate) recording: Option<Box<CompiledRecording>>,
 }
 
 /// What is known of a proxy.

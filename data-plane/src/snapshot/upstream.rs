@@ -4,6 +4,8 @@
 //! can be printed, and a value leaves only through [`UpstreamCredential::injection`], which checks where it
 //! would go and whether it is still good.
 
+mod slots;
+
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 

@@ -344,7 +344,7 @@ pub(super) fn proxy(
         // Nobody asks a node without a control plane for tests.
         test_after_change: false,
         echo_guard: echo_guard(said.echo_guard),
-        recording: said.recording.map(Into::into),
+        recording: said.recording.map(fleet::Recording::from).filter(|it| *it != fleet::Recording::default()),
     }
 }
 

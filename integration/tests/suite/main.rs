@@ -35,6 +35,7 @@ mod policy;
 mod prometheus;
 mod promises;
 mod readme;
+mod recording;
 mod refusals;
 mod request_search;
 mod rest;

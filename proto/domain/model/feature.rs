@@ -61,6 +61,8 @@ pub const ECHO_GUARD: &str = "echo-guard.v1";
 /// Proxies of whose requests none goes on before a record of it is on disk. One that keeps a share of its records needs nothing:
 /// a node that does not know of it keeps all.
 pub const DURABLE_RECORDS: &str = "durable-records.v1";
+/// What records hold of paths, headers and queries.
+pub const RECORDING: &str = "recording.v1";
 /// Callers with a value that we did not make.
 pub const CALLER_BEARER: &str = "caller.bearer.v1";
 /// Callers with user and password.
@@ -97,7 +99,7 @@ pub const UPSTREAM_CLIENT_CERTIFICATE: &str = "upstream.client-certificate.v1";
 pub const TARGET_TEST: &str = "target-test.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 39] = [
+pub const ALL: [&str; 40] = [
     RULES,
     FILTERS,
     METERS,
@@ -122,6 +124,7 @@ pub const ALL: [&str; 39] = [
     FORWARDED,
     ECHO_GUARD,
     DURABLE_RECORDS,
+    RECORDING,
     CALLER_BEARER,
     CALLER_BASIC,
     CALLER_JWT,
@@ -199,6 +202,7 @@ impl Model {
                 note(proxy.forwarded != Forwarded::Nothing, FORWARDED);
                 note(proxy.echo_guard == EchoGuard::Refuse, ECHO_GUARD);
                 note(proxy.keeping.durable, DURABLE_RECORDS);
+                note(proxy.recording.is_some(), RECORDING);
             }
             Self::Rule(rule) => {
                 note(true, RULES);
@@ -257,7 +261,9 @@ mod tests {
     fn what_the_first_version_of_a_node_runs_needs_nothing() {
         let key = fleet::CallerApiKey { hashes: vec![vec![1; 32]] };
         let limits = Some(fleet::Limits::default());
-        let proxy = fleet::ProxyResource { deny_status: 400, limits, default_effect: 1, ..proxy() };
+        let recording = Some(fleet::Recording::default());
+        let proxy =
+            fleet::ProxyResource { deny_status: 400, limits, default_effect: 1, recording, ..proxy() };
         assert!(needs(ResourceId::Proxy(ProxyId::from_random([1; 16])), &proxy).is_empty());
         for echo_guard in [fleet::EchoGuard::Mask, fleet::EchoGuard::Off] {
             let proxy = fleet::ProxyResource { echo_guard: echo_guard.into(), ..proxy.clone() };
@@ -276,6 +282,7 @@ mod tests {
         let day = Some(fleet::Limits { per_minute_per_node: 0, per_day_per_node: 1 });
         let deny = i32::from(fleet::Effect::Deny);
         let retry = fleet::RetryPolicy { attempts: 1, ..fleet::RetryPolicy::default() };
+        let keeps = fleet::Recording { query_parameters: vec!["page".to_owned()], ..Default::default() };
         let cors = fleet::Cors { origins: vec!["*".to_owned()], ..fleet::Cors::default() };
         let durable = Some(fleet::Recording { durable: true, ..Default::default() });
         for (proxy, feature) in [
@@ -297,6 +304,7 @@ mod tests {
             (fleet::ProxyResource { forwarded: 1, ..proxy() }, FORWARDED),
             (fleet::ProxyResource { echo_guard: 2, ..proxy() }, ECHO_GUARD),
             (fleet::ProxyResource { recording: durable, ..proxy() }, DURABLE_RECORDS),
+            (fleet::ProxyResource { recording: Some(keeps), ..proxy() }, RECORDING),
         ] {
             assert_eq!(needs(id, &proxy), [feature]);
         }

@@ -19,9 +19,9 @@ pub struct Keeping {
 }
 
 impl Keeping {
-    pub(crate) fn read(faults: &mut Violations, wire: Option<fleet::Recording>) -> Self {
-        let wire = wire.unwrap_or_default();
-        let sample_per_thousand = match wire.sample_per_thousand.map(u16::try_from) {
+    pub(crate) fn read(faults: &mut Violations, wire: Option<&fleet::Recording>) -> Self {
+        let (share, durable) = wire.map_or((None, false), |wire| (wire.sample_per_thousand, wire.durable));
+        let sample_per_thousand = match share.map(u16::try_from) {
             None | Some(Ok(ALL)) => None,
             Some(Ok(share)) if share < ALL => Some(share),
             Some(_) => {
@@ -29,10 +29,10 @@ impl Keeping {
                 None
             }
         };
-        if wire.durable && sample_per_thousand.is_some() {
+        if durable && sample_per_thousand.is_some() {
             faults.add("recording.durable", "keeps a record of each request: leave sample_per_thousand out");
         }
-        Self { sample_per_thousand, durable: wire.durable }
+        Self { sample_per_thousand, durable }
     }
 }
 
@@ -42,7 +42,10 @@ mod tests {
 
     fn read(sample_per_thousand: Option<u32>, durable: bool) -> Result<Keeping, Vec<String>> {
         let mut faults = Violations::default();
-        let keeping = Keeping::read(&mut faults, Some(fleet::Recording { sample_per_thousand, durable }));
+        let keeping = Keeping::read(
+            &mut faults,
+            Some(&fleet::Recording { sample_per_thousand, durable, ..Default::default() }),
+        );
         faults
             .finish(|| Some(keeping))
             .map_err(|invalid| invalid.violations().iter().map(|violation| violation.field.clone()).collect())

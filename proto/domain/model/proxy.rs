@@ -10,6 +10,7 @@ use super::id::{CredentialId, RegionId, TargetId};
 use super::invalid::{Invalid, Violations};
 use super::keeping::Keeping;
 use super::name::Name;
+use super::recording::Recording;
 use super::resilience::Retry;
 use super::rewrite::Rewrite;
 
@@ -73,6 +74,8 @@ pub struct Proxy {
     pub echo_guard: EchoGuard,
     /// Which records are kept of its requests, and how surely.
     pub keeping: Keeping,
+    /// What records hold of paths, headers and queries; `None`: paths as they came, without secrets.
+    pub recording: Option<Box<Recording>>,
 }
 
 /// What becomes of an answer in which the upstream sends its secret back.
@@ -187,9 +190,10 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 EchoGuard::default()
             }
         };
-        let keeping = Keeping::read(&mut faults, wire.recording);
+        let keeping = Keeping::read(&mut faults, wire.recording.as_ref());
         let retry = wire.retry.map(|wire| Retry::read(&mut faults, wire));
         let rewrite = wire.rewrite.map(|wire| Box::new(Rewrite::read(&mut faults, wire)));
+        let recording = wire.recording.map(|wire| Box::new(Recording::read(&mut faults, &wire)));
         let cors = wire.cors.and_then(|wire| Cors::read(&mut faults, wire)).map(Box::new);
         if wire.tunnels_unread && !wire.websocket {
             faults.add("tunnels_unread", "is about WebSockets: set websocket too");
@@ -222,6 +226,7 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 test_after_change: wire.test_after_change,
                 echo_guard,
                 keeping,
+                recording: recording.filter(|recording| !recording.is_empty()),
             })
         })
     }

@@ -2,7 +2,9 @@
 
 use pbjson_types::Duration;
 use rr_contract::model::time::duration;
-use rr_contract::wire::fleet::{Effect, FilterEffect, LimitState, MeterState, Record, RuleOutcome};
+use rr_contract::wire::fleet::{
+    Effect, FilterEffect, KeptValue, LimitState, MeterState, Record, RuleOutcome,
+};
 use rr_contract::wire::management as mg;
 
 use crate::command::credential::pairs;
@@ -39,6 +41,8 @@ impl Row for mg::Request {
         "ended",
         "client key",
         "echo",
+        "path is",
+        "kept",
         "ms to filter",
         "revision",
         "node",
@@ -62,6 +66,8 @@ impl Row for mg::Request {
         "ended",
         "client key",
         "echo",
+        "path is",
+        "kept",
         "ms to filter",
     ];
 
@@ -102,11 +108,24 @@ impl Row for mg::Request {
             ended(&record),
             hex(&record.client_key),
             plain(record.echo().as_str_name(), "ECHO_OUTCOME_"),
+            each(record.path_changes().map(|it| plain(it.as_str_name(), "PATH_CHANGE_")).collect()),
+            record.kept_values.iter().map(kept).collect::<Vec<_>>().join("; "),
             millis(record.filter_duration.as_ref()),
             record.revision.to_string(),
             self.node.clone(),
             record.id,
         ]
+    }
+}
+
+/// `query page=7`; `request header x-key (masked)`.
+fn kept(kept: &KeptValue) -> String {
+    let place = plain(kept.place().as_str_name(), "KEPT_PLACE_").replace('-', " ");
+    let KeptValue { name, value, masked, cut, place: _ } = kept;
+    match (masked, cut) {
+        (true, _) => format!("{place} {name} (masked)"),
+        (false, true) => format!("{place} {name}={value} (cut)"),
+        (false, false) => format!("{place} {name}={value}"),
     }
 }
 
@@ -184,7 +203,7 @@ fn filtered(effect: &FilterEffect) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rr_contract::wire::fleet::{EchoOutcome, LimitKind, Scope, TunnelEnd, Window};
+    use rr_contract::wire::fleet::{EchoOutcome, KeptPlace, LimitKind, PathChange, Scope, TunnelEnd, Window};
 
     use super::*;
 
@@ -229,6 +248,21 @@ mod tests {
             aborted: true,
             client_key: vec![0xab, 0x01],
             echo: EchoOutcome::Masked.into(),
+            path_changes: vec![PathChange::Masked.into(), PathChange::Cut.into()],
+            kept_values: vec![
+                KeptValue {
+                    place: KeptPlace::Query.into(),
+                    name: "page".to_owned(),
+                    value: "7".to_owned(),
+                    ..KeptValue::default()
+                },
+                KeptValue {
+                    place: KeptPlace::RequestHeader.into(),
+                    name: "x-key".to_owned(),
+                    masked: true,
+                    ..KeptValue::default()
+                },
+            ],
             reason: "not-admitted".to_owned(),
             ..Record::default()
         };
@@ -240,6 +274,8 @@ mod tests {
             ("caller", "cr_9"),
             ("reason", "not-admitted"),
             ("echo", "masked"),
+            ("path is", "masked, cut"),
+            ("kept", "query page=7; request header x-key (masked)"),
             ("rules", "deny by no-delete of proxy"),
             ("observed", "unreadable"),
             ("matched", "no-delete, rl_gone"),

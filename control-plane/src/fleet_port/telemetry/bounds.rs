@@ -11,8 +11,8 @@ use rr_contract::model::id::{CredentialId, MeterId, RuleId};
 use rr_contract::model::latency::Latencies;
 use rr_contract::model::time;
 use rr_contract::wire::fleet::{
-    EchoOutcome, Effect, LimitKind, LimitState, MeterState, MeterSum, Record, RuleOutcome, Scope, Sum,
-    TunnelEnd, Window,
+    EchoOutcome, Effect, KeptPlace, KeptValue, LimitKind, LimitState, MeterState, MeterSum, PathChange,
+    Record, RuleOutcome, Scope, Sum, TunnelEnd, Window,
 };
 
 use crate::publish::sanitize::text;
@@ -25,6 +25,10 @@ const METHOD: usize = 64;
 const PATH: usize = 1024;
 /// A name of 253 characters, a colon, and a port.
 const ENDPOINT: usize = 259;
+/// As many values of each place as a proxy can name.
+const KEPT: usize = 3 * LISTED;
+const NAME: usize = 128;
+const VALUE: usize = 256;
 /// Of a hash.
 const KEY: usize = 32;
 /// The most requests that one record may stand for: a sum of them stays a number for as many records as there can be.
@@ -66,6 +70,8 @@ pub(super) fn bounded(said: Record) -> Record {
         tunnel_end: TunnelEnd::try_from(said.tunnel_end).unwrap_or_default().into(),
         echo: EchoOutcome::try_from(said.echo).unwrap_or_default().into(),
         client_key: said.client_key.iter().copied().take(KEY).collect(),
+        path_changes: said.path_changes.into_iter().take(LISTED).filter_map(change).collect(),
+        kept_values: said.kept_values.into_iter().take(KEPT).map(kept).collect(),
         status: said.status,
         upstream_status: said.upstream_status,
         request_bytes: said.request_bytes,
@@ -133,6 +139,20 @@ pub(super) fn count(record: &Record) -> i64 {
     i64::try_from(record.count.clamp(1, COUNT)).unwrap_or(1)
 }
 
+fn change(said: i32) -> Option<i32> {
+    PathChange::try_from(said).ok().map(Into::into)
+}
+
+fn kept(said: KeptValue) -> KeptValue {
+    KeptValue {
+        place: KeptPlace::try_from(said.place).unwrap_or_default().into(),
+        name: text(&said.name, NAME),
+        value: text(&said.value, VALUE),
+        masked: said.masked,
+        cut: said.cut,
+    }
+}
+
 fn duration(said: Option<Duration>) -> Option<Duration> {
     // A century: what is longer has no form in JSON.
     let sound = |said: &Duration| time::duration(said).is_ok_and(|it| it.as_secs() < 100 * 366 * 86_400);
@@ -198,6 +218,14 @@ mod tests {
             echo: 2,
             attempts: 2,
             interim_responses: 64,
+            path_changes: vec![1, 2, 3],
+            kept_values: vec![KeptValue {
+                place: 3,
+                name: "page".to_owned(),
+                value: "7".to_owned(),
+                masked: true,
+                cut: true,
+            }],
             ..Record::default()
         }
     }
@@ -228,6 +256,11 @@ mod tests {
             tunnel_end: 77,
             client_key: vec![7; 1_000_000],
             echo: 77,
+            path_changes: vec![77; 5_000],
+            kept_values: vec![
+                KeptValue { place: 77, value: "\0".repeat(100_000), ..KeptValue::default() };
+                5_000
+            ],
             ..Record::default()
         };
         assert!(serde_json::to_string(&hostile).is_err(), "or there is nothing to guard against");
@@ -236,9 +269,13 @@ mod tests {
         assert_eq!(serde_json::to_value(&later).expect("has a form")["tunnelEnd"], serde_json::Value::Null);
         let kept = bounded(hostile);
         let text = serde_json::to_string(&kept).expect("has a form");
-        assert!(text.len() < 8_000, "{}", text.len());
+        assert!(text.len() < 48 * 320 + 8_000, "{}", text.len());
         assert!(!text.contains("\\u0000") && !text.contains("\\u001b"), "{text}");
         assert_eq!((kept.matched_rules.len(), kept.limits.len(), kept.meters.len()), (16, 16, 16));
+        assert_eq!(
+            (kept.path_changes.len(), kept.kept_values.len(), kept.kept_values[0].value.len()),
+            (0, 48, 256)
+        );
         assert_eq!((kept.received_at, kept.duration, kept.filter_duration), (None, None, None));
         assert_eq!(count(&kept), 1_000_000_000);
     }

@@ -32,7 +32,7 @@ fn pages(origin: &str) -> fleet::Cors {
 }
 
 fn recording(sample_per_thousand: Option<u32>, durable: bool) -> Option<fleet::Recording> {
-    Some(fleet::Recording { sample_per_thousand, durable })
+    Some(fleet::Recording { sample_per_thousand, durable, ..Default::default() })
 }
 
 fn more(older: &Proxy) -> bool {
@@ -86,6 +86,13 @@ fn an_older_proxy_that_gives_somebody_more_is_left_to_a_person() {
         Proxy { echo_guard: fleet::EchoGuard::Off.into(), ..proxy() },
         Proxy { recording: None, ..proxy() },
         Proxy { recording: recording(Some(4), true), ..proxy() },
+        Proxy {
+            recording: Some(fleet::Recording {
+                query_parameters: vec!["page".to_owned()],
+                ..recording(Some(5), true).unwrap_or_default()
+            }),
+            ..proxy()
+        },
     ];
     for older in others {
         assert!(more(&older), "{older:?}");

@@ -203,7 +203,9 @@ impl Run {
 
     fn recording(&mut self) -> Option<Recording> {
         let sample_per_thousand = self.dice.of(&[None, Some(0), Some(1000)]);
-        self.now_and_then(Recording { sample_per_thousand, durable: false })
+        let templates: &[&str] = self.dice.of(&[&[], &["/users/{id}"], &["/users/{id}", "/files/{rest...}"]]);
+        let path_templates = templates.iter().map(|it| (*it).to_owned()).collect();
+        self.now_and_then(Recording { path_templates, sample_per_thousand, ..Default::default() })
     }
 
     fn limits(&mut self) -> Option<Limits> {

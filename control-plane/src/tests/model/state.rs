@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use pbjson_types::Timestamp;
-use rr_contract::wire::fleet::{Effect, RequestMatch};
+use rr_contract::wire::fleet::{Effect, Recording, RequestMatch};
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::rule::Parent;
 use rr_contract::wire::management::{self as wire, Document, document};
@@ -78,6 +78,7 @@ impl Model {
                 if proxy.deny_status == 0 {
                     proxy.deny_status = 400;
                 }
+                proxy.recording = proxy.recording.take().filter(|it| *it != Recording::default());
                 if proxy.echo_guard == 0 {
                     proxy.echo_guard = 1;
                 }
@@ -409,7 +410,7 @@ fn take(into: &mut Document, from: &Document, field: &str) {
             "cors" => into.cors = from.cors,
             "forwarded" => into.forwarded = from.forwarded,
             "echo_guard" => into.echo_guard = from.echo_guard,
-            "recording" => into.recording = from.recording,
+            "recording" => into.recording = from.recording.clone(),
             _ => into.owner = from.owner,
         },
         (Rule(into), Rule(from)) => match field {

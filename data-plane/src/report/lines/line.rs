@@ -68,6 +68,19 @@ struct Record<'a> {
     client_key: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     echo: Option<Short>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    path_changes: Vec<Short>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kept_values: Vec<KeptValue<'a>>,
+}
+
+#[derive(Serialize)]
+struct KeptValue<'a> {
+    place: Short,
+    name: &'a str,
+    value: &'a str,
+    masked: bool,
+    cut: bool,
 }
 
 #[derive(Serialize)]
@@ -150,6 +163,13 @@ pub(super) fn record(record: &fleet::Record, out: &mut Vec<u8>) {
         missing: state.missing,
         exceeded: Short(state.exceeded().as_str_name(), "WINDOW_"),
     });
+    let kept = record.kept_values.iter().map(|kept| KeptValue {
+        place: Short(kept.place().as_str_name(), "KEPT_PLACE_"),
+        name: &kept.name,
+        value: &kept.value,
+        masked: kept.masked,
+        cut: kept.cut,
+    });
     let filters = record.filters.as_ref().map(|effect| FilterEffect {
         filters: effect.filters,
         values: effect.values,
@@ -192,6 +212,11 @@ pub(super) fn record(record: &fleet::Record, out: &mut Vec<u8>) {
                 .then(|| Short(record.tunnel_end().as_str_name(), "TUNNEL_END_")),
             client_key: HEXLOWER.encode(&record.client_key),
             echo: (record.echo != 0).then(|| Short(record.echo().as_str_name(), "ECHO_OUTCOME_")),
+            path_changes: record
+                .path_changes()
+                .map(|change| Short(change.as_str_name(), "PATH_CHANGE_"))
+                .collect(),
+            kept_values: kept.collect(),
         },
         out,
     );

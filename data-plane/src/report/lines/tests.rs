@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::super::{RawRecord, ring};
 use super::*;
 use crate::counters::Counters;
+use crate::scrub;
 
 fn raw(path: &str) -> Box<RawRecord> {
     Box::new(RawRecord {
-        path: path.into(),
+        path: scrub::Path::of(path),
         status: Some(http::StatusCode::OK),
         duration: Duration::from_millis(3),
         request_bytes: 1,

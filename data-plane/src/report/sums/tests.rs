@@ -1,8 +1,10 @@
 //! Sums of requests: what they have in common, and what becomes of them where nobody takes them.
 
 use rr_contract::model::id::RequestId;
+use rr_contract::wire::fleet::KeptPlace;
 
-use crate::report::RuleOutcome;
+use crate::report::{KeptValue, Reason, RuleOutcome};
+use crate::scrub::{Path, Value};
 
 use super::*;
 
@@ -32,6 +34,35 @@ fn record(second: u64) -> RawRecord {
 
 fn requests(sums: &[fleet::Sum]) -> u64 {
     sums.iter().map(|sum| sum.requests).sum()
+}
+
+#[test]
+fn whatever_callers_and_upstreams_write_makes_no_further_sum() {
+    let mut sums = Sums::default();
+    for n in 0..1000_u16 {
+        let text = format!("/written-by-a-caller-{n}");
+        let value = KeptValue {
+            place: KeptPlace::Query,
+            name: text.as_str().into(),
+            value: Value::of(text.as_bytes()),
+        };
+        sums.add(&RawRecord {
+            method: http::Method::from_bytes(format!("METHOD-{n}").as_bytes()).expect("a method"),
+            path: Path::of(&text),
+            kept: vec![value],
+            endpoint: Some(text.into()),
+            reason: Some(if n % 2 == 0 { Reason::Unknown } else { Reason::Missing }),
+            client_key: Some([n.to_be_bytes()[1]; 32]),
+            // An upstream may answer with any number.
+            status: Some(StatusCode::from_u16(600 + n % 400).expect("a status")),
+            upstream_status: Some(StatusCode::from_u16(100 + n % 900).expect("a status")),
+            ..record(NOW)
+        });
+    }
+    let told = sums.take(MOST);
+    // One for each class of status.
+    assert_eq!((told.len(), requests(&told)), (4, 1000), "{told:?}");
+    assert!(!format!("{told:?}").contains("caller-"));
 }
 
 #[test]

@@ -70,7 +70,7 @@ websocket: true
 tunnels_unread: true
 client_certificates: true
 echo_guard: refuse
-recording: {sample_per_thousand: 11}
+recording: {sample_per_thousand: 11, path_templates: ['/users/{id}'], request_headers: [x-a], response_headers: [x-b], query_parameters: [page]}
 rewrite:
   strip_prefix: /v1
   add_prefix: /v2
@@ -260,7 +260,14 @@ fn every_field_of_a_document_arrives_in_its_message() {
         }),
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
         echo_guard: fleet::EchoGuard::Refuse.into(),
-        recording: Some(fleet::Recording { sample_per_thousand: Some(11), durable: false }),
+        recording: Some(fleet::Recording {
+            path_templates: vec!["/users/{id}".to_owned()],
+            request_headers: vec!["x-a".to_owned()],
+            response_headers: vec!["x-b".to_owned()],
+            query_parameters: vec!["page".to_owned()],
+            sample_per_thousand: Some(11),
+            durable: false,
+        }),
     };
     assert_eq!(fleet::ProxyResource::decode(payload).expect("a proxy"), wanted);
 

@@ -59,6 +59,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::FORWARDED,
     feature::ECHO_GUARD,
     feature::DURABLE_RECORDS,
+    feature::RECORDING,
     feature::CONCURRENCY,
     feature::CLIENT_CERTIFICATES,
     feature::TARGET_TLS,

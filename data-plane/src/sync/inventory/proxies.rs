@@ -13,7 +13,9 @@ use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, Model, ResourceId};
 use rr_contract::wire::fleet::Why;
 
-use crate::snapshot::{CallerHeaders, CompiledProxy, Known, Retries, Route, Shape, Snapshot};
+use crate::snapshot::{
+    CallerHeaders, CompiledProxy, CompiledRecording, Known, Retries, Route, Shape, Snapshot,
+};
 
 use super::super::transaction::Offered;
 use super::index::Number;
@@ -184,6 +186,8 @@ impl Inventory {
         let caller_headers = self.caller_headers(key, &proxy.caller_credentials);
         let password_rounds = self.password_rounds(key, &proxy.caller_credentials);
         let takes_certificates = self.takes_certificates(key, &proxy.caller_credentials);
+        let own = caller_headers.iter().flat_map(|headers| headers.own.iter().cloned());
+        let recording = CompiledRecording::of(proxy, own);
         let model = Known::Whole(Arc::clone(proxy));
         CompiledProxy {
             id,
@@ -194,6 +198,7 @@ impl Inventory {
             password_rounds,
             takes_certificates,
             route,
+            recording,
         }
     }
 
@@ -241,6 +246,11 @@ impl Inventory {
         let caller_headers = self.caller_headers(key, callers);
         let password_rounds = self.password_rounds(key, callers);
         let takes_certificates = self.takes_certificates(key, callers);
+        let own = caller_headers.iter().flat_map(|headers| headers.own.iter().cloned());
+        let recording = match &model {
+            Known::Whole(proxy) => CompiledRecording::of(proxy, own),
+            Known::Callers(_) => None,
+        };
         CompiledProxy {
             id,
             org_id: key.org,
@@ -250,6 +260,7 @@ impl Inventory {
             password_rounds,
             takes_certificates,
             route: None,
+            recording,
         }
     }
 }

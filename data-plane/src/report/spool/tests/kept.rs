@@ -18,7 +18,7 @@ fn denied(n: u64) -> Box<RawRecord> {
     Box::new(RawRecord {
         org: Some(OrgId::from_random([1; 16])),
         proxy: Some(ProxyId::from_random([2; 16])),
-        path: "x".repeat(100).into(),
+        path: crate::scrub::Path::of(&"x".repeat(100)),
         code: Some(Code::RuleDenied),
         status: Some(StatusCode::FORBIDDEN),
         aborted: false,

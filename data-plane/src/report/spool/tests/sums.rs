@@ -7,6 +7,7 @@ use rr_contract::model::id::{OrgId, ProxyId, RequestId};
 use rr_contract::seam::Disk as _;
 
 use crate::report::{RawRecord, Ring, ring};
+use crate::scrub;
 
 use super::*;
 
@@ -15,7 +16,7 @@ fn record(minute: u64) -> Box<RawRecord> {
     Box::new(RawRecord {
         org: Some(OrgId::from_random([1; 16])),
         proxy: Some(ProxyId::from_random([2; 16])),
-        path: "x".repeat(100).into(),
+        path: scrub::Path::of(&"x".repeat(100)),
         ..RawRecord::new(RequestId::from_random([7; 16]), at, http::Method::GET, 9)
     })
 }
