@@ -33,7 +33,7 @@ use crate::listen::{
 };
 use crate::publish::Publisher;
 use crate::service::Services;
-use crate::store::{self, DatabaseAddress, Store, StoreError};
+use crate::store::{self, DatabaseAddress, RecordStores, Store, StoreError};
 use crate::throttle::Throttle;
 
 /// How long what was reported may take to be written at the end.
@@ -103,6 +103,7 @@ pub struct Running {
     observability: Observability,
     health: HealthReporter,
     store: Store,
+    records: RecordStores,
     /// Ends first: ports, sessions.
     front: (Shutdown, Tasks),
     /// Ends when no call is open any more: publishing, reports.
@@ -155,6 +156,14 @@ pub async fn start(
     }
     let head = store.installation(&*seams.entropy).await?;
     let installation = head.installation;
+    for address in config.record_stores.values() {
+        if let DatabaseAddress::Sqlite(path) = address {
+            // As above. Where it cannot be made it cannot be opened either, which is said then.
+            seams.disk.append(path).ok();
+        }
+    }
+    let records =
+        RecordStores::new(store.clone(), config.record_stores.clone(), installation.as_bytes().to_vec());
     let authority = Authority::open(&config.state_dir, installation, head.authority, &seams)?;
     // After its files: while no pin is kept, no node has joined, and another authority may be made.
     let trusted = store.trust(authority.pin()).await?;
@@ -166,6 +175,7 @@ pub async fn start(
         store::clock::accept(&store).await?;
     }
     store::clock::seen(&store).await?;
+    records.look_first().await;
     let bootstrap = if config.new_bootstrap_token {
         Some(bootstrap::renew(&store, &config.state_dir, &seams).await?)
     } else {
@@ -179,6 +189,8 @@ pub async fn start(
     let asked = Arc::downgrade(&publisher);
     store.admit_by(asked);
     let shown = Arc::downgrade(&publisher);
+    let standing = records.clone();
+    Events::show_record_stores(&observability, move || standing.standing());
     Events::show(&observability, move || shown.upgrade().map(|publisher| publisher.standing()));
 
     let (management_address, fleet_address, admin_address) =
@@ -192,6 +204,7 @@ pub async fn start(
     let tls = management_tls.is_some();
     let services = Services {
         store: store.clone(),
+        records: records.clone(),
         seams: seams.clone(),
         authority_pin: authority.pin(),
         publisher: Arc::clone(&publisher),
@@ -223,6 +236,7 @@ pub async fn start(
     };
     let port = FleetPort {
         store: store.clone(),
+        records: records.clone(),
         seams: seams.clone(),
         authority: Arc::clone(&authority),
         publisher: Arc::clone(&publisher),
@@ -264,6 +278,7 @@ pub async fn start(
     back.1.spawn("questions of replicas", publisher.fleet().clone().answer(back.0.stop()));
     back.1.spawn("tests for replicas", answering.answer_tests(back.0.stop()));
     back.1.spawn("refused attempts", attempts.run(back.0.stop()));
+    back.1.spawn("record stores", records.clone().follow(back.0.stop()));
     back.1.spawn("other replicas", store.clone().listen(back.0.stop()));
     jobs.spawn(&back.1, &back.0.stop());
     let stop = back.0.stop();
@@ -301,6 +316,7 @@ pub async fn start(
         observability,
         health: reporter,
         store,
+        records,
         front,
         back,
         watch,
@@ -345,6 +361,12 @@ impl Running {
         &self.observability
     }
 
+    /// Its stores of records.
+    #[cfg(test)]
+    pub(crate) fn records(&self) -> &RecordStores {
+        &self.records
+    }
+
     /// Ends it in order, within the drain and a few seconds more.
     pub async fn stop(self) {
         let stopping = self.readiness.register("stopping");
@@ -353,6 +375,7 @@ impl Running {
         end("open calls", &self.front.1, self.drain + GOODBYE).await;
         self.back.0.begin();
         end("last writes", &self.back.1, LAST_WRITES).await;
+        self.records.close().await;
         self.store.close().await;
         drop(self.lock);
         info!("control plane stopped");

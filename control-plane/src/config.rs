@@ -2,6 +2,9 @@
 //!
 //! Opens nothing. Secrets come as paths of files, never as values of flags.
 
+mod record_stores;
+
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,6 +42,25 @@ pub struct Settings {
     /// File whose first line is the database's URL, for one that holds a password
     #[arg(long, env = "RR_CONTROL_DATABASE_FILE", value_name = "FILE")]
     pub database_file: Option<PathBuf>,
+    /// NAME=URL of a further database that regions may keep records of requests in, by its name; may be given several times
+    #[arg(
+        long = "record-store",
+        env = "RR_CONTROL_RECORD_STORE",
+        value_name = "NAME=URL",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    #[serde(rename = "record-store")]
+    pub record_stores: Vec<String>,
+    /// NAME=FILE of such a database, whose URL is the first line of the file, for one that holds a password
+    #[arg(
+        long = "record-store-file",
+        env = "RR_CONTROL_RECORD_STORE_FILE",
+        value_name = "NAME=FILE",
+        value_delimiter = ','
+    )]
+    #[serde(rename = "record-store-file")]
+    pub record_store_files: Vec<String>,
     /// Address of the management API, gRPC and REST [default: 127.0.0.1:7420]
     #[arg(long, env = "RR_CONTROL_MANAGEMENT", value_name = "ADDRESS")]
     pub management: Option<SocketAddr>,
@@ -142,6 +164,14 @@ pub enum ConfigError {
     /// The database was said twice.
     #[error("the database is given twice: use --database or --database-file, not both")]
     DatabaseTwice,
+    /// A record store is said badly. What was said may hold a password, and is not repeated.
+    #[error("record store {name:?} (--record-store, --record-store-file) {reason}")]
+    RecordStore {
+        /// Its name, or where in the list it stands.
+        name: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// Two ports are one.
     #[error("--{one} and --{two} are both {address}: choose another for one of them")]
     SamePort {
@@ -201,6 +231,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// Where everything is stored.
     pub database: DatabaseAddress,
+    /// Where regions may keep records of requests, by name.
+    pub record_stores: BTreeMap<String, DatabaseAddress>,
     /// Management API. TLS unless it is loopback.
     pub management: SocketAddr,
     /// Names for its certificate.
@@ -265,10 +297,19 @@ impl Settings {
         } else {
             (other.database, other.database_file)
         };
+        // The same of record stores, all together.
+        let (record_stores, record_store_files) =
+            if self.record_stores.is_empty() && self.record_store_files.is_empty() {
+                (other.record_stores, other.record_store_files)
+            } else {
+                (self.record_stores, self.record_store_files)
+            };
         Self {
             state_dir: self.state_dir.or(other.state_dir),
             database,
             database_file,
+            record_stores,
+            record_store_files,
             management: self.management.or(other.management),
             management_names: if self.management_names.is_empty() {
                 other.management_names
@@ -322,9 +363,12 @@ impl Config {
             Some(url) => url.parse().map_err(|cause| ConfigError::Database { cause })?,
             None => DatabaseAddress::Sqlite(state_dir.join(DATABASE_FILE)),
         };
+        let record_stores =
+            record_stores::resolve(&database, &settings.record_stores, &settings.record_store_files)?;
         let config = Self {
             state_dir,
             database,
+            record_stores,
             management: settings.management.unwrap_or_else(|| local(7420)),
             management_names: settings.management_names,
             management_tls,

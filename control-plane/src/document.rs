@@ -26,6 +26,7 @@ use crate::payload::Hashed;
 pub(crate) use credential::{LABEL as TAG, is_label as is_tag, is_shared, sealed_regions};
 pub(crate) use mask::MaskPath;
 pub(crate) use org::{RECORD_DAYS, record_days};
+pub(crate) use region::{CENTRAL, since as record_store_since};
 
 /// The fields that every noun has, where it has them.
 #[derive(Debug)]
@@ -123,6 +124,9 @@ pub(crate) trait Resource: Message + Default + Clone + PartialEq + Send + Sync +
     /// Checks what nodes would take, and what is refused where it is written. What `before` has already stays, and holds up no
     /// other change.
     fn check_written(&self, _before: Option<&Self>, _faults: &mut Violations) {}
+
+    /// Sets what follows from a change of other fields, at a time.
+    fn follow(&mut self, _before: &Self, _now: i64) {}
 
     /// Clears fields that are written and never read back.
     fn without_secrets(&mut self) {}

@@ -168,6 +168,24 @@ impl Events {
             .build();
     }
 
+    /// Shows which stores of records answer. Their names come from settings and regions, of which there are tens.
+    pub(crate) fn show_record_stores(
+        observability: &Observability,
+        standing: impl Fn() -> Vec<(String, bool)> + Send + Sync + 'static,
+    ) {
+        let text = "Whether a record store answers: 0 also for one that regions use and settings do not name";
+        observability
+            .meter("rr-control")
+            .u64_observable_gauge("requestrocket_control_record_store_up")
+            .with_description(text)
+            .with_callback(move |observer| {
+                for (name, answers) in standing() {
+                    observer.observe(answers.into(), &[KeyValue::new("record_store", name)]);
+                }
+            })
+            .build();
+    }
+
     /// A version is refused by enough nodes of a region. The revision is the one that followed, if any.
     pub(crate) fn withdrawal(&self, outcome: WithdrawalOutcome, region: &str, subject: &str, revision: u64) {
         let label = match outcome {

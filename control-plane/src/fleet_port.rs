@@ -20,13 +20,13 @@ use crate::authority::{Authority, NodeIdentity};
 use crate::events::Events;
 use crate::listen::Peer;
 use crate::publish::Publisher;
-use crate::store::Store;
+use crate::store::{RecordStores, Store};
 use rr_contract::seam::Seams;
 
 pub(crate) use gate::Gate;
 pub(crate) use telemetry::Pace;
 #[cfg(test)]
-pub(crate) use telemetry::ingest;
+pub(crate) use telemetry::{ingest, place};
 
 use config::ConfigRoute;
 
@@ -37,6 +37,7 @@ const MESSAGE_MOST: usize = 4 * 1024 * 1024;
 #[derive(Clone)]
 pub(crate) struct FleetPort {
     pub(crate) store: Store,
+    pub(crate) records: RecordStores,
     pub(crate) seams: Seams,
     pub(crate) authority: Arc<Authority>,
     pub(crate) publisher: Arc<Publisher>,

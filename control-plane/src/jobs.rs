@@ -18,6 +18,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rr_contract::runtime::{Stop, Tasks, chain};
 use tracing::{info, warn};
 
@@ -27,7 +28,7 @@ use crate::service::{ServiceError, Services};
 use crate::store::level::Level;
 use crate::store::notification::{self, NotificationRow};
 use crate::store::sums;
-use crate::store::{self, Store, StoreError, clock, retention};
+use crate::store::{self, RecordStore, Store, StoreError, clock, retention};
 
 use withdrawal::Withdrawals;
 
@@ -205,19 +206,29 @@ impl Jobs {
         match job {
             Job::Purge => Ok(self.services.org_purge().await? as u64),
             Job::Retention => Ok(self.retain().await?),
-            Job::Records => Ok(records::run(self.store()).await?),
+            Job::Records => {
+                let stores = self.services.records.answering();
+                sum(of_each(&stores, records::run).await)
+            }
             Job::Expiry => Ok(expiry::run(self.store(), &self.told).await?),
             Job::LostNodes => Ok(nodes::lost(self.store(), self.fleet(), &self.told).await?),
             Job::Refusals => Ok(nodes::refusals(self.store(), &self.told).await?),
             Job::Troubles => Ok(nodes::troubles(self.store(), self.fleet(), &self.told).await?),
             Job::TargetTests => target_tests::run(&self.services, &self.told, &self.tested).await,
-            Job::Sums => Ok(self.add_up().await?),
-            Job::Rollups => Ok(self.forget_rollups().await?),
+            Job::Sums => {
+                let stores = self.services.records.answering();
+                sum(of_each(&stores, add_up).await)
+            }
+            Job::Rollups => {
+                let now = clock::believed(self.store()).await?;
+                let stores = self.services.records.answering();
+                sum(of_each(&stores, |store| forget_rollups(store, now)).await)
+            }
             Job::StaleNodes => {
                 let publisher = &self.services.publisher;
                 Ok(stale::run(self.store(), publisher, &self.told, &self.behind).await?)
             }
-            Job::Spools => Ok(spools::run(self.store(), &self.told).await?),
+            Job::Spools => Ok(spools::run(self.store(), &self.services.records, &self.told).await?),
             Job::Withdrawal => self.withdrawals.run(&self.services, &self.told).await,
         }
     }
@@ -238,35 +249,61 @@ impl Jobs {
         }
     }
 
-    /// Nobody is told how many there were: there always are.
-    async fn add_up(&self) -> Result<u64, StoreError> {
-        loop {
-            let added =
-                self.store().note(|txn| Box::pin(async move { sums::fold(txn, BATCHES).await })).await?;
-            if added < BATCHES {
-                return Ok(0);
-            }
-        }
-    }
-
-    async fn forget_rollups(&self) -> Result<u64, StoreError> {
-        let now = clock::believed(self.store()).await?;
-        for level in Level::ALL {
-            while self
-                .store()
-                .note(move |txn| Box::pin(async move { sums::forget(txn, now, level, LENGTHS).await }))
-                .await?
-            {}
-        }
-        Ok(0)
-    }
-
     fn store(&self) -> &Store {
         &self.services.store
     }
 
     fn fleet(&self) -> &Fleet {
         self.services.publisher.fleet()
+    }
+}
+
+/// Nobody is told how many there were: there always are.
+async fn add_up(store: &RecordStore) -> Result<u64, StoreError> {
+    loop {
+        let added = store.note(|txn| Box::pin(async move { sums::fold(txn, BATCHES).await })).await?;
+        if added < BATCHES {
+            return Ok(0);
+        }
+    }
+}
+
+async fn forget_rollups(store: &RecordStore, now: i64) -> Result<u64, StoreError> {
+    for level in Level::ALL {
+        while store
+            .note(move |txn| Box::pin(async move { sums::forget(txn, now, level, LENGTHS).await }))
+            .await?
+        {}
+    }
+    Ok(0)
+}
+
+/// Does the same to each store of records at once, so that none waits for another: what came of it, and the first fault.
+async fn of_each<'a, T, F>(
+    stores: &'a [RecordStore],
+    work: impl Fn(&'a RecordStore) -> F,
+) -> (Vec<T>, Option<StoreError>)
+where
+    F: Future<Output = Result<T, StoreError>> + Send + 'a,
+{
+    let work = stores.iter().map(|store| {
+        let done = work(store);
+        async move { done.await.map_err(|error| store.blamed(error)) }
+    });
+    let (mut done, mut failed) = (Vec::with_capacity(stores.len()), None);
+    for one in join_all(work).await {
+        match one {
+            Ok(one) => done.push(one),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    (done, failed)
+}
+
+fn sum((done, failed): (Vec<u64>, Option<StoreError>)) -> Result<u64, ServiceError> {
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(done.into_iter().sum()),
     }
 }
 

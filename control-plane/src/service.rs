@@ -56,7 +56,7 @@ use rr_contract::wire::management::Org;
 
 use crate::authz::{Permission, Principal};
 use crate::publish::Publisher;
-use crate::store::{Author, Consent, Store, resource_row};
+use crate::store::{Author, Consent, RecordStores, Store, resource_row};
 
 use ceiling::Ceilings;
 
@@ -129,6 +129,8 @@ impl OrgCaller {
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) store: Store,
+    /// Where records of requests are.
+    pub(crate) records: RecordStores,
     pub(crate) seams: Seams,
     pub(crate) authority_pin: [u8; 32],
     pub(crate) publisher: Arc<Publisher>,

@@ -10,6 +10,7 @@ pub(crate) mod apply;
 pub(crate) mod audit;
 pub(crate) mod caller_use;
 pub(crate) mod clock;
+pub(crate) mod cursor;
 pub(crate) mod decision;
 pub(crate) mod detail;
 mod entity;
@@ -26,6 +27,8 @@ pub(crate) mod node;
 pub(crate) mod notification;
 pub(crate) mod notification_seen;
 pub(crate) mod record_age;
+pub(crate) mod record_store;
+pub(crate) mod record_stores;
 pub(crate) mod request;
 pub(crate) mod resource;
 pub(crate) mod retention;
@@ -70,6 +73,8 @@ pub(crate) use entity::secret as secret_row;
 pub(crate) use entity::token as token_row;
 pub(crate) use error::{NotAdmitted, Obstacle};
 pub(crate) use installation::Head;
+pub(crate) use record_store::RecordStore;
+pub(crate) use record_stores::RecordStores;
 pub(crate) use resource::Stored;
 pub(crate) use row::{Reader, is_text};
 pub(crate) use txn::{Put, Txn};
@@ -156,6 +161,14 @@ struct Inner {
     address: DatabaseAddress,
 }
 
+/// What a database holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Schema {
+    Central,
+    /// Records of requests, sums of them and cursors of spools alone.
+    Records,
+}
+
 impl Store {
     /// Opens the database and brings its schema up to date.
     pub(crate) async fn open(
@@ -164,6 +177,18 @@ impl Store {
         tasks: Tasks,
         stop: Stop,
     ) -> Result<Self, StoreError> {
+        let (store, waiting) = Self::connect(address, clock, tasks.clone(), Schema::Central).await?;
+        tasks.spawn("store-writes", store.clone().run_writes(waiting, stop));
+        Ok(store)
+    }
+
+    /// The same without the task that writes revisions.
+    async fn connect(
+        address: &DatabaseAddress,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+        schema: Schema,
+    ) -> Result<(Self, write::Waiting), StoreError> {
         let opened = |source: DbErr| StoreError::Open { database: address.to_string(), source };
         if let DatabaseAddress::Postgres(url) = address {
             // A pool only says that it waited in vain; one connection says why.
@@ -174,7 +199,7 @@ impl Store {
         witness.watch(&mut to_write);
         reading.watch(&mut to_read);
         let write = Database::connect(to_write).await.map_err(&opened)?;
-        migrate(address, &write).await?;
+        migrate(address, &write, schema).await?;
         let read = Database::connect(to_read).await.map_err(&opened)?;
         #[cfg(test)]
         let (read, reads) = tests::counted(read);
@@ -188,14 +213,18 @@ impl Store {
             witness,
             fence: Fence::new(address.to_string()),
             clock,
-            tasks: tasks.clone(),
+            tasks,
             committed,
             queue,
             admission: OnceLock::new(),
             address: address.clone(),
         }));
-        tasks.spawn("store-writes", store.clone().run_writes(waiting, stop));
-        Ok(store)
+        Ok((store, waiting))
+    }
+
+    /// The newest revision that this process committed, or heard of.
+    pub(crate) fn newest_committed(&self) -> u64 {
+        *self.0.committed.borrow()
     }
 
     /// Follows the revisions that this process commits. Others' are found by asking.
@@ -321,10 +350,16 @@ pub(crate) async fn is_in_use(url: &str) -> Result<bool, StoreError> {
     Ok(found?.is_some())
 }
 
-async fn migrate(address: &DatabaseAddress, write: &DatabaseConnection) -> Result<(), StoreError> {
-    migration::Migrator::up(write, None)
-        .await
-        .map_err(|source| StoreError::Migrate { database: address.to_string(), source })
+async fn migrate(
+    address: &DatabaseAddress,
+    write: &DatabaseConnection,
+    schema: Schema,
+) -> Result<(), StoreError> {
+    let migrated = match schema {
+        Schema::Central => migration::Migrator::up(write, None).await,
+        Schema::Records => migration::RecordMigrator::up(write, None).await,
+    };
+    migrated.map_err(|source| StoreError::Migrate { database: address.to_string(), source })
 }
 
 #[cfg(test)]

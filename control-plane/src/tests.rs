@@ -33,6 +33,7 @@ mod outbound;
 mod passwords;
 mod policy;
 mod record_search;
+mod record_stores;
 mod records;
 mod rehearsal;
 mod removals;

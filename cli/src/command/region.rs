@@ -49,6 +49,15 @@ pub(crate) enum Verb {
         /// Name for people; any text.
         #[arg(long)]
         display_name: Option<String>,
+        /// Where records of its requests are kept from now on: a record store in the settings of the control plane, or
+        /// `central` for its database. Records that are there stay where they are.
+        #[arg(long, value_name = "NAME")]
+        record_store: Option<String>,
+        /// Those that are kept of the record stores that its records went to before, separated by commas. What is in one
+        /// that is left out is given up: its records are not looked for any more. Only when no node of the region has
+        /// records from before that change.
+        #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0..)]
+        former_record_stores: Option<Vec<String>>,
         #[command(flatten)]
         condition: Condition,
     },
@@ -76,6 +85,10 @@ pub(crate) struct CreateArgs {
     /// The only organization that may use it, by name or id; every organization when not given. Cannot be changed.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "ORG")]
     dedicated_to: String,
+    /// Where records of its requests are kept: a record store in the settings of the control plane; in its database when not
+    /// given.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
+    record_store: String,
     /// New file that the private keys are written to.
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
@@ -103,11 +116,22 @@ impl Verb {
                 let reply = stub.get_region(mg::GetRegionRequest { region }).await?.into_inner();
                 print.one(&reply.region.unwrap_or_default())
             }
-            Self::Update { region: name, base_url, display_name, condition } => {
+            Self::Update {
+                region: name,
+                base_url,
+                display_name,
+                record_store,
+                former_record_stores,
+                condition,
+            } => {
                 let mut region = mg::Region { etag: condition.etag, ..mg::Region::default() };
                 let mut mask = Mask::default();
                 mask.put("base_url", &mut region.base_url, base_url);
                 mask.put("display_name", &mut region.display_name, display_name);
+                mask.put("record_store", &mut region.record_store, record_store);
+                let former = former_record_stores
+                    .map(|names| names.into_iter().filter(|name| !name.is_empty()).collect());
+                mask.put("former_record_stores", &mut region.former_record_stores, former);
                 let update_mask = mask.finish()?;
                 let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
                 let ask = mg::UpdateRegionRequest { name, region: Some(region), update_mask };
@@ -152,6 +176,7 @@ impl CreateArgs {
             display_name: self.display_name,
             base_url: self.base_url,
             dedicated_to: self.dedicated_to,
+            record_store: self.record_store,
             ..mg::Region::default()
         };
         let region = create(connection, &statement, region).await?;
@@ -255,8 +280,8 @@ async fn list_some(connection: Connection, which: &Listing) -> Result<Vec<mg::Re
 
 impl Row for mg::Region {
     const COLUMNS: &'static [&'static str] =
-        &["name", "id", "epoch", "fingerprint", "dedicated to", "base url", "created"];
-    const WIDE: &'static [&'static str] = &["id"];
+        &["name", "id", "epoch", "fingerprint", "dedicated to", "base url", "record store", "created"];
+    const WIDE: &'static [&'static str] = &["id", "record store"];
 
     fn cells(&self) -> Vec<String> {
         let statement: Option<RegionStatement> = self.key.clone().and_then(|wire| wire.try_into().ok());
@@ -267,6 +292,7 @@ impl Row for mg::Region {
             statement.map_or_else(|| "does not verify".to_owned(), |s| s.fingerprint().to_string()),
             self.dedicated_to.clone(),
             self.base_url.clone(),
+            self.record_store.clone(),
             time(self.created_at.as_ref()),
         ]
     }

@@ -114,3 +114,40 @@ fn ceilings_are_none_unless_said_and_flags_win_over_the_file() {
     let said = Config::resolve(flags.or(file)).expect("good").limit_ceilings;
     assert_eq!(said, fleet::Limits { per_minute_per_node: 50, per_day_per_node: 20_000 });
 }
+
+#[test]
+fn record_stores_are_named_once_each_and_no_refusal_repeats_an_address() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("eu.url");
+    fs::write(&file, "postgres://rr:hunter2@db.eu.example/records\n").expect("writes");
+    let resolved = |database: &str, said: &[&str], files: &[&str]| {
+        let texts = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect();
+        let (record_stores, record_store_files) = (texts(said), texts(files));
+        let database = Some(database.to_owned());
+        Config::resolve(Settings { database, record_stores, record_store_files, ..Settings::default() })
+    };
+    let central = "postgres://rr@db.example/rr";
+    let from_file = format!("eu={}", file.display());
+    let good = resolved(central, &["us=postgres://rr@db.us.example/records"], &[&from_file]).expect("good");
+    let shown: Vec<_> = good.record_stores.iter().map(|(name, it)| format!("{name} {it}")).collect();
+    assert_eq!(shown, ["eu postgres://db.eu.example/records", "us postgres://db.us.example/records"]);
+    resolved("sqlite://a.db", &["eu=sqlite://b.db"], &[]).expect("good");
+    for (said, reason) in [
+        (&["postgres://rr:hunter2@x/y"][..], "no. 1"),
+        (&["central=postgres://rr:hunter2@x/y"], "not \"central\""),
+        (&["Eu=postgres://rr:hunter2@x/y"], "has a name that cannot be one"),
+        (&["eu=mysql://rr:hunter2@x/y"], "is not a database"),
+        (&["eu=sqlite://hunter2.db"], "other replicas"),
+        (&["eu=postgres://rr@db.example/rr"], "the database of --database"),
+        (&["eu=postgres://rr:hunter2@x/y", "us=postgres://rr:hunter2@x/y"], "of another record store"),
+        (&["eu=postgres://rr:hunter2@x/y", "eu=postgres://rr:hunter2@x/z"], "is given twice"),
+    ] {
+        let refused = resolved(central, said, &[]).expect_err("refused").to_string();
+        assert!(refused.contains(reason) && !refused.contains("hunter2"), "{refused}");
+    }
+    // Said in one place, they hide those of the other.
+    let flags = Settings { record_stores: vec!["eu=sqlite://b.db".to_owned()], ..Settings::default() };
+    let other: Settings = toml::from_str("record-store = [\"us=sqlite://c.db\"]\n").expect("good");
+    let both = Config::resolve(flags.or(other)).expect("good").record_stores;
+    assert_eq!(both.into_keys().collect::<Vec<_>>(), ["eu"]);
+}

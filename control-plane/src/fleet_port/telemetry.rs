@@ -8,6 +8,7 @@ mod bounds;
 mod near;
 mod pace;
 mod packed;
+mod placed;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -25,6 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::warn;
 
 pub(crate) use self::pace::Pace;
+pub(crate) use placed::place;
 
 use super::{FleetPort, identity};
 use crate::authority::NodeIdentity;
@@ -124,17 +126,15 @@ impl FleetPort {
             losses,
             uses,
             sums,
+            since: 0,
         };
         let begun = Instant::now();
-        let turn = self.pace.turn().await;
-        let written: Result<_, StoreError> =
-            self.store.note(move |txn| Box::pin(async move { ingest(txn, order).await })).await;
-        drop(turn);
+        let written = self.store(order).await;
         let took = begun.elapsed();
         let written = written.map_err(|error| {
             // The node sends it again, and the cursor tells whether it was taken.
             warn!(error = %chain(&error), node.id = node, "batch of records not stored, the node sends it again");
-            Status::unavailable("the database does not answer, so the records were not stored; send them again")
+            Status::unavailable("the records were not stored, for a database does not answer: send them again")
         })?;
         let (through, expected) = match written {
             Ingested::Stored { stored, foreign } => {
@@ -148,6 +148,8 @@ impl FleetPort {
             }
             Ingested::Duplicate(last) => (last, 0),
             Ingested::Expected(expected) => (expected - 1, expected),
+            // `place` makes an error of it.
+            Ingested::Elsewhere => return Err(Status::unavailable("send the batch again")),
         };
         // Poison of a batch that is not due yet is said when its turn comes.
         let poison = poison.filter(|_| expected == 0).into_iter().collect();
@@ -155,6 +157,13 @@ impl FleetPort {
             fleet::UploadResponse { spool, through, expected, poison, ..fleet::UploadResponse::default() };
         pace::say(&mut answer, took);
         Ok(answer)
+    }
+
+    /// Stores a batch in its turn at the store that takes it: a slow one holds up none but its own regions.
+    async fn store(&self, batch: Ingest) -> Result<Ingested, StoreError> {
+        let placement = self.records.placement(&batch.region).await?;
+        let _turn = self.pace.turn(&placement.store).await;
+        place(&self.records, batch).await
     }
 
     /// Decodes a batch; the reason why not is for the node's log.

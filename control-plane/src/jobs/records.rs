@@ -3,16 +3,16 @@
 
 use tracing::info;
 
-use crate::store::{Store, StoreError, clock, record_age};
+use crate::store::{RecordStore, StoreError, clock, record_age};
 
 /// How many records, losses and days went.
-pub(super) async fn run(store: &Store) -> Result<u64, StoreError> {
+pub(super) async fn run(store: &RecordStore) -> Result<u64, StoreError> {
     // Removes nothing, so a clock that is not believed makes them as well.
     let made = record_age::make_days(store).await;
-    let now = clock::believed(store).await?;
+    let now = clock::believed(store.central()).await?;
     let gone = record_age::remove(store, now).await?;
     if gone.days > 0 {
-        info!(days = gone.days, "days of records dropped");
+        info!(record_store = store.name(), days = gone.days, "days of records dropped");
     }
     made?;
     Ok(gone.records + gone.losses + gone.days)

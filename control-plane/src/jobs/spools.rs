@@ -6,9 +6,9 @@ use prost::Message as _;
 use rr_contract::wire::fleet;
 
 use super::nodes::{LOST_AFTER, RECENT, Regions, before};
-use super::{PAGE, Told};
+use super::{PAGE, Told, of_each};
 use crate::notice::{self, Spool};
-use crate::store::{Store, StoreError, node_row, survey};
+use crate::store::{RecordStores, Store, StoreError, node_row, survey};
 
 /// A node that is told of.
 struct Due {
@@ -19,11 +19,14 @@ struct Due {
     lost: Vec<(String, u64)>,
 }
 
-pub(super) async fn run(store: &Store, told: &Told) -> Result<u64, StoreError> {
+pub(super) async fn run(store: &Store, records: &RecordStores, told: &Told) -> Result<u64, StoreError> {
     let now = store.now();
     // How many records, by node and reason.
     let mut lost: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
-    for loss in survey::losses(store, before(now, RECENT)).await? {
+    // What one that does not answer would say is told when it answers again.
+    let stores = records.answering();
+    let (losses, failed) = of_each(&stores, |store| survey::losses(store, before(now, RECENT))).await;
+    for loss in losses.into_iter().flatten() {
         lost.entry(loss.node).or_default().push((loss.reason, loss.records.unsigned_abs()));
     }
     let mut due = Vec::new();
@@ -44,14 +47,15 @@ pub(super) async fn run(store: &Store, told: &Told) -> Result<u64, StoreError> {
         }));
     }
     if due.is_empty() {
-        return Ok(0);
+        return failed.map_or(Ok(0), Err);
     }
     let regions = Regions::read(store).await?;
     let row = |Due { node, fill, lost }: &Due| {
         let spool = Spool { node: &node.id, region: regions.name(&node.region), fill: *fill, lost };
         notice::spool_filling(now, regions.owner(&node.region), &spool)
     };
-    told.tell(store, due.iter().map(row).collect()).await
+    let count = told.tell(store, due.iter().map(row).collect()).await?;
+    failed.map_or(Ok(count), Err)
 }
 
 /// Whether 80 % of a quota are used. A node that does not say its quota is not judged.

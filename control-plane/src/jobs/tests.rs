@@ -20,7 +20,7 @@ use crate::fleet_port::ingest;
 use crate::noun::Noun;
 use crate::publish::Publisher;
 use crate::store::request::Ingest;
-use crate::store::{self, Txn, node_row, request_row, time_of};
+use crate::store::{self, RecordStores, Txn, node_row, request_row, time_of};
 use crate::tests::stores::{DAY, on_both, put, write};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -37,6 +37,7 @@ pub(super) fn jobs(store: &Store) -> Jobs {
     let events = Events::new(&Observability::quiet("rr-control"));
     let services = Services {
         store: store.clone(),
+        records: RecordStores::new(store.clone(), Default::default(), Vec::new()),
         seams: Seams::real(),
         authority_pin: [0; 32],
         publisher: Publisher::new(store.clone(), events.clone(), Seams::real().entropy),

@@ -1,6 +1,6 @@
 //! Accounts of nodes: what they told of requests, and what became of the records. For those who operate them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pbjson_types::Timestamp;
 use rr_contract::model::time;
@@ -10,6 +10,7 @@ use super::{ServiceError, Services, fields};
 use crate::authz::Principal;
 use crate::store::account::{self, Account, AccountFilter, Gap, NodeAccount};
 use crate::store::level::{self, Level};
+use crate::store::record_store::each;
 use crate::store::time_of;
 
 const HOUR: i64 = Level::Hour.length();
@@ -56,18 +57,22 @@ impl Services {
             after: Level::Hour.begin(after),
             before: before.saturating_add(HOUR - 1) - before.saturating_add(HOUR - 1).rem_euclid(HOUR),
         };
-        let hours = account::list(&self.store, &filter, COUNTS).await?.ok_or_else(|| {
+        let stores = self.records.holding(Some(&filter.regions)).await?;
+        let hours = each(&stores, |store| account::list(store, &filter, COUNTS)).await?;
+        let hours: Option<Vec<_>> = hours.into_iter().collect();
+        let hours = hours.map(|hours| hours.concat()).ok_or_else(|| {
             ServiceError::field(
                 "after",
                 "takes in too many nodes and hours: ask for a shorter time, or for one region",
             )
         })?;
-        let nodes: Vec<&str> = {
-            let mut nodes: Vec<&str> = hours.iter().map(|it| it.node.as_str()).collect();
-            nodes.dedup();
-            nodes
-        };
-        let gaps = account::gaps(&self.store, &nodes, &filter, GAPS).await?;
+        let nodes: BTreeSet<&str> = hours.iter().map(|it| it.node.as_str()).collect();
+        let nodes: Vec<&str> = nodes.into_iter().collect();
+        let mut gaps = each(&stores, |store| account::gaps(store, &nodes, &filter, GAPS)).await?.concat();
+        if stores.len() > 1 {
+            gaps.sort_by_key(|gap| std::cmp::Reverse(gap.told));
+            gaps.truncate(usize::try_from(GAPS).unwrap_or(usize::MAX));
+        }
         let mut all = Account::default();
         hours.iter().for_each(|it| all.add(&it.account));
         let begin = |at: i64| step.map_or(filter.after, |step| at - at.rem_euclid(step));
@@ -98,6 +103,6 @@ fn wire(node: String, region: String, at: Option<Timestamp>, account: Account) -
 }
 
 fn gap(gap: Gap) -> fleet::RecordGap {
-    let Gap { node, from, to, records, reason } = gap;
+    let Gap { node, from, to, records, reason, told: _ } = gap;
     fleet::RecordGap { node, from: moment(from), to: moment(to), records, reason }
 }

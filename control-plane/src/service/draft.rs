@@ -183,6 +183,7 @@ pub(super) async fn change<R: Resource>(
     rights::may_change(scope.principal, org, R::NOUN, &found.row)?;
     let before = found.document.clone();
     chosen.apply(&mut found.document, &wire);
+    found.document.follow(&before, txn.now());
     let mut own = Violations::default();
     found.document.check_written(Some(&before), &mut own);
     own.finish(|| Some(())).map_err(|invalid| compile::under(R::NOUN.text(), &invalid))?;

@@ -194,6 +194,12 @@ impl From<StoreError> for ServiceError {
             error @ (StoreError::Broken(_) | StoreError::NoRoom { .. } | StoreError::ClockAhead(_)) => {
                 Self::Database(error)
             }
+            error @ (StoreError::RecordStoreClosed(_) | StoreError::NoRecordStore(_)) => {
+                Self::Database(error)
+            }
+            error @ StoreError::RecordStore { .. } if error.kind() == Kind::Unavailable => {
+                Self::Database(error)
+            }
             other => Self::Store(other),
         }
     }

@@ -4,7 +4,7 @@
 //! organization gave to proxies and regions, and closed lists; there are at most `PROXIES` proxies, and one series more for
 //! the rest; and what is counted of a proxy goes down at the beginning of a month alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use rr_contract::model::latency::Latencies;
 use super::{OrgCaller, ServiceError, Services};
 use crate::noun::Noun;
 use crate::store::metrics::ROWS_MOST;
-use crate::store::metrics::exposition::{Exposed, Ranked, exposed, largest};
-use crate::store::{self, StoreError};
+use crate::store::metrics::exposition::{Exposed, Ranked, counted, exposed, largest};
+use crate::store::record_store::each;
+use crate::store::{self, RecordStore, StoreError};
 
 /// How many proxies are told apart.
 const PROXIES: u64 = 1000;
@@ -57,15 +58,51 @@ impl Services {
     /// As the database has it by now.
     pub(crate) async fn exposition(&self, at: &OrgCaller) -> Result<String, ServiceError> {
         let Beginnings { this, before, today } = Beginnings::of(self.store.now());
+        let stores = self.records.holding(None).await?;
+        if !stores.iter().all(RecordStore::is_central) {
+            return self.exposition_of(at, &stores).await;
+        }
         // A proxy whose first requests come between the two readings would stand with the others.
         let snapshot = self.store.snapshot().await?;
         let apart = largest(&snapshot, &at.org.id, (before, today), PROXIES).await?;
-        let rows = exposed(&snapshot, &at.org.id, this, &apart).await?.ok_or_else(|| {
-            ServiceError::field("org", format!("has more than {ROWS_MOST} series: ask with QueryMetrics"))
-        })?;
+        let rows = exposed(&snapshot, &at.org.id, this, Some(&apart)).await?.ok_or_else(too_many)?;
         snapshot.end().await?;
         let regions = self.region_names(&rows).await?;
         Ok(text(this, &by_name(&apart, &regions, rows)))
+    }
+
+    /// The same of several stores of records, whose proxies are told apart here: names are in the central database alone.
+    async fn exposition_of(&self, at: &OrgCaller, stores: &[RecordStore]) -> Result<String, ServiceError> {
+        let Beginnings { this, before, today } = Beginnings::of(self.store.now());
+        let org = at.org.id.as_str();
+        let read = each(stores, async |store| {
+            let snapshot = store.snapshot().await?;
+            let counts = counted(&snapshot, org, (before, today)).await?;
+            let rows = exposed(&snapshot, org, this, None).await?;
+            snapshot.end().await?;
+            Ok(rows.map(|rows| (counts, rows)))
+        });
+        let (mut counts, mut all) = (HashMap::<String, i64>::new(), Vec::new());
+        for read in read.await? {
+            let (of_proxies, rows) = read.ok_or_else(too_many)?;
+            for (proxy, count) in of_proxies {
+                let sum = counts.entry(proxy).or_default();
+                *sum = sum.saturating_add(count);
+            }
+            all.extend(rows);
+        }
+        let ids: Vec<String> = counts.keys().cloned().collect();
+        let there = store::resource::find_all(&self.store, Noun::Proxy, org, &ids).await?;
+        let mut apart: Vec<_> = there.into_iter().map(|row| Ranked { id: row.id, name: row.name }).collect();
+        apart.sort_by(|a, b| counts.get(&b.id).cmp(&counts.get(&a.id)).then_with(|| a.id.cmp(&b.id)));
+        let others = apart.split_off(apart.len().min(usize::try_from(PROXIES).unwrap_or(usize::MAX)));
+        let others: HashSet<&str> = others.iter().map(|it| it.id.as_str()).collect();
+        for row in &mut all {
+            // Of one that is gone no name is found, and with it its series.
+            row.proxy.take_if(|proxy| others.contains(proxy.as_str()));
+        }
+        let regions = self.region_names(&all).await?;
+        Ok(text(this, &by_name(&apart, &regions, all)))
     }
 
     async fn region_names(&self, rows: &[Exposed]) -> Result<HashMap<String, String>, StoreError> {
@@ -75,6 +112,10 @@ impl Services {
         let rows = store::resource::find_all(&self.store, Noun::Region, "", &ids).await?;
         Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
     }
+}
+
+fn too_many() -> ServiceError {
+    ServiceError::field("org", format!("has more than {ROWS_MOST} series: ask with QueryMetrics"))
 }
 
 impl Beginnings {

@@ -14,8 +14,9 @@ use super::{OrgCaller, ServiceError, Services, fields};
 use crate::noun::Noun;
 use crate::store::level::Level;
 use crate::store::metrics::{self, Cell, Dimension, KEYS, Measures, Metered, MetricsFilter, ROWS_MOST};
+use crate::store::record_store::each;
 use crate::store::request::RequestFilter;
-use crate::store::{self, time_of};
+use crate::store::{self, RecordStore, StoreError, time_of};
 
 use series::{AllSeries as _, Series};
 
@@ -50,12 +51,18 @@ impl Services {
             _ => return Err(ServiceError::field("limit", format!("must be 1 to {SERIES_MOST}"))),
         };
         let level = window.level(&by, self.store.now())?;
-        let filter = self.request_filter(at, &request.proxy, &request.filter).await?;
+        let mut filter = self.request_filter(at, &request.proxy, &request.filter).await?;
+        let stores = self.holding(&mut filter).await?;
         let filter = narrowed(filter, level, &window, by)?;
-        let snapshot = self.store.snapshot().await?;
-        let requests = metrics::requests(&snapshot, &filter).await?.ok_or_else(too_many)?;
-        let meters = metrics::meters(&snapshot, &filter).await?.ok_or_else(too_many)?;
-        snapshot.end().await?;
+        let (mut requests, mut meters) = (Vec::new(), Vec::new());
+        for read in each(&stores, |store| read(store, &filter)).await? {
+            let (of_requests, of_meters) = read.ok_or_else(too_many)?;
+            requests.extend(of_requests);
+            meters.extend(of_meters);
+        }
+        if requests.len() > ROWS_MOST || meters.len() > ROWS_MOST {
+            return Err(too_many());
+        }
         let mut answer = window.assembled(&filter.by, limit, requests, meters);
         self.name_metrics(at, &mut answer).await?;
         Ok(answer)
@@ -94,6 +101,18 @@ impl Services {
         }
         Ok(())
     }
+}
+
+/// What one store of records has, in one snapshot; `None` where that is too much.
+async fn read(
+    store: &RecordStore,
+    filter: &MetricsFilter,
+) -> Result<Option<(Vec<Cell<Measures>>, Vec<Cell<(String, Metered)>>)>, StoreError> {
+    let snapshot = store.snapshot().await?;
+    let requests = metrics::requests(&snapshot, filter).await?;
+    let meters = metrics::meters(&snapshot, filter).await?;
+    snapshot.end().await?;
+    Ok(requests.zip(meters))
 }
 
 fn too_many() -> ServiceError {

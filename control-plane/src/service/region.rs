@@ -14,6 +14,7 @@ use super::scope::Scope;
 use super::{Caller, Page, Plan, Removal, ServiceError, Services};
 use crate::authz::Principal;
 use crate::compile::under;
+use crate::document::CENTRAL;
 use crate::noun::Noun;
 use crate::store::{self, Reader, StoreError, Stored, Written};
 
@@ -56,6 +57,9 @@ impl Services {
             ));
         }
         wire.key = Some(statement.to_wire());
+        wire.former_record_stores.clear();
+        wire.record_store_since = None;
+        self.check_record_store(&wire)?;
         let written = self
             .store
             .write(caller.author(), move |txn| {
@@ -66,6 +70,26 @@ impl Services {
             })
             .await?;
         Ok(written)
+    }
+
+    /// Refuses a record store that settings here do not name: records of the region would wait on its nodes.
+    fn check_record_store(&self, region: &Region) -> Result<(), ServiceError> {
+        let wanted = region.record_store.as_str();
+        if wanted.is_empty() || wanted == CENTRAL || self.records.names().any(|name| name == wanted) {
+            return Ok(());
+        }
+        let known = self.records.names().collect::<Vec<_>>();
+        let known = if known.is_empty() {
+            "which name none".to_owned()
+        } else {
+            format!("which name {}", known.join(", "))
+        };
+        Err(ServiceError::field(
+            "region.record_store",
+            format!(
+                "is not in the settings of this control plane, {known}: start each rr-control with --record-store NAME=URL first"
+            ),
+        ))
     }
 
     /// By name or id. A region that is dedicated to another organization is not found.
@@ -110,6 +134,9 @@ impl Services {
     ) -> Result<Written<Stored<Region>>, ServiceError> {
         let wire = fields::required("region", region)?;
         let chosen = Chosen::of(mask, &wire)?;
+        if chosen.names("record_store") {
+            self.check_record_store(&wire)?;
+        }
         let written = self
             .store
             .write(caller.author(), move |txn| {

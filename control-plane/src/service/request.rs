@@ -12,10 +12,16 @@ use super::directory::is_global;
 use super::record_filter::{self, RecordFilter};
 use super::{OrgCaller, Page, PageRequest, ServiceError, Services, fields};
 use crate::noun::Noun;
-use crate::store::{self, StoreError, request::RequestFilter, request_row, time_of};
+use crate::store::record_store::each;
+use crate::store::{self, RecordStore, StoreError, request::RequestFilter, request_row, time_of};
 
 /// The most that a tail shows of what came since it looked.
 const SHOWN: u64 = 200;
+/// How many callers a word may stand for, where records are not beside the words.
+const CALLERS: u64 = 10_000;
+
+/// How far a tail is, in each store of records: they number records by themselves.
+pub(crate) type Newest = BTreeMap<String, i64>;
 
 impl Services {
     /// Newest first.
@@ -37,13 +43,20 @@ impl Services {
             }
             None => None,
         };
-        let filter = RequestFilter {
+        let mut filter = RequestFilter {
             after: fields::time_row("after", request.after.as_ref())?,
             before: fields::time_row("before", request.before.as_ref())?,
             behind,
             ..self.request_filter(at, &request.proxy, &request.filter).await?
         };
-        let rows = store::request::list(&self.store, filter, page.limit()).await?;
+        let stores = self.holding(&mut filter).await?;
+        let ask = |store| store::request::list(store, filter.clone(), page.limit());
+        let mut rows = each(&stores, ask).await?.concat();
+        if stores.len() > 1 {
+            // As each of them has it. What is cut off here comes first in the next page, for all go on behind one record.
+            rows.sort_by(|a, b| (b.received_at, &b.id).cmp(&(a.received_at, &a.id)));
+            rows.truncate(usize::try_from(page.limit()).unwrap_or(usize::MAX));
+        }
         Ok(page.cut(rows, |row| vec![row.received_at.to_string(), row.id.clone()]))
     }
 
@@ -86,26 +99,79 @@ impl Services {
         })
     }
 
-    /// The number of the newest record, of whatever organization.
-    pub(crate) async fn request_newest(&self) -> Result<i64, ServiceError> {
-        Ok(store::request::newest(&self.store).await?)
+    /// The stores of records that a filter needs. A filter that goes to another database than the central one names callers by
+    /// their ids alone: their words are not there.
+    pub(super) async fn holding(&self, filter: &mut RequestFilter) -> Result<Vec<RecordStore>, ServiceError> {
+        let stores = self.records.holding(filter.regions.as_deref()).await?;
+        if stores.iter().all(RecordStore::is_central) {
+            return Ok(stores);
+        }
+        for (field, value) in std::mem::take(&mut filter.labels) {
+            let with = store::resource::credentials_with(&self.store, &field, &value, CALLERS + 1).await?;
+            if with.len() as u64 > CALLERS {
+                return Err(ServiceError::field(
+                    "filter",
+                    format!(
+                        "holds {field} = {value}, which more than {CALLERS} callers have: ask for a region whose records are in the central database, or for one caller"
+                    ),
+                ));
+            }
+            filter.callers = Some(match filter.callers.take() {
+                Some(callers) => callers.into_iter().filter(|id| with.contains(id)).collect(),
+                None => with,
+            });
+        }
+        Ok(stores)
+    }
+
+    /// The numbers of the newest records of all stores that answer, of whatever organization: also of those that the tail
+    /// does not need yet, for a region may go there.
+    pub(crate) async fn request_newest(&self) -> Result<Newest, ServiceError> {
+        let mut newest = Newest::new();
+        for store in self.records.answering() {
+            // One that is needed is an error when it is looked for news in it.
+            if let Ok(number) = store::request::newest(&store).await {
+                newest.insert(store.name().to_owned(), number);
+            }
+        }
+        Ok(newest)
     }
 
     /// Those that came behind `cursor`, in their order, and how many before them are left out. Moves the cursor.
     pub(crate) async fn request_news(
         &self,
         at: &OrgCaller,
-        filter: RequestFilter,
-        cursor: &mut i64,
+        mut filter: RequestFilter,
+        cursor: &mut Newest,
     ) -> Result<(Vec<management::Request>, u64), ServiceError> {
-        let newest = self.request_newest().await?;
-        if newest == *cursor {
-            return Ok((Vec::new(), 0));
+        let stores = self.holding(&mut filter).await?;
+        let numbers = each(&stores, store::request::newest).await?;
+        let mut behind = cursor.clone();
+        let mut read = Vec::new();
+        for (store, newest) in stores.iter().zip(numbers) {
+            // One that did not answer when the tail began is followed from now on.
+            let after = *behind.entry(store.name().to_owned()).or_insert(newest);
+            if newest != after {
+                read.push((store, (after, newest)));
+                behind.insert(store.name().to_owned(), newest);
+            }
         }
-        let (rows, all) = store::request::arrived(&self.store, filter, (*cursor, newest), SHOWN).await?;
+        let (mut rows, mut all) = (Vec::new(), 0);
+        for (store, between) in read {
+            let found = store::request::arrived(store, filter.clone(), between, SHOWN).await;
+            let (found, count) = found.map_err(|error| store.blamed(error))?;
+            rows.extend(found);
+            all += count;
+        }
+        if stores.len() > 1 {
+            // Stable, so that those of one store stay as they came.
+            rows.sort_by_key(|row| row.stored_at);
+            let shown = usize::try_from(SHOWN).unwrap_or(usize::MAX);
+            rows.drain(..rows.len().saturating_sub(shown));
+        }
         let skipped = all - rows.len() as u64;
         let requests = self.requests_shown(at, rows).await?;
-        *cursor = newest;
+        *cursor = behind;
         Ok((requests, skipped))
     }
 
@@ -115,9 +181,15 @@ impl Services {
         at: &OrgCaller,
         id: &str,
     ) -> Result<request_row::Model, ServiceError> {
-        store::request::by_id(&self.store, &at.org.id, id)
-            .await?
-            .ok_or_else(|| ServiceError::NotFound { noun: "request", name: id.to_owned() })
+        for store in self.records.answering() {
+            let found = store::request::by_id(&store, &at.org.id, id).await;
+            if let Some(row) = found.map_err(|error| store.blamed(error))? {
+                return Ok(row);
+            }
+        }
+        // It may be where nobody answers.
+        self.records.holding(None).await?;
+        Err(ServiceError::NotFound { noun: "request", name: id.to_owned() })
     }
 
     /// Records as readers get them. Names are looked up for all of them together, a statement for each noun. No token

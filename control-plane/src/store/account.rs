@@ -59,6 +59,8 @@ pub(crate) struct Gap {
     pub(crate) to: i64,
     pub(crate) records: u64,
     pub(crate) reason: String,
+    /// When it was told.
+    pub(crate) told: i64,
 }
 
 /// Which accounts.
@@ -176,6 +178,7 @@ pub(crate) async fn gaps(
         to: row.to_at,
         records: u64::try_from(row.records).unwrap_or(0),
         reason: row.reason,
+        told: row.stored_at,
     };
     Ok(rows.into_iter().map(gap).collect())
 }

@@ -29,6 +29,7 @@ pub(crate) mod notification_through;
 pub(crate) mod plan;
 pub(crate) mod proxy_home;
 pub(crate) mod record_loss;
+pub(crate) mod record_owner;
 pub(crate) mod refused_attempt;
 pub(crate) mod region_state;
 pub(crate) mod request_record;

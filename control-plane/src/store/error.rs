@@ -58,6 +58,37 @@ pub enum StoreError {
     /// The database does not keep what was acknowledged.
     #[error(transparent)]
     Broken(Box<Broken>),
+    /// A store of records failed. Its address is not for everybody who asks for records.
+    #[error("{}", unanswered(name))]
+    RecordStore {
+        /// Its name in settings.
+        name: String,
+        /// The cause.
+        source: Box<StoreError>,
+    },
+    /// A store of records could not be opened yet.
+    #[error("{}", unanswered(.0))]
+    RecordStoreClosed(String),
+    /// Settings do not name a store of records that a region uses.
+    #[error(
+        "a region keeps its records in record store {0:?}, which the settings of this control plane do not name: start it with --record-store {0}=URL"
+    )]
+    NoRecordStore(String),
+    /// Another's records are in the database.
+    #[error(
+        "database {database}, which settings name as record store {name:?}, holds records of another installation or those of record store {found:?}: was an address changed, or two of them swapped?"
+    )]
+    OtherRecords {
+        /// Its name in settings.
+        name: String,
+        /// Its address, without a password.
+        database: String,
+        /// The name that it has there.
+        found: String,
+    },
+    /// The region of a batch went to another store of records meanwhile.
+    #[error("the region's records go to another record store by now; the batch comes again")]
+    Moved,
     /// There is no room for what was to be written.
     #[error("the database's disk is full; make room there and try again ({operation})")]
     NoRoom {
@@ -120,6 +151,12 @@ pub enum Broken {
     },
 }
 
+fn unanswered(name: &str) -> String {
+    format!(
+        "record store {name:?} does not answer, and records may lie there: try again when it does, or leave its regions out with a filter as `region = NAME`"
+    )
+}
+
 const REMEDY: &str = "no writes are taken any more: see docs/operations.md, `The database lost what was acknowledged`, and start rr-control again";
 
 /// A clock that is further ahead than anything explains.
@@ -155,7 +192,12 @@ impl StoreError {
             | Self::Group
             | Self::Closed
             | Self::NotLoaded
+            | Self::RecordStoreClosed(_)
+            | Self::NoRecordStore(_)
+            | Self::OtherRecords { .. }
+            | Self::Moved
             | Self::Lost => Kind::Unavailable,
+            Self::RecordStore { source, .. } => source.kind(),
             Self::Statement { source, .. } if is_outage(source) => Kind::Unavailable,
             Self::Statement { .. } | Self::Damaged(_) => Kind::Bug,
         }
@@ -166,6 +208,7 @@ impl StoreError {
         match self {
             Self::Commit(_) | Self::Lost => false,
             Self::Broken(broken) => !matches!(**broken, Broken::NotCommitted { .. }),
+            Self::RecordStore { source, .. } => source.certainly_not_applied(),
             _ => true,
         }
     }

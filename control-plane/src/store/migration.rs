@@ -12,7 +12,9 @@ mod m20261126_sixth_callers;
 mod m20261126_third_node_clash;
 mod m20261127_eighth_caller_use;
 mod m20261127_eleventh_sums;
+mod m20261127_fourteenth_cursor_place;
 mod m20261127_ninth_target_test;
+mod m20261127_records;
 mod m20261127_seventh_shared_secrets;
 mod m20261127_tenth_record_search;
 mod m20261127_thirteenth_notification_seen;
@@ -36,6 +38,16 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_eleventh_sums::Migration),
             Box::new(m20261127_twelfth_record_days::Migration),
             Box::new(m20261127_thirteenth_notification_seen::Migration),
+            Box::new(m20261127_fourteenth_cursor_place::Migration),
         ]
+    }
+}
+
+/// The same of a database that holds records alone. A migration above that is about tables of such a one has its like here.
+pub(super) struct RecordMigrator;
+
+impl MigratorTrait for RecordMigrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261127_records::Migration)]
     }
 }

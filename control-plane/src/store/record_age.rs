@@ -5,8 +5,8 @@
 //! was ahead, as the time since it was stored.
 //!
 //! The invariant: each transaction that removes something reads first how long organizations keep it, so nothing goes
-//! that is younger than its organization keeps, whatever was changed since the run began. What belongs to no
-//! organization any more is kept by nobody.
+//! that is younger than its organization keeps, whatever was changed since the run began: in the central database, where
+//! organizations are, in the transaction itself. What belongs to no organization any more is kept by nobody.
 
 mod days;
 
@@ -19,7 +19,7 @@ use super::entity::request_record::Column;
 use super::entity::{record_loss, request_record};
 use super::resource::{self, with_document, with_documents};
 use super::row::Reader;
-use super::{Store, StoreError, Txn};
+use super::{RecordStore, Store, StoreError, Txn};
 use crate::document::{RECORD_DAYS, record_days};
 use crate::noun::Noun;
 
@@ -40,7 +40,7 @@ pub(crate) struct Gone {
 }
 
 /// Removes what is too old at a time. May be cut off anywhere: the next run, of whichever replica, goes on.
-pub(crate) async fn remove(store: &Store, now: i64) -> Result<Gone, StoreError> {
+pub(crate) async fn remove(store: &RecordStore, now: i64) -> Result<Gone, StoreError> {
     // Where a day cannot be dropped, because it is read all the time, its records go as others do.
     let days = days::drop_old(store, now).await;
     let mut gone = Gone::default();
@@ -61,8 +61,21 @@ async fn longest(db: &impl Reader) -> Result<i64, StoreError> {
     Ok(i64::from(days.unwrap_or(RECORD_DAYS)) * DAY)
 }
 
+/// The same, asked in a transaction: of a store that has no organizations, where they are.
+async fn longest_kept(txn: &Txn, keeper: Option<&Store>) -> Result<i64, StoreError> {
+    match keeper {
+        Some(keeper) => longest(keeper).await,
+        None => longest(txn).await,
+    }
+}
+
+/// Where organizations are, when it is another database.
+fn keeper(store: &RecordStore) -> Option<Store> {
+    (!store.is_central()).then(|| store.central().clone())
+}
+
 /// The organization behind another that has records, by id: one look into an index.
-async fn next_org(store: &Store, last: &str) -> Result<Option<String>, StoreError> {
+async fn next_org(store: &RecordStore, last: &str) -> Result<Option<String>, StoreError> {
     request_record::Entity::find()
         .select_only()
         .column(Column::Org)
@@ -75,12 +88,14 @@ async fn next_org(store: &Store, last: &str) -> Result<Option<String>, StoreErro
         .map_err(StoreError::statement("find organizations with records"))
 }
 
-async fn remove_of(store: &Store, org: &str, now: i64) -> Result<u64, StoreError> {
+async fn remove_of(store: &RecordStore, org: &str, now: i64) -> Result<u64, StoreError> {
     let mut removed = 0;
     // Looks first, so that a run that finds nothing writes nothing.
     while any_too_old(store, org, now).await? {
-        let org = org.to_owned();
-        removed += store.note(move |txn| Box::pin(async move { remove_slice(txn, &org, now).await })).await?;
+        let (org, keeper) = (org.to_owned(), keeper(store));
+        removed += store
+            .note(move |txn| Box::pin(async move { remove_slice(txn, keeper.as_ref(), &org, now).await }))
+            .await?;
     }
     Ok(removed)
 }
@@ -101,8 +116,8 @@ async fn too_old(db: &impl Reader, org: &str, now: i64) -> Result<[Condition; 2]
     ])
 }
 
-async fn any_too_old(store: &Store, org: &str, now: i64) -> Result<bool, StoreError> {
-    for condition in too_old(store, org, now).await? {
+async fn any_too_old(store: &RecordStore, org: &str, now: i64) -> Result<bool, StoreError> {
+    for condition in too_old(store.central(), org, now).await? {
         if nth(store, condition, 0).await?.is_some() {
             return Ok(true);
         }
@@ -110,9 +125,13 @@ async fn any_too_old(store: &Store, org: &str, now: i64) -> Result<bool, StoreEr
     Ok(false)
 }
 
-async fn remove_slice(txn: &Txn, org: &str, now: i64) -> Result<u64, StoreError> {
+async fn remove_slice(txn: &Txn, keeper: Option<&Store>, org: &str, now: i64) -> Result<u64, StoreError> {
     let mut removed = 0;
-    for condition in too_old(txn, org, now).await? {
+    let conditions = match keeper {
+        Some(keeper) => too_old(keeper, org, now).await?,
+        None => too_old(txn, org, now).await?,
+    };
+    for condition in conditions {
         let mut delete = request_record::Entity::delete_many().filter(condition.clone());
         if let Some((at, id)) = nth(txn, condition, SLICE - 1).await? {
             // The bound on the time alone is what days are left out by.
@@ -143,11 +162,13 @@ async fn nth(db: &impl Reader, condition: Condition, n: u64) -> Result<Option<(i
 }
 
 /// Losses belong to a node, and so to every organization: they stay as long as records of any.
-async fn remove_losses(store: &Store, now: i64) -> Result<u64, StoreError> {
+async fn remove_losses(store: &RecordStore, now: i64) -> Result<u64, StoreError> {
     let mut removed = 0;
     loop {
-        let (gone, more) =
-            store.note(move |txn| Box::pin(async move { remove_losses_slice(txn, now).await })).await?;
+        let keeper = keeper(store);
+        let (gone, more) = store
+            .note(move |txn| Box::pin(async move { remove_losses_slice(txn, keeper.as_ref(), now).await }))
+            .await?;
         removed += gone;
         if !more {
             return Ok(removed);
@@ -155,8 +176,8 @@ async fn remove_losses(store: &Store, now: i64) -> Result<u64, StoreError> {
     }
 }
 
-async fn remove_losses_slice(txn: &Txn, now: i64) -> Result<(u64, bool), StoreError> {
-    let kept = longest(txn).await?.max(i64::from(RECORD_DAYS) * DAY);
+async fn remove_losses_slice(txn: &Txn, keeper: Option<&Store>, now: i64) -> Result<(u64, bool), StoreError> {
+    let kept = longest_kept(txn, keeper).await?.max(i64::from(RECORD_DAYS) * DAY);
     let old = record_loss::Column::StoredAt.lt(now.saturating_sub(kept));
     let last: Option<i64> = record_loss::Entity::find()
         .select_only()

@@ -11,8 +11,9 @@ use sea_orm::{
 };
 
 use super::caller_use::{self, CallerUse};
+use super::cursor::{self, Moved, Spool};
 use super::entity::request_record::Column;
-use super::entity::{arrival, proxy_home, record_loss, request_record, telemetry_cursor};
+use super::entity::{arrival, proxy_home, record_loss, request_record};
 use super::resource::{Compare, labelled};
 use super::row::Reader;
 use super::sums::{self, Waiting};
@@ -33,7 +34,12 @@ pub(crate) struct Ingest {
     pub(crate) losses: Vec<RecordLoss>,
     pub(crate) uses: Vec<CallerUse>,
     pub(crate) sums: Vec<fleet::Sum>,
+    /// Since when its region's records go to this store, as it is known here; 0 for ever.
+    pub(crate) since: i64,
 }
+
+/// Organizations and proxies.
+pub(crate) type Served = HashSet<(String, String)>;
 
 /// Records that a node lost.
 #[derive(Debug, Clone)]
@@ -78,6 +84,8 @@ pub(crate) enum Ingested {
     Duplicate(u64),
     /// The batch with this sequence is due first.
     Expected(u64),
+    /// Batches of its region are stored elsewhere by now.
+    Elsewhere,
 }
 
 /// Selects records.
@@ -120,16 +128,30 @@ pub(crate) const BEGUN: i64 = 0;
 /// How many rows of records one statement writes: below the number of values that it may bind.
 const ROWS: usize = 500;
 
-/// Stores a batch, and moves the cursor of its spool in the same transaction.
-pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError> {
+/// Stores a batch in the central database, and moves the cursor of its spool in the same transaction.
+pub(crate) async fn ingest(txn: &Txn, mut batch: Ingest) -> Result<Taken, StoreError> {
+    let served = served(txn, &batch).await?;
+    let (region, uses) = (batch.region.clone(), std::mem::take(&mut batch.uses));
+    let taken = store(txn, batch, &served).await?;
+    if let Ingested::Stored { .. } = taken.outcome {
+        caller_use::advance(txn, &region, uses).await?;
+    }
+    Ok(taken)
+}
+
+/// Stores of a batch what a store of records takes: all but last uses of callers.
+pub(crate) async fn store(txn: &Txn, batch: Ingest, served: &Served) -> Result<Taken, StoreError> {
     let sequence = i64::try_from(batch.sequence).map_err(|_| StoreError::Damaged("telemetry cursor"))?;
-    if !advance(txn, &batch, sequence).await? {
-        let last = cursor(txn, &batch.node, &batch.spool).await?;
-        let outcome =
-            if last >= batch.sequence { Ingested::Duplicate(last) } else { Ingested::Expected(last + 1) };
+    let spool = Spool { node: batch.node.clone(), spool: batch.spool.clone() };
+    let outcome = match cursor::advance(txn, &spool, sequence, batch.since).await? {
+        Moved::On => None,
+        Moved::At(last) if last >= batch.sequence => Some(Ingested::Duplicate(last)),
+        Moved::At(last) => Some(Ingested::Expected(last + 1)),
+        Moved::Elsewhere => Some(Ingested::Elsewhere),
+    };
+    if let Some(outcome) = outcome {
         return Ok(Taken { outcome, accepted: Vec::new() });
     }
-    let served = served(txn, &batch).await?;
     let is_served = |row: &request_record::Model| served.contains(&(row.org.clone(), row.proxy.clone()));
     let all = batch.records.len() as u64;
     let mut accepted = batch.records;
@@ -157,7 +179,6 @@ pub(crate) async fn ingest(txn: &Txn, batch: Ingest) -> Result<Taken, StoreError
         .await
         .map_err(StoreError::statement("write losses"))?;
     }
-    caller_use::advance(txn, &batch.region, batch.uses).await?;
     let made = batch.sums.iter().map(|sum| sum.requests).fold(0, u64::saturating_add);
     let mut taken = batch.sums;
     taken.retain(|sum| served.contains(&(sum.org.clone(), sum.proxy.clone())));
@@ -248,47 +269,8 @@ pub(crate) async fn newest(db: &impl Reader) -> Result<i64, StoreError> {
     row.map(|row| row.newest).ok_or(StoreError::Damaged("number of records"))
 }
 
-/// Moves the cursor of a spool by exactly one. False where it is at another sequence.
-async fn advance(txn: &Txn, batch: &Ingest, sequence: i64) -> Result<bool, StoreError> {
-    let failed = || StoreError::statement("move telemetry cursor");
-    if sequence == 1 {
-        let made = telemetry_cursor::Entity::insert(telemetry_cursor::ActiveModel {
-            node: Set(batch.node.clone()),
-            spool: Set(batch.spool.clone()),
-            last: Set(1),
-        })
-        .on_conflict(
-            OnConflict::columns([telemetry_cursor::Column::Node, telemetry_cursor::Column::Spool])
-                .do_nothing()
-                .to_owned(),
-        )
-        .exec_without_returning(txn.tx())
-        .await
-        .map_err(failed())?;
-        return Ok(made == 1);
-    }
-    let moved = telemetry_cursor::Entity::update_many()
-        .col_expr(telemetry_cursor::Column::Last, Expr::value(sequence))
-        .filter(telemetry_cursor::Column::Node.eq(&batch.node))
-        .filter(telemetry_cursor::Column::Spool.eq(batch.spool.clone()))
-        .filter(telemetry_cursor::Column::Last.eq(sequence - 1))
-        .exec(txn.tx())
-        .await
-        .map_err(failed())?;
-    Ok(moved.rows_affected == 1)
-}
-
-/// The sequence up to which a spool is stored; 0 for none of it.
-pub(crate) async fn cursor(db: &impl Reader, node: &str, spool: &[u8]) -> Result<u64, StoreError> {
-    let row = telemetry_cursor::Entity::find_by_id((node.to_owned(), spool.to_vec()))
-        .one(db.conn())
-        .await
-        .map_err(StoreError::statement("read telemetry cursor"))?;
-    row.map_or(Ok(0), |row| u64::try_from(row.last).map_err(|_| StoreError::Damaged("telemetry cursor")))
-}
-
 /// Which of the proxies in a batch its region serves or once served.
-async fn served(txn: &Txn, batch: &Ingest) -> Result<HashSet<(String, String)>, StoreError> {
+pub(crate) async fn served(db: &impl Reader, batch: &Ingest) -> Result<Served, StoreError> {
     let of_records = batch.records.iter().chain(&batch.begun).map(|row| row.proxy.as_str());
     let proxies: HashSet<&str> = of_records.chain(batch.sums.iter().map(|sum| sum.proxy.as_str())).collect();
     let proxies: Vec<&str> = proxies.into_iter().collect();
@@ -297,7 +279,7 @@ async fn served(txn: &Txn, batch: &Ingest) -> Result<HashSet<(String, String)>, 
         let homes = proxy_home::Entity::find()
             .filter(proxy_home::Column::Region.eq(&batch.region))
             .filter(proxy_home::Column::Proxy.is_in(proxies.iter().copied()))
-            .all(txn.conn())
+            .all(db.conn())
             .await
             .map_err(StoreError::statement("read homes of proxies"))?;
         served.extend(homes.into_iter().map(|home| (home.org, home.proxy)));

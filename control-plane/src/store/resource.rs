@@ -299,6 +299,25 @@ pub(super) fn labelled(field: &str, value: &str) -> SelectStatement {
     sea_orm::QueryTrait::into_query(found)
 }
 
+/// The same, read: so many at the most.
+pub(crate) async fn credentials_with(
+    db: &impl Reader,
+    field: &str,
+    value: &str,
+    most: u64,
+) -> Result<Vec<String>, StoreError> {
+    label::Entity::find()
+        .select_only()
+        .column(label::Column::Credential)
+        .filter(label::Column::Field.eq(field))
+        .filter(label::Column::Value.eq(value))
+        .limit(most)
+        .into_tuple()
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read words of credentials"))
+}
+
 #[derive(FromQueryResult)]
 struct User {
     org: String,

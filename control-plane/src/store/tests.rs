@@ -24,6 +24,7 @@ mod commit;
 mod exposition;
 mod notification;
 mod record;
+mod record_stores;
 mod sums;
 
 enum Home {

@@ -68,6 +68,7 @@ pub(super) fn config(folder: &std::path::Path) -> Config {
     Config {
         state_dir: folder.join("state"),
         database: crate::DatabaseAddress::Sqlite(folder.join("state").join("control.db")),
+        record_stores: Default::default(),
         management: anywhere,
         management_names: Vec::new(),
         management_tls: None,

@@ -126,7 +126,7 @@ pub(crate) fn rrctl(control: &Control, api: &Api, folder: &Path, args: &[&str]) 
     command
 }
 
-async fn get(edge: SocketAddr, headers: &[(&str, &str)]) -> Reply {
+pub(crate) async fn get(edge: SocketAddr, headers: &[(&str, &str)]) -> Reply {
     let mut request = Request::get(format!("/api/{ORG}.echo/x")).header("host", edge.to_string());
     for (name, value) in headers {
         request = request.header(*name, *value);

@@ -3,11 +3,13 @@
 //! Holds up uploads and nothing else. The invariant: however many nodes upload, and however slow the store is, they have so few of
 //! its connections that configuration and people find one.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rr_contract::model::time::wire_duration;
 use rr_contract::wire::fleet;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many batches are stored at once. The store has eight connections, and one on SQLite.
 const AT_ONCE: usize = 3;
@@ -16,21 +18,27 @@ const SLOW: Duration = Duration::from_millis(500);
 /// The longest time that a node is asked to wait.
 const PAUSE_MOST: Duration = Duration::from_secs(10);
 
-/// Who stores next.
+/// Who stores next, in each store of records.
+#[derive(Default)]
 pub(crate) struct Pace {
-    turns: Semaphore,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { turns: Semaphore::new(AT_ONCE) }
-    }
+    /// By the names of stores, of which settings have few.
+    turns: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 impl Pace {
-    /// Waits for a turn, first come, first served.
-    pub(super) async fn turn(&self) -> SemaphorePermit<'_> {
-        self.turns.acquire().await.expect("nobody closes it")
+    /// Waits for a turn at a store, first come, first served.
+    pub(super) async fn turn(&self, store: &str) -> OwnedSemaphorePermit {
+        let turns = self.turns_at(store);
+        turns.acquire_owned().await.expect("nobody closes it")
+    }
+
+    fn turns_at(&self, store: &str) -> Arc<Semaphore> {
+        // Held for a look and never over an await.
+        let mut all = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turns) = all.get(store) {
+            return Arc::clone(turns);
+        }
+        Arc::clone(all.entry(store.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))))
     }
 }
 
@@ -62,12 +70,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_than_three_batches_are_stored_at_once() {
+    async fn no_more_than_three_batches_are_stored_at_once_in_one_store() {
         let pace = Pace::default();
-        let held = [pace.turn().await, pace.turn().await, pace.turn().await];
-        let next = tokio::time::timeout(Duration::ZERO, pace.turn());
+        let held = [pace.turn("eu").await, pace.turn("eu").await, pace.turn("eu").await];
+        let next = tokio::time::timeout(Duration::ZERO, pace.turn("eu"));
         assert!(next.await.is_err());
+        let other = tokio::time::timeout(Duration::ZERO, pace.turn("us"));
+        other.await.expect("another store has turns of its own");
         drop(held);
-        drop(pace.turn().await);
+        drop(pace.turn("eu").await);
     }
 }

@@ -47,6 +47,7 @@ async fn requests_over_a_limit_are_told_once_for_each_proxy_and_hour() {
                 losses: Vec::new(),
                 uses: Vec::new(),
                 sums: Vec::new(),
+                since: 0,
             };
             note(&store, |txn| {
                 Box::pin(async move {
@@ -118,6 +119,7 @@ async fn a_limit_that_is_nearly_used_up_is_told_once_for_each_window_and_proxy_b
                 losses: Vec::new(),
                 uses: Vec::new(),
                 sums: Vec::new(),
+                since: 0,
             };
             note(&store, |txn| {
                 Box::pin(async move {

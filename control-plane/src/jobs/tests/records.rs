@@ -42,6 +42,7 @@ async fn a_clock_that_jumped_removes_no_record_until_a_person_says_that_it_is_ri
             losses: Vec::new(),
             uses: Vec::new(),
             sums: Vec::new(),
+            since: 0,
         };
         note(&store, |txn| Box::pin(async move { ingest(txn, batch).await.map(drop) })).await;
         let is_there =

@@ -169,6 +169,7 @@ async fn a_spool_that_fills_and_records_that_were_lost_are_told_once_an_hour_to_
                 losses: losses.iter().map(loss).collect(),
                 uses: Vec::new(),
                 sums: Vec::new(),
+                since: 0,
             };
             note(&store, |txn| {
                 Box::pin(async move {

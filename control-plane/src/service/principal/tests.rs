@@ -56,6 +56,7 @@ async fn looking_up_a_caller_costs_the_same_however_many_organizations_list_it()
         let events = Events::new(&Observability::quiet("rr-control"));
         let services = Services {
             store: store.clone(),
+            records: store::RecordStores::new(store.clone(), Default::default(), Vec::new()),
             seams: Seams::real(),
             authority_pin: [0; 32],
             publisher: Publisher::new(store.clone(), events, Seams::real().entropy),

@@ -49,6 +49,12 @@ struct Row {
     latencies: Vec<u8>,
 }
 
+#[derive(FromQueryResult)]
+struct Counted {
+    id: String,
+    before: i64,
+}
+
 /// Up to so many proxies that had requests since `after`: those with most of them before `today`, the largest first.
 pub(crate) async fn largest(
     db: &impl Reader,
@@ -60,6 +66,7 @@ pub(crate) async fn largest(
     let before = Expr::case(at().lt(today), col((rollup::Entity, rollup::Column::Requests))).finally(0);
     let (id, name) = ((series::Entity, series::Column::Proxy), (resource::Entity, resource::Column::Name));
     let mut query = of_days(org, after);
+    there(&mut query, org);
     query
         .expr_as(col(id), "id")
         .expr_as(col(name), "name")
@@ -74,21 +81,53 @@ pub(crate) async fn largest(
         .map_err(StoreError::statement("read rollups"))
 }
 
-/// What requests since `after` add up to; `None` where that is more than one query answers with.
+/// How many requests each proxy had since `after` and before `today`, 0 included: of a store of records that knows no names of
+/// proxies, and so those that are gone, too.
+pub(crate) async fn counted(
+    db: &impl Reader,
+    org: &str,
+    (after, today): (i64, i64),
+) -> Result<Vec<(String, i64)>, StoreError> {
+    let at = || col((rollup::Entity, rollup::Column::At));
+    let before = Expr::case(at().lt(today), col((rollup::Entity, rollup::Column::Requests))).finally(0);
+    let id = (series::Entity, series::Column::Proxy);
+    let mut query = of_days(org, after);
+    query
+        .expr_as(col(id), "id")
+        .expr_as(sum(before.into()), "before")
+        .add_group_by([col(id)])
+        .limit(ROWS_MOST as u64);
+    let rows = Counted::find_by_statement(db.conn().get_database_backend().build(&query))
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read rollups"))?;
+    Ok(rows.into_iter().map(|row| (row.id, row.before)).collect())
+}
+
+/// What requests since `after` add up to, with the proxies that are there in `apart` told apart; without it, with every proxy
+/// told apart, those that are gone included. `None` where that is more than one query answers with.
 pub(crate) async fn exposed(
     db: &impl Reader,
     org: &str,
     after: i64,
-    apart: &[Ranked],
+    apart: Option<&[Ranked]>,
 ) -> Result<Option<Vec<Exposed>>, StoreError> {
     let backend = db.conn().get_database_backend();
     let proxy = || col((series::Entity, series::Column::Proxy));
-    let is_apart = proxy().is_in(apart.iter().map(|ranked| ranked.id.as_str()));
-    let key = Expr::case(is_apart, proxy()).finally(Expr::val("").cast_as("text"));
+    let key: Expr = match apart {
+        Some(apart) => {
+            let is_apart = proxy().is_in(apart.iter().map(|ranked| ranked.id.as_str()));
+            Expr::case(is_apart, proxy()).finally(Expr::val("").cast_as("text")).into()
+        }
+        None => proxy(),
+    };
     let class = col((series::Entity, series::Column::Status)).div(100).cast_as("integer");
     let mut query = of_days(org, after);
+    if apart.is_some() {
+        there(&mut query, org);
+    }
     for (value, name) in
-        [(key.into(), "key"), (col((series::Entity, series::Column::Region)), "region"), (class, "class")]
+        [(key, "key"), (col((series::Entity, series::Column::Region)), "region"), (class, "class")]
     {
         query.expr_as(value, name);
     }
@@ -113,13 +152,8 @@ pub(crate) async fn exposed(
     rows.into_iter().map(Row::exposed).collect::<Result<_, _>>().map(Some)
 }
 
-/// Days of an organization, of proxies that are there.
+/// Days of an organization.
 fn of_days(org: &str, after: i64) -> SelectStatement {
-    let of = |column| (resource::Entity, column);
-    let is_there = Condition::all()
-        .add(col(of(resource::Column::Kind)).eq(Noun::Proxy.row()))
-        .add(col(of(resource::Column::Org)).eq(org))
-        .add(col(of(resource::Column::Id)).equals((series::Entity, series::Column::Proxy)));
     let mut query = Query::select();
     query
         .from(series::Entity)
@@ -127,12 +161,21 @@ fn of_days(org: &str, after: i64) -> SelectStatement {
             rollup::Entity,
             col((rollup::Entity, rollup::Column::Series)).equals((series::Entity, series::Column::Id)),
         )
-        .join(JoinType::InnerJoin, resource::Entity, is_there)
         .and_where(col((series::Entity, series::Column::Org)).eq(org))
         .and_where(col((series::Entity, series::Column::Detail)).eq(Detail::Proxies.row()))
         .and_where(col((rollup::Entity, rollup::Column::Level)).eq(Level::Day.row()))
         .and_where(col((rollup::Entity, rollup::Column::At)).gte(after));
     query
+}
+
+/// Of proxies that are there.
+fn there(query: &mut SelectStatement, org: &str) {
+    let of = |column| (resource::Entity, column);
+    let is_there = Condition::all()
+        .add(col(of(resource::Column::Kind)).eq(Noun::Proxy.row()))
+        .add(col(of(resource::Column::Org)).eq(org))
+        .add(col(of(resource::Column::Id)).equals((series::Entity, series::Column::Proxy)));
+    query.join(JoinType::InnerJoin, resource::Entity, is_there);
 }
 
 impl Row {

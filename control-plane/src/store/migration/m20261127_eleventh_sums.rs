@@ -8,7 +8,7 @@ use sea_orm_migration::schema::{big_integer, blob, boolean, integer, small_integ
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;
 
-const TABLES: [&str; 5] = ["waiting_sum", "series", "rollup", "meter_rollup", "node_account"];
+pub(super) const TABLES: [&str; 5] = ["waiting_sum", "series", "rollup", "meter_rollup", "node_account"];
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
@@ -46,7 +46,7 @@ fn counted(name: &'static str) -> ColumnDef {
     ColumnDef::new(name).big_integer().not_null().auto_increment().primary_key().to_owned()
 }
 
-fn tables() -> Vec<TableCreateStatement> {
+pub(super) fn tables() -> Vec<TableCreateStatement> {
     let waiting = Table::create()
         .table("waiting_sum")
         .col(counted("id"))
@@ -102,7 +102,7 @@ fn tables() -> Vec<TableCreateStatement> {
     vec![waiting, series, rollup, metered, account]
 }
 
-fn indexes() -> Vec<IndexCreateStatement> {
+pub(super) fn indexes() -> Vec<IndexCreateStatement> {
     let index = |name: &'static str, table: &'static str| Index::create().name(name).table(table).to_owned();
     vec![
         index("series_hash_idx", "series").col("hash").unique().to_owned(),

@@ -10,9 +10,9 @@
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseBackend, FromQueryResult, Statement};
 
-use super::longest;
+use super::{keeper, longest, longest_kept};
 use crate::store::row::Reader;
-use crate::store::{Store, StoreError, Txn};
+use crate::store::{RecordStore, Store, StoreError, Txn};
 
 /// Yesterday, for records that come in late, today, and two days ahead: the job may fail for a day.
 const MADE: std::ops::RangeInclusive<i64> = -1..=2;
@@ -64,7 +64,7 @@ impl Day {
 }
 
 /// Makes the days from yesterday on that are not there yet.
-pub(crate) async fn make(store: &Store) -> Result<(), StoreError> {
+pub(crate) async fn make(store: &RecordStore) -> Result<(), StoreError> {
     if !has_days(store) {
         return Ok(());
     }
@@ -130,20 +130,23 @@ async fn is_in_default(txn: &Txn, from: i64, until: i64) -> Result<bool, StoreEr
 }
 
 /// Drops the days that are too old at a time for every organization. How many.
-pub(super) async fn drop_old(store: &Store, now: i64) -> Result<u64, StoreError> {
+pub(super) async fn drop_old(store: &RecordStore, now: i64) -> Result<u64, StoreError> {
     if !has_days(store) {
         return Ok(0);
     }
-    let cutoff = day_of(now.saturating_sub(longest(store).await?));
+    let cutoff = day_of(now.saturating_sub(longest(store.central()).await?));
     let mut dropped = 0;
     for day in all(store).await?.into_iter().filter(|day| day.until <= cutoff) {
-        let gone = store.note(move |txn| Box::pin(async move { drop_day(txn, day, now).await })).await?;
+        let keeper = keeper(store);
+        let gone = store
+            .note(move |txn| Box::pin(async move { drop_day(txn, keeper.as_ref(), day, now).await }))
+            .await?;
         dropped += u64::from(gone);
     }
     Ok(dropped)
 }
 
-async fn drop_day(txn: &Txn, day: Day, now: i64) -> Result<bool, StoreError> {
+async fn drop_day(txn: &Txn, keeper: Option<&Store>, day: Day, now: i64) -> Result<bool, StoreError> {
     let run = async |statement: &str| {
         let ran = txn.tx().execute_unprepared(statement).await;
         ran.map(drop).map_err(StoreError::statement("drop a day of records"))
@@ -151,7 +154,7 @@ async fn drop_day(txn: &Txn, day: Day, now: i64) -> Result<bool, StoreError> {
     run(LOCK_LIMIT).await?;
     // As a drop takes it, and before the day itself, as every other statement does.
     run(r#"LOCK TABLE ONLY "request_record" IN ACCESS EXCLUSIVE MODE"#).await?;
-    let still_old = day.until <= day_of(now.saturating_sub(longest(txn).await?));
+    let still_old = day.until <= day_of(now.saturating_sub(longest_kept(txn, keeper).await?));
     // Another replica may have been first.
     if !still_old || !all(txn).await?.contains(&day) {
         return Ok(false);
@@ -170,7 +173,7 @@ async fn all(db: &impl Reader) -> Result<Vec<Day>, StoreError> {
     Ok(named.iter().filter_map(|row| Day::named(&row.name)).collect())
 }
 
-fn has_days(store: &Store) -> bool {
+fn has_days(store: &RecordStore) -> bool {
     store.conn().get_database_backend() == DatabaseBackend::Postgres
 }
 

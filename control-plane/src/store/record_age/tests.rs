@@ -62,6 +62,7 @@ async fn store_records(store: &Store, n: u8, records: &[(&str, i64)]) {
         losses: vec![RecordLoss { records: 3, from: 0, to: 1, reason: "ring-full".to_owned() }],
         uses: Vec::new(),
         sums: Vec::new(),
+        since: 0,
     };
     let taken = store.note(move |txn| Box::pin(async move { ingest(txn, batch).await })).await;
     let all = Ingested::Stored { stored: records.len() as u64, foreign: 0 };
@@ -78,7 +79,7 @@ async fn ids(store: &Store, n: u8) -> Vec<String> {
 }
 
 async fn remove_now(store: &Store) -> Gone {
-    remove(store, store.now()).await.expect("removes")
+    remove(&store.records(), store.now()).await.expect("removes")
 }
 
 #[derive(FromQueryResult)]
@@ -114,7 +115,7 @@ async fn a_record_goes_after_its_organizations_days_and_not_before() {
     on_both("record days", async |store, clock| {
         for (n, days) in [(1, 1), (2, 30), (3, 0), (4, 400)] {
             keeps(&store, n, days).await;
-            make_days(&store).await.expect("makes");
+            make_days(&store.records()).await.expect("makes");
             store_records(&store, n, &[(&format!("r{n}"), store.now())]).await;
         }
         let began = store.now();
@@ -122,7 +123,7 @@ async fn a_record_goes_after_its_organizations_days_and_not_before() {
         for (n, kept) in [(1, 1), (2, 30), (3, 90)] {
             let at = began + kept * DAY;
             clock.pass(Duration::from_micros(u64::try_from(at - store.now()).expect("goes on")));
-            make_days(&store).await.expect("makes");
+            make_days(&store.records()).await.expect("makes");
             let before = Gone { records: 0, ..remove_now(&store).await };
             assert_eq!(before, Gone { losses: before.losses, ..Gone::default() }, "to the microsecond");
             assert_eq!(ids(&store, n).await, [format!("r{n}")]);
@@ -143,7 +144,7 @@ async fn a_day_goes_whole_once_no_organization_keeps_it_that_is_there_or_may_com
         let deleted_at = Some(time::timestamp(time_of(store.now())));
         let hidden = Org { id: org(2), name: "o2".to_owned(), record_days: 20, deleted_at, ..Org::default() };
         write(&store, vec![put("", &org(2), &org(2), hidden, None)]).await;
-        make_days(&store).await.expect("makes");
+        make_days(&store.records()).await.expect("makes");
         let made = ["request_record_20251231", "request_record_20260101", "request_record_20260102"];
         if let Some(there) = partitions(&store).await {
             let all = [&made[..], &["request_record_20260103", "request_record_default"]].concat();
@@ -156,7 +157,7 @@ async fn a_day_goes_whole_once_no_organization_keeps_it_that_is_there_or_may_com
         assert!(partition_of(&store, "a").await.is_none_or(|it| it == made[1]));
 
         clock.pass(stores::DAY * 20);
-        make_days(&store).await.expect("makes");
+        make_days(&store.records()).await.expect("makes");
         // Yesterday of then goes whole; of the day itself what the first has goes alone.
         let gone = remove_now(&store).await;
         let is_divided = partitions(&store).await.is_some();
@@ -215,10 +216,10 @@ async fn fewer_days_take_effect_at_the_next_run_and_more_days_hold_what_is_there
 async fn a_record_of_a_day_that_was_dropped_is_taken_and_goes_with_the_next_run() {
     on_both("late", async |store, clock| {
         keeps(&store, 1, 5).await;
-        make_days(&store).await.expect("makes");
+        make_days(&store.records()).await.expect("makes");
         let day = store.now();
         clock.pass(stores::DAY * 10);
-        make_days(&store).await.expect("makes");
+        make_days(&store.records()).await.expect("makes");
         remove_now(&store).await;
         store_records(&store, 1, &[("late", day), ("young", store.now())]).await;
         assert!(partition_of(&store, "late").await.is_none_or(|it| it == "request_record_default"));
@@ -238,7 +239,7 @@ async fn a_record_from_ahead_goes_by_when_it_was_stored_and_a_day_with_records_i
         keeps(&store, 1, 5).await;
         let ahead = store.now() + 1000 * DAY;
         store_records(&store, 1, &[("ahead", ahead), ("no day", store.now())]).await;
-        make_days(&store).await.expect("makes the others");
+        make_days(&store.records()).await.expect("makes the others");
         if let Some(there) = partitions(&store).await {
             assert!(!there.contains(&"request_record_20260101".to_owned()), "{there:?}");
             assert!(there.contains(&"request_record_20260102".to_owned()), "{there:?}");
@@ -255,7 +256,7 @@ async fn a_record_from_ahead_goes_by_when_it_was_stored_and_a_day_with_records_i
 async fn what_belongs_to_an_organization_that_is_gone_for_good_goes_and_others_keep_theirs() {
     on_both("gone", async |store, _clock| {
         keeps(&store, 2, 0).await;
-        make_days(&store).await.expect("makes");
+        make_days(&store.records()).await.expect("makes");
         let ahead = store.now() + 1000 * DAY;
         store_records(&store, 1, &[("a", store.now()), ("b", ahead)]).await;
         store_records(&store, 2, &[("c", store.now()), ("d", ahead)]).await;
@@ -275,9 +276,11 @@ async fn many_records_of_one_moment_go_in_slices_whoever_removes_them() {
         store_records(&store, 1, &records).await;
         store_records(&store, 1, &[("young", store.now())]).await;
         let (org, now) = (org(1), store.now());
-        let slice = store.note(move |txn| Box::pin(async move { remove_slice(txn, &org, now).await })).await;
+        let slice =
+            store.note(move |txn| Box::pin(async move { remove_slice(txn, None, &org, now).await })).await;
         assert_eq!(slice.expect("removes"), SLICE, "a transaction is bounded");
-        let (one, two) = tokio::join!(remove(&store, now), remove(&store, now));
+        let records = store.records();
+        let (one, two) = tokio::join!(remove(&records, now), remove(&records, now));
         assert_eq!(one.expect("removes").records + two.expect("removes").records, SLICE + 7);
         assert_eq!(ids(&store, 1).await, ["young"]);
         assert_eq!(remove_now(&store).await, Gone::default());
@@ -322,7 +325,7 @@ async fn what_was_there_before_there_were_days_is_still_listed_and_goes_by_the_s
         assert_eq!(ids(&store, 2).await, ["d", "e", "f"]);
         let found = request::by_id(&store, &org(2), "f").await.expect("reads").expect("is there");
         assert_eq!((found.received_at, found.record), (now + 1000 * DAY, vec![1]));
-        make_days(&store).await.expect("makes");
+        make_days(&store.records()).await.expect("makes");
         if let Some(there) = partitions(&store).await {
             let days = ["20260102", "20260103", "before_20260102", "default"];
             assert_eq!(there, days.map(|day| format!("request_record_{day}")));
@@ -338,7 +341,7 @@ async fn what_was_there_before_there_were_days_is_still_listed_and_goes_by_the_s
         assert!(ids(&store, 1).await.is_empty() && ids(&store, 2).await.is_empty());
 
         // And back, with what is in days by then.
-        make_days(&store).await.expect("makes");
+        make_days(&store.records()).await.expect("makes");
         store_records(&store, 1, &[("g", store.now()), ("h", store.now() + 100 * DAY)]).await;
         Migrator::down(&store.0.write, Some(steps)).await.expect("goes down");
         assert_eq!(ids(&store, 1).await, ["g", "h"]);
@@ -369,9 +372,11 @@ async fn days_come_and_go_while_records_come_in_and_are_read_and_none_is_refused
         // Two replicas.
         for _ in 0..15 {
             clock.pass(stores::DAY);
-            let (one, two) = tokio::join!(make_days(&store), make_days(&store));
+            let records = store.records();
+            let (one, two) = tokio::join!(make_days(&records), make_days(&records));
             one.and(two).expect("makes");
-            let (one, two) = tokio::join!(remove(&store, store.now()), remove(&store, store.now()));
+            let records = store.records();
+            let (one, two) = tokio::join!(remove(&records, store.now()), remove(&records, store.now()));
             one.and(two).expect("removes");
         }
         for send in sends {

@@ -14,7 +14,7 @@ const DAY: i64 = Level::Day.length();
 /// By proxy and class, with so many proxies apart.
 async fn counts(store: &Store, after: i64, today: i64, most: u64) -> Vec<(String, i32, u64)> {
     let apart = largest(store, "og_a", (after, today), most).await.expect("reads");
-    let rows = exposed(store, "og_a", after, &apart).await.expect("reads").expect("few");
+    let rows = exposed(store, "og_a", after, Some(&apart)).await.expect("reads").expect("few");
     let mut all: Vec<_> = rows
         .into_iter()
         .map(|row| {
@@ -92,11 +92,11 @@ async fn a_snapshot_knows_nothing_of_what_is_added_up_after_its_first_query() {
         let none = largest(&before, "og_a", (0, i64::MAX), 9).await.expect("reads");
         send(&store, sums(1, vec![sum(THEN, 200, 5)])).await;
         fold(&store, 9).await;
-        let then = exposed(&before, "og_a", 0, &none).await.expect("reads").expect("few");
+        let then = exposed(&before, "og_a", 0, Some(&none)).await.expect("reads").expect("few");
         before.end().await.expect("ends");
         let after = store.snapshot().await.expect("begins");
         let one = largest(&after, "og_a", (0, i64::MAX), 9).await.expect("reads");
-        let now = exposed(&after, "og_a", 0, &one).await.expect("reads").expect("few");
+        let now = exposed(&after, "og_a", 0, Some(&one)).await.expect("reads").expect("few");
         assert_eq!((none.len(), then.len(), one.len(), now.len()), (0, 0, 1, 1));
     })
     .await;

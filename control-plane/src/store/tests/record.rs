@@ -36,6 +36,7 @@ pub(super) fn batch(sequence: u64, ids: &[&str]) -> Ingest {
         losses: vec![request::RecordLoss { records: 3, from: 0, to: 1, reason: "ring-full".to_owned() }],
         uses: Vec::new(),
         sums: Vec::new(),
+        since: 0,
     }
 }
 
