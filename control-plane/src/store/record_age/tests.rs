@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rr_contract::model::time;
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, FromQueryResult, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseBackend, FromQueryResult, IntoActiveModel, Statement};
 use sea_orm_migration::MigratorTrait as _;
 
 use super::*;
@@ -25,18 +25,12 @@ async fn keeps(store: &Store, n: u8, record_days: u32) {
     write(store, vec![put("", &self::org(n), &format!("o{n}"), org, None)]).await;
 }
 
-/// Stores records of an organization, each by its id and the time at which it was received.
-async fn store_records(store: &Store, n: u8, records: &[(&str, i64)]) {
-    let (org, proxy) = (org(n), format!("px_{n}"));
-    let home = format!(
-        r#"INSERT INTO "proxy_home" ("proxy", "region", "org") VALUES ('{proxy}', 'rg', '{org}') ON CONFLICT DO NOTHING"#
-    );
-    store.0.write.execute_unprepared(&home).await.expect("inserts");
+fn rows(store: &Store, n: u8, records: &[(&str, i64)]) -> Vec<request_row::Model> {
     let stored_at = store.now();
     let row = |(id, received_at): &(&str, i64)| request_row::Model {
         id: (*id).to_owned(),
-        org: org.clone(),
-        proxy: proxy.clone(),
+        org: org(n),
+        proxy: format!("px_{n}"),
         caller: String::new(),
         received_at: *received_at,
         stored_at,
@@ -50,13 +44,40 @@ async fn store_records(store: &Store, n: u8, records: &[(&str, i64)]) {
         count: 1,
         record: vec![1],
     };
+    records.iter().map(row).collect()
+}
+
+/// Writes them as they are, into a schema that has no room for today's batches.
+async fn put_rows(store: &Store, n: u8, records: &[(&str, i64)]) {
+    let rows = rows(store, n, records);
+    let written: Result<_, StoreError> = store
+        .note(move |txn| {
+            Box::pin(async move {
+                let rows = rows.into_iter().map(IntoActiveModel::into_active_model);
+                request_record::Entity::insert_many(rows)
+                    .exec_without_returning(txn.tx())
+                    .await
+                    .map_err(StoreError::statement("write records"))
+            })
+        })
+        .await;
+    written.expect("writes");
+}
+
+/// Stores records of an organization, each by its id and the time at which it was received.
+async fn store_records(store: &Store, n: u8, records: &[(&str, i64)]) {
+    let (org, proxy) = (org(n), format!("px_{n}"));
+    let home = format!(
+        r#"INSERT INTO "proxy_home" ("proxy", "region", "org") VALUES ('{proxy}', 'rg', '{org}') ON CONFLICT DO NOTHING"#
+    );
+    store.0.write.execute_unprepared(&home).await.expect("inserts");
     let batch = Ingest {
         node: "nd".to_owned(),
         region: "rg".to_owned(),
         // A stream of its own for each batch.
         spool: records[0].0.as_bytes().to_vec(),
         sequence: 1,
-        records: records.iter().map(row).collect(),
+        records: rows(store, n, records),
         begun: Vec::new(),
         ended: Vec::new(),
         losses: vec![RecordLoss { records: 3, from: 0, to: 1, reason: "ring-full".to_owned() }],
@@ -318,7 +339,7 @@ async fn what_was_there_before_there_were_days_is_still_listed_and_goes_by_the_s
         for (n, names) in [(1, ["a", "b", "c"]), (2, ["d", "e", "f"])] {
             let times = [now - 15 * DAY, now, now + 1000 * DAY];
             let records: Vec<(&str, i64)> = names.into_iter().zip(times).collect();
-            store_records(&store, n, &records).await;
+            put_rows(&store, n, &records).await;
         }
         Migrator::up(&store.0.write, None).await.expect("comes up");
         assert_eq!(ids(&store, 1).await, ["a", "b", "c"]);
