@@ -19,6 +19,14 @@ struct Counted {
     limits: Vec<LimitState>,
 }
 
+/// Whether there is anything to tell.
+pub(super) fn is_any(records: &[request_row::Model]) -> bool {
+    records.iter().filter(|record| !notice::is_limited(record)).any(|record| {
+        let counted = Counted::decode(record.record.as_slice()).unwrap_or_default();
+        counted.limits.iter().any(|limit| notice::near_since(limit, record.received_at).is_some())
+    })
+}
+
 /// Tells, once for each window, proxy and limit. One over the limit is told by another notification.
 pub(super) async fn tell(txn: &Txn, records: &[request_row::Model]) -> Result<(), StoreError> {
     let mut near: BTreeMap<_, (LimitState, &request_row::Model)> = BTreeMap::new();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rr_contract::model::time;
 use rr_contract::runtime::Tasks;
-use rr_contract::wire::management::Region;
+use rr_contract::wire::management::{Org, Region};
 use sea_orm::FromQueryResult as _;
 
 use super::on_both;
@@ -232,6 +232,38 @@ async fn a_store_that_is_another_s_or_away_is_an_error_for_those_that_need_it_al
         stores.look().await;
         assert_eq!(place(&stores, batch(1, &["a"])).await.expect("is stored"), ONE);
         stores.close().await;
+        beside.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_go_by_the_days_that_organizations_in_the_central_database_say() {
+    on_both("retention elsewhere", async |store| {
+        home(&store).await;
+        let beside = Beside::of(&store).await;
+        let org =
+            |record_days| Org { id: "og_a".to_owned(), name: "a".to_owned(), record_days, ..Org::default() };
+        let region = Region { record_store: "eu".to_owned(), ..region() };
+        write(&store, vec![put("", "rg", "rg", region, None), put("", "og_a", "a", org(20), None)]).await;
+        let now = store.now();
+        let aged = |sequence, id: &str, days: i64| {
+            let mut batch = batch(sequence, &[id]);
+            batch.records[0].received_at = now - days * 86_400_000_000;
+            batch.records[0].stored_at = now;
+            batch
+        };
+        for (sequence, id, days) in [(1, "old", 30), (2, "middle", 15), (3, "young", 1)] {
+            assert_eq!(place(&beside.stores, aged(sequence, id, days)).await.expect("is stored"), ONE);
+        }
+        let eu = beside.stores.get("eu").expect("is open");
+        let left = async || {
+            record_age::remove(&eu, now).await.expect("removes");
+            ids(&beside.stores).await.remove("eu").unwrap_or_default()
+        };
+        assert_eq!(left().await, set(&["middle", "young"]));
+        write(&store, vec![put("", "og_a", "a", org(10), None)]).await;
+        assert_eq!(left().await, set(&["young"]));
         beside.close().await;
     })
     .await;
