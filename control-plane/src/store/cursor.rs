@@ -3,8 +3,8 @@
 //! A region may come to another store. The cursor of a spool goes along when the next batch of it comes: it is left in each
 //! store where batches of the region went before, and then entered where they go now, from the furthest of all. Each step is a
 //! transaction of one store, and may be done again from the start, by any replica. The invariants: of all stores no more than
-//! one holds a cursor of a spool that moves; and what a replica does that knows an older place of the region is refused by the
-//! first cursor that went further: it bears the time since which the region is where it went.
+//! one holds a cursor of a spool that moves; and what a replica does that knows an older place of the region brings no cursor back:
+//! each bears the time since which the region is where it went.
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _};
@@ -78,7 +78,7 @@ pub(super) async fn advance(
             .col_expr(Column::Last, Expr::value(sequence))
             .filter(spool.is_this())
             .filter(Column::Last.eq(sequence - 1))
-            .filter(Column::Since.eq(since))
+            // Where it is not left it is the one that moves, whatever is known here of the region.
             .filter(Column::IsLeft.eq(false))
             .exec(txn.tx())
             .await
@@ -88,7 +88,7 @@ pub(super) async fn advance(
         }
     }
     match spool.read(txn).await? {
-        Some(row) if row.since != since || row.is_left => Ok(Moved::Elsewhere),
+        Some(row) if row.is_left => Ok(Moved::Elsewhere),
         Some(row) => {
             u64::try_from(row.last).map(Moved::At).map_err(|_| StoreError::Damaged("telemetry cursor"))
         }

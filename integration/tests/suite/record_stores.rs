@@ -58,6 +58,10 @@ async fn records_come_once_to_whichever_store_their_region_has_while_it_changes_
     };
     let (done, said) = run(&sample, &["region", "update", REGION, "--record-store", "mars"]);
     assert!(!done && said.contains("--record-store NAME=URL") && said.contains("europe, other"), "{said}");
+    let place = |sample: &Sample, store: &str| match store {
+        "central" => sample.control.database(),
+        name => file(&format!("{name}.db")),
+    };
     for store in ["europe", "other", "central", "europe"] {
         for _ in 0..REQUESTS {
             assert_eq!(get(edge.listen, &[("authorization", &key)]).await.status, 200);
@@ -69,13 +73,27 @@ async fn records_come_once_to_whichever_store_their_region_has_while_it_changes_
             assert_eq!(get(edge.listen, &[("authorization", &key)]).await.status, 200);
             sent += 1;
         }
+        let database = place(&sample, store);
+        let before = found(&database).await.0.len();
+        for _ in 0..REQUESTS {
+            assert_eq!(get(edge.listen, &[("authorization", &key)]).await.status, 200);
+            sent += 1;
+        }
+        eventually("the store has its turn", || async {
+            (found(&database).await.0.len() > before).then_some(())
+        })
+        .await;
         // In the middle of batches.
+        for _ in 0..REQUESTS {
+            assert_eq!(get(edge.listen, &[("authorization", &key)]).await.status, 200);
+            sent += 1;
+        }
         sample.control.kill();
         assert_eq!(get(edge.listen, &[("authorization", &key)]).await.status, 200);
         sent += 1;
         sample.control = sample.control.restart().await;
     }
-    let databases: [PathBuf; 3] = [sample.control.database(), file("europe.db"), file("other.db")];
+    let databases: [PathBuf; 3] = ["central", "europe", "other"].map(|store| place(&sample, store));
     eventually("all records are there, and counted", || async {
         let (mut all, mut sum) = (0, 0);
         for database in &databases {
