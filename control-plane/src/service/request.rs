@@ -13,6 +13,7 @@ use super::record_filter::{self, RecordFilter};
 use super::{OrgCaller, Page, PageRequest, ServiceError, Services, fields};
 use crate::noun::Noun;
 use crate::store::record_store::each;
+use crate::store::request::BEGUN;
 use crate::store::{self, RecordStore, StoreError, request::RequestFilter, request_row, time_of};
 
 /// The most that a tail shows of what came since it looked.
@@ -55,6 +56,7 @@ impl Services {
         if stores.len() > 1 {
             // As each of them has it. What is cut off here comes first in the next page, for all go on behind one record.
             rows.sort_by(|a, b| (b.received_at, &b.id).cmp(&(a.received_at, &a.id)));
+            rows.dedup_by(in_place);
             rows.truncate(usize::try_from(page.limit()).unwrap_or(usize::MAX));
         }
         Ok(page.cut(rows, |row| vec![row.received_at.to_string(), row.id.clone()]))
@@ -181,15 +183,18 @@ impl Services {
         at: &OrgCaller,
         id: &str,
     ) -> Result<request_row::Model, ServiceError> {
+        let mut begun = None;
         for store in self.records.answering() {
             let found = store::request::by_id(&store, &at.org.id, id).await;
-            if let Some(row) = found.map_err(|error| store.blamed(error))? {
-                return Ok(row);
+            match found.map_err(|error| store.blamed(error))? {
+                Some(row) if row.count == BEGUN => begun = Some(row),
+                Some(row) => return Ok(row),
+                None => {}
             }
         }
-        // It may be where nobody answers.
+        // It, or its end, may be where nobody answers.
         self.records.holding(None).await?;
-        Err(ServiceError::NotFound { noun: "request", name: id.to_owned() })
+        begun.ok_or_else(|| ServiceError::NotFound { noun: "request", name: id.to_owned() })
     }
 
     /// Records as readers get them. Names are looked up for all of them together, a statement for each noun. No token
@@ -241,6 +246,16 @@ impl Services {
         };
         Ok(read.into_iter().map(shown).collect())
     }
+}
+
+/// Of a record that comes behind another whether it is of the same request, whose place the other takes: where a region went to
+/// another store while a request was under way, its beginning is in one and its end in the other.
+fn in_place(row: &mut request_row::Model, before: &mut request_row::Model) -> bool {
+    let is_same = (row.received_at, &row.id) == (before.received_at, &before.id);
+    if is_same && before.count == BEGUN {
+        std::mem::swap(row, before);
+    }
+    is_same
 }
 
 fn stored_at(row: i64) -> Option<Timestamp> {

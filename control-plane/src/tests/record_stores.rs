@@ -239,8 +239,13 @@ async fn a_store_that_is_away_stops_no_other_region_and_is_named_to_whoever_need
         records: vec![two.record("rq_e1", 2)],
         ..Default::default()
     });
-    let upload =
-        fleet::UploadRequest { spool: vec![4; 16], sequence: 1, crc32: crc32fast::hash(&body), body };
+    let upload = fleet::UploadRequest {
+        spool: vec![4; 16],
+        sequence: 1,
+        crc32: crc32fast::hash(&body),
+        body,
+        ..Default::default()
+    };
     let mut answers = client.upload(tokio_stream::iter([upload])).await.expect("opens").into_inner();
     let refused = answers.next().await.expect("is answered").expect_err("is not stored");
     assert_eq!(refused.code(), tonic::Code::Unavailable);

@@ -24,7 +24,7 @@ async fn found(path: &Path) -> (Vec<String>, i64) {
         .await
         .expect("reads");
     let (counted,): (i64,) = sqlx::query_as(
-        "SELECT COALESCE(SUM(r.requests), 0) FROM rollup r JOIN series s ON s.id = r.series WHERE r.level = 3 AND s.status = 200",
+        "SELECT COALESCE(SUM(r.requests), 0) FROM rollup r JOIN series s ON s.id = r.series WHERE r.level = 3 AND s.detail = 0 AND s.status = 200",
     )
     .fetch_one(&mut database)
     .await
