@@ -41,7 +41,7 @@ CHANGES = {
                      "balance": "BALANCE_LEAST_REQUESTS", "idleTimeout": "60s", "totalTimeout": "300s", "minTls": "1.3",
                      "outlierEjection": {"consecutiveFailures": 3, "ejectionTime": "10s"},
                      "circuitBreaker": {"openFor": "5s"}, "healthCheck": {"path": "/healthz", "interval": "5s"},
-                     "httpVersion": "1.1"},
+                     "httpVersion": "1.1", "traceContext": True},
     "UpdateCredential": {"notAfter": "2040-01-01T00:00:00Z", "defaultEffect": "EFFECT_DENY", "owner": "git",
                          "tags": ["gold"], "metadata": {"team": "payments"}},
     "UpdateProxy": {"active": False, "denyStatus": 403, "opaquePaths": True, "limits": {"perMinutePerNode": "60"},

@@ -76,6 +76,7 @@ fn target(wire: &wire::Target) -> fleet::TargetResource {
         min_tls: if wire.min_tls == "1.2" { String::new() } else { wire.min_tls.clone() },
         http_version: wire.http_version.clone(),
         test_path: wire.test_path.clone(),
+        trace_context: wire.trace_context,
     }
 }
 

@@ -221,7 +221,8 @@ impl RecordSpool {
     ) -> Result<Self, SpoolError> {
         let (rings, ends) = (0..workers).map(|_| ring(Arc::new(Counters::default()))).unzip();
         let (_, uses) = uses();
-        let (spool, handle) = Spool::start(folder.to_owned(), node_key, quota, ends, uses, seams.clone())?;
+        let (spool, handle) =
+            Spool::start(folder.to_owned(), node_key, quota, ends, uses, None, seams.clone())?;
         Ok(Self { rings, spool, handle, seams })
     }
 

@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use crate::control_plane::ControlPlaneAddress;
 use crate::standalone::Standalone;
+use crate::traces::{TraceSettings, TraceShare};
 use crate::upstream::{TrustError, certificates};
 
 mod callers;
@@ -33,6 +34,8 @@ pub const NODE_TOKEN_VARIABLE: &str = "RR_EDGE_NODE_TOKEN";
 /// The organization of a node without a control plane where none is given.
 const ORG: &str = "local";
 const WORKERS_MAX: usize = 256;
+/// Traces in a second where nothing is said.
+const TRACES_PER_SECOND: u32 = 200;
 const SPOOL_QUOTA: u64 = 1024 * 1024 * 1024;
 /// Memory for bodies that are held whole, in all.
 const GATHERED_MIB: usize = 256;
@@ -142,7 +145,8 @@ pub struct Settings {
     /// With --standalone: the organization, which is the part before the dot in addresses [default: local]
     #[arg(long, env = "RR_EDGE_ORG", value_name = "NAME")]
     pub org: Option<String>,
-    /// With --standalone: file that gets a line of JSON for each request; `-` is standard output [default: none]
+    /// File that gets a line of JSON for each record of a request, with the record's fields; `-` is standard output. Moved
+    /// away, or at SIGHUP, it is opened anew [default: none]
     #[arg(long, env = "RR_EDGE_RECORDS", value_name = "FILE")]
     pub records: Option<PathBuf>,
     /// With --standalone: key file of the region that secrets in the file are sealed to
@@ -154,6 +158,23 @@ pub struct Settings {
     /// With --region-key: id of the installation that secrets in the file were sealed in
     #[arg(long, env = "RR_EDGE_INSTALLATION", value_name = "ID")]
     pub installation: Option<String>,
+    /// With --otlp-endpoint: percent of the requests that are traced, of those whose caller says nothing of traces in
+    /// `traceparent`; of the others, those that are traced there [default: 100]
+    #[arg(long, env = "RR_EDGE_TRACE_PERCENT", value_name = "PERCENT")]
+    pub trace_percent: Option<TraceShare>,
+    /// With --otlp-endpoint: how many requests are traced in a second at most, on all threads together; those that callers
+    /// ask for are at most half of them [default: 200]
+    #[arg(long, env = "RR_EDGE_TRACES_PER_SECOND", value_name = "COUNT")]
+    pub traces_per_second: Option<u32>,
+    /// With --otlp-endpoint: traces say the path of a request as its record does [default: false]
+    #[arg(
+        long,
+        env = "RR_EDGE_TRACE_PATHS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub trace_paths: Option<bool>,
     /// Logs and telemetry.
     #[command(flatten)]
     pub observe: ObserveArgs,
@@ -223,6 +244,9 @@ impl Settings {
             region_key: self.region_key.or(other.region_key),
             region_passphrase_file: self.region_passphrase_file.or(other.region_passphrase_file),
             installation: self.installation.or(other.installation),
+            trace_percent: self.trace_percent.or(other.trace_percent),
+            traces_per_second: self.traces_per_second.or(other.traces_per_second),
+            trace_paths: self.trace_paths.or(other.trace_paths),
             observe: self.observe.or(other.observe),
         }
     }
@@ -264,6 +288,10 @@ pub struct Config {
     pub drain: Duration,
     /// Bytes that records may take on disk.
     pub spool_quota: u64,
+    /// Gets a line for each record; `-` is standard output.
+    pub records: Option<PathBuf>,
+    /// What is traced, where a collector takes traces.
+    pub traces: TraceSettings,
     /// Set for a node without a control plane.
     pub standalone: Option<Standalone>,
 }
@@ -336,6 +364,12 @@ impl Config {
             next_hop,
             drain: Duration::from_secs(settings.drain.unwrap_or(30)),
             spool_quota: settings.spool_quota_mib.map_or(SPOOL_QUOTA, |mib| mib.saturating_mul(1024 * 1024)),
+            records: settings.records,
+            traces: TraceSettings {
+                share: settings.trace_percent.unwrap_or(TraceShare::ALL),
+                per_second: settings.traces_per_second.unwrap_or(TRACES_PER_SECOND),
+                paths: settings.trace_paths.unwrap_or_default(),
+            },
             standalone,
         })
     }
@@ -346,7 +380,6 @@ fn standalone(settings: &Settings) -> Result<Option<Standalone>, ConfigError> {
     let Some(file) = settings.standalone.clone() else {
         let given = [
             ("--org", settings.org.is_some()),
-            ("--records", settings.records.is_some()),
             ("--region-key", settings.region_key.is_some()),
             ("--region-passphrase-file", settings.region_passphrase_file.is_some()),
             ("--installation", settings.installation.is_some()),
@@ -367,7 +400,6 @@ fn standalone(settings: &Settings) -> Result<Option<Standalone>, ConfigError> {
         installation: installation.transpose()?,
         region_key: settings.region_key.clone(),
         region_passphrase: settings.region_passphrase_file.clone(),
-        records: settings.records.clone(),
     }))
 }
 

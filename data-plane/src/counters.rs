@@ -91,6 +91,8 @@ pub(crate) struct Counters {
     echoes_refused: Count,
     other_tokens: Count,
     previous_secrets: Count,
+    traces_over_rate: Count,
+    traces_dropped: Count,
 }
 
 #[derive(Default)]
@@ -187,6 +189,16 @@ impl Counters {
         count.add(1);
     }
 
+    /// A request was not traced because so many are.
+    pub(crate) fn trace_over_rate(&self) {
+        self.traces_over_rate.add(1);
+    }
+
+    /// A trace found no room among those that wait for the collector.
+    pub(crate) fn trace_dropped(&self) {
+        self.traces_dropped.add(1);
+    }
+
     /// How many were ended for this.
     #[cfg(test)]
     pub(crate) fn cut_for(&self, why: Cut) -> u64 {
@@ -215,6 +227,8 @@ pub(crate) struct Totals {
     pub(crate) echoes_refused: u64,
     pub(crate) other_tokens: u64,
     pub(crate) previous_secrets: u64,
+    pub(crate) traces_over_rate: u64,
+    pub(crate) traces_dropped: u64,
 }
 
 impl Totals {
@@ -258,6 +272,8 @@ impl Totals {
             echoes_refused: sum(|worker| &worker.echoes_refused),
             other_tokens: sum(|worker| &worker.other_tokens),
             previous_secrets: sum(|worker| &worker.previous_secrets),
+            traces_over_rate: sum(|worker| &worker.traces_over_rate),
+            traces_dropped: sum(|worker| &worker.traces_dropped),
             not_gathered: Gathered::ALL
                 .into_iter()
                 .map(|what| {

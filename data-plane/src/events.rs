@@ -14,9 +14,10 @@ use rr_contract::runtime::observe::Observability;
 use crate::caller_tls::CertificateBoard;
 use crate::counters::{Counters, Totals};
 use crate::quota::Quotas;
-use crate::report::Tally;
+use crate::report::{LinesHandle, Tally};
 use crate::snapshot::Standings;
 use crate::sync::{Board, Position};
+use crate::traces::TraceTally;
 
 /// What is shown beside the counts of workers.
 pub(crate) struct Shown {
@@ -65,6 +66,35 @@ pub(crate) fn certificates(meter: &Meter, board: CertificateBoard) {
         .with_callback(move |observer| {
             for facts in board.read() {
                 observer.observe(seconds(facts.refused_since), &[label(&facts.certificate)]);
+            }
+        })
+        .build();
+}
+
+/// Of the log of lines, where there is one.
+pub(crate) fn lines(meter: &Meter, lines: Option<LinesHandle>) {
+    meter
+        .u64_observable_counter("requestrocket_edge_record_lines_lost_total")
+        .with_description("Records that have no line in the file of --records")
+        .with_callback(move |observer| observer.observe(lines.as_ref().map_or(0, LinesHandle::dropped), &[]))
+        .build();
+}
+
+/// Of traces, where a collector takes them or not.
+pub(crate) fn traces(meter: &Meter, workers: Vec<Arc<Counters>>, tally: Arc<TraceTally>) {
+    let of: Workers = workers.into();
+    meter
+        .u64_observable_counter("requestrocket_edge_traces_total")
+        .with_description("Traces of requests: sent to the collector, lost on the way, or not made because there were so many")
+        .with_callback(move |observer| {
+            let (totals, (sent, failed)) = (totals(&of), tally.numbers());
+            for (outcome, count) in [
+                ("sent", sent),
+                ("failed", failed),
+                ("queue_full", totals.traces_dropped),
+                ("over_rate", totals.traces_over_rate),
+            ] {
+                observer.observe(count, &[KeyValue::new("outcome", outcome)]);
             }
         })
         .build();

@@ -13,6 +13,7 @@
 //! * [`standalone`]: a file in the place of the stream;
 //! * `sync`: the stream of configuration, checked, compiled, kept on disk;
 //! * `report`: records of requests, on disk until the control plane has them;
+//! * `traces`: traces of requests, on their way to a collector;
 //! * `upstream`: connections to upstreams; [`caller_tls`]: certificates that callers are shown;
 //! * `current`, `snapshot`: the configuration in force, and what it is compiled to;
 //! * `seats`: the connections of callers; [`control_plane`]: the connection to the control plane;
@@ -64,6 +65,7 @@ pub mod standalone;
 mod standing;
 mod sync;
 mod target_test;
+mod traces;
 mod upstream;
 mod values;
 mod worker;
@@ -76,6 +78,7 @@ pub use listen::BindError;
 pub use report::json_line;
 pub use report::{RecordsError, SpoolError};
 pub use sync::{AuditHead, Position};
+pub use traces::{InvalidShare, TraceSettings, TraceShare};
 
 /// Version of the program, for people.
 pub const BUILD: &str = env!("CARGO_PKG_VERSION");

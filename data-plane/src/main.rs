@@ -96,13 +96,15 @@ async fn run(config: Config, observe: &observe::ObserveArgs) -> anyhow::Result<(
     let observability = observe::start("rr-edge", observe)?;
     let shutdown = Shutdown::on_signals()?;
     let settings = config.standalone.clone();
+    // Records have standard output for themselves.
+    let is_taken = config.records.as_deref() == Some(Path::new("-"));
     let scheme = if config.callers.tls.is_some() { "https" } else { "http" };
     let start = rr_data_plane::start(config, Seams::real(), observability.clone());
     let Some(running) = shutdown.stop().cut(start).await else { return Ok(()) };
     let mut running = running?;
     tracing::info!(listen = %running.listen(), admin = %running.admin(), "started");
     if let Some(settings) = settings {
-        announce(&settings, &running, scheme);
+        announce(&settings, &running, scheme, is_taken);
     }
     let failed = shutdown.stop().cut(running.failed()).await;
     running.stop().await;
@@ -111,12 +113,11 @@ async fn run(config: Config, observe: &observe::ObserveArgs) -> anyhow::Result<(
 }
 
 /// Says to the person who started a node without a control plane what it serves, and how to call it.
-fn announce(settings: &Standalone, running: &Running, scheme: &str) {
+fn announce(settings: &Standalone, running: &Running, scheme: &str, is_taken: bool) {
     let Some(overview) = running.overview() else { return };
     let callers = format!("{scheme}://{}", running.listen());
     let text = served(settings, overview, &callers, running.admin());
-    // Records have standard output for themselves. A reader that is gone is no error.
-    let is_taken = settings.records.as_deref() == Some(Path::new("-"));
+    // A reader that is gone is no error.
     let said =
         if is_taken { stderr().write_all(text.as_bytes()) } else { stdout().write_all(text.as_bytes()) };
     said.ok();

@@ -60,13 +60,12 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use http::header::CONNECTION;
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tracing::{Instrument as _, Span, debug, field, trace_span};
+use tracing::debug;
 
 use rr_contract::runtime::chain;
-use rr_contract::runtime::observe::TRACE;
 
 use crate::body::Coding;
 use crate::outcome::Code;
@@ -80,7 +79,6 @@ use self::authorize::Looked;
 use self::caller_body::CallerBody;
 use self::cors::{Goes, Page};
 use self::filter::{Filtered, FilteredBody, Passed};
-use self::forwarded::Sender;
 use self::settle::Draft;
 use self::tunnel::{OpenTunnel, Opened};
 
@@ -117,17 +115,15 @@ pub(crate) async fn handle(
     let view = worker.view();
     let mut draft = Draft::begin(&worker, busy, view.revision, request.method());
     let request_id = draft.request_id();
-    let span = span(&request, &hop, &draft);
+    draft.begin_trace(&request, &hop);
     let mut page = None;
     let passed = {
         // In here, so that its room is used again for what comes behind it.
         let passing = pass(&worker, &view, request, &hop, &mut draft, &mut page);
-        // A future that is wrapped is moved, and boxed so that this one stays small.
-        if span.is_disabled() { passing.await } else { Box::pin(passing.instrument(span.clone())).await }
+        passing.await
     };
     match passed {
         Ok((mut head, body)) => {
-            traced(&span, &draft, Code::Granted, head.status());
             draft.charges().put_fields(head.headers_mut());
             reply::sign(head.headers_mut(), Code::Granted, request_id);
             draft.answered(Code::Granted, head.status());
@@ -151,7 +147,6 @@ pub(crate) async fn handle(
             if let Some(page) = &page {
                 page.put(code, response.headers_mut());
             }
-            traced(&span, &draft, code, response.status());
             if code == Code::CallerGone {
                 // No caller is left to answer; the record already says so.
                 return response.map(ReplyBody::unrecorded);
@@ -159,39 +154,6 @@ pub(crate) async fn handle(
             draft.answered(code, response.status());
             response.map(|body| ReplyBody::own(body, draft))
         }
-    }
-}
-
-/// The request as a trace shows it, until the response's head; no span at all where no collector takes traces. The
-/// path is in the record alone: traces leave the installation for the collector.
-fn span(request: &Request<Incoming>, hop: &Hop, draft: &Draft) -> Span {
-    trace_span!(
-        target: TRACE,
-        "request",
-        otel.kind = "server",
-        http.request.method = %request.method(),
-        http.response.status_code = field::Empty,
-        url.scheme = scheme(hop, request.headers()),
-        request.id = %draft.id(),
-        revision = draft.revision(),
-        proxy.id = field::Empty,
-        code = field::Empty,
-    )
-}
-
-fn scheme(hop: &Hop, headers: &HeaderMap) -> &'static str {
-    // One that is nobody's is refused, and shown as it came.
-    forwarded::sender(hop, headers).unwrap_or_else(|_| Sender::of_peer(hop)).scheme()
-}
-
-fn traced(span: &Span, draft: &Draft, code: Code, status: StatusCode) {
-    if span.is_disabled() {
-        return;
-    }
-    span.record("http.response.status_code", status.as_u16());
-    span.record("code", code.as_str());
-    if let Some(proxy) = draft.proxy() {
-        span.record("proxy.id", field::display(proxy));
     }
 }
 
@@ -243,6 +205,9 @@ async fn pass<'s>(
     // What is needed behind the upstream is found again by these: the state of a request is small.
     let (proxy, route, model, credential) = (active.proxy, active.route, active.model, active.caller);
     let told = forwarded::tell::told(active.model.forwarded, hop, &parts)?;
+    if route.target.trace_context {
+        draft.keep_trace(&parts.headers);
+    }
     let cleaned = match &tunnel {
         None => clean::clean(parts, credential.header())?,
         Some(_) => tunnel::clean(parts, credential.header())?,

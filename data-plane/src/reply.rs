@@ -17,7 +17,7 @@ use crate::quota::retry_after;
 mod refusal;
 
 pub(crate) use self::refusal::{
-    BadSwitch, BodyBroken, Denial, Failure, Limited, Refused, RuleDenial, Unreadable, Whose,
+    BadSwitch, BodyBroken, Denial, Failure, Limited, Refused, RuleDenial, Unreadable, Whose, of_sending,
 };
 
 const PROXY_CODE: HeaderName = HeaderName::from_static("requestrocket-proxy-code");

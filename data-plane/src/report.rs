@@ -1,12 +1,13 @@
 //! Records of requests, sums of them and last uses of callers, from the worker to the control plane; records alone to a log
-//! of lines.
+//! of lines, beside that or in its place.
 //!
 //! `ring` and `uses` take them from the workers, `sums` adds up, `class` says which records are left out, `spool` writes them to disk, `upload` sends them. A node without a control
-//! plane has `lines` in the place of the last two. A request never waits for any of it, and each record that is lost on the way is
+//! plane has `lines` in the place of the last two; another one may have it beside them. A request never waits for any of it, and each record that is lost on the way is
 //! counted in the stream itself.
 
 mod class;
 mod lines;
+mod loss;
 mod raw_record;
 mod refusals;
 mod ring;
@@ -16,7 +17,7 @@ mod upload;
 mod uses;
 
 pub use self::lines::RecordsError;
-pub(crate) use self::lines::{Lines, LinesHandle};
+pub(crate) use self::lines::{Lines, LinesHandle, Tee};
 pub(crate) use self::raw_record::{
     FilterEffect, KeptValue, LimitState, METERS_MAX, METHOD_MAX, MeterState, RawRecord, Reason, RuleOutcome,
 };
@@ -31,7 +32,8 @@ pub(crate) use self::uses::{UseReceiver, UseSender, Uses, uses};
 
 /// The thread that empties the rings.
 pub(crate) enum Sink {
-    Spool(Spool),
+    /// With the log of lines beside it, if there is one.
+    Spool(Spool, Option<Lines>),
     Lines(Lines),
 }
 
@@ -39,7 +41,12 @@ impl Sink {
     /// Writes what the rings still hold, and ends. Blocks until then.
     pub(crate) fn close(self) {
         match self {
-            Self::Spool(spool) => spool.close(),
+            Self::Spool(spool, lines) => {
+                spool.close();
+                if let Some(lines) = lines {
+                    lines.close();
+                }
+            }
             Self::Lines(lines) => lines.close(),
         }
     }

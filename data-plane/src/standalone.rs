@@ -51,8 +51,6 @@ pub struct Standalone {
     pub region_key: Option<PathBuf>,
     /// The file with its passphrase.
     pub region_passphrase: Option<PathBuf>,
-    /// Where records go as JSON lines; `-` is standard output. `None`: nowhere.
-    pub records: Option<PathBuf>,
 }
 
 /// Why a standalone node does not start.

@@ -20,6 +20,7 @@ use crate::passwords::{Checker, Passwords};
 use crate::quota::QuotaClock;
 use crate::report::{RawRecord, Refusals, Ring, UseSender, Uses};
 use crate::snapshot::{CompiledCaller, Snapshot};
+use crate::traces::Tracer;
 use crate::upstream::Connections;
 
 use self::readings::Readings;
@@ -54,6 +55,8 @@ pub(crate) struct Worker {
     pub(crate) pseudonym: Arc<str>,
     /// The secrets that upstreams sent back.
     pub(crate) echoes: Echoes,
+    /// `None`: no collector takes traces.
+    pub(crate) tracer: Option<Tracer>,
     /// What tunnels read into, one after the other; empty before the first one.
     piece: RefCell<Vec<u8>>,
     /// Tells tunnels that the configuration has changed.
@@ -81,6 +84,7 @@ impl Worker {
         reader: Reader<Snapshot>,
         connections: Connections,
         records: Ring,
+        tracer: Option<Tracer>,
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
@@ -107,6 +111,7 @@ impl Worker {
             statement,
             pseudonym,
             echoes,
+            tracer,
             piece: RefCell::default(),
             revisions,
             ticks: Cell::default(),

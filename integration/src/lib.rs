@@ -6,6 +6,7 @@
 //! * [`postgres`]: a server of a test's own, to be killed at will;
 //! * [`process`]: the programs as processes, for `kill -9`;
 //! * [`api`]: the management API as a test uses it;
+//! * [`collector`]: takes traces, metrics and logs by OTLP;
 //! * [`caller`], [`upstream`]: both ends of a proxied request;
 //! * [`callers`]: callers as fast as they go, who remember what was answered when;
 //! * [`plain`]: a caller that speaks HTTP/1.1 in bytes of its own;
@@ -24,6 +25,7 @@
 pub mod api;
 pub mod caller;
 pub mod callers;
+pub mod collector;
 pub mod fleet;
 pub mod fleet_100k;
 pub mod frames;

@@ -67,6 +67,7 @@ document! {
         ca: String,
         min_tls: String,
         http_version: String,
+        trace_context: bool,
     }
 }
 

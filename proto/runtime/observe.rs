@@ -7,6 +7,7 @@
 
 mod args;
 mod export;
+mod headers;
 mod lines;
 mod metrics;
 #[cfg(test)]
@@ -35,14 +36,12 @@ use super::chain;
 use rr_seam::SystemEntropy;
 
 pub use self::args::{InvalidCollector, LogFormat, ObserveArgs, OtlpCollector};
+pub use self::export::Spans;
+pub use self::headers::InvalidHeaders;
 pub use self::lines::{flush_lines, say};
 pub use self::metrics::LATENCY_SECONDS;
 
 const DEFAULT_LOG_LEVEL: &str = "info";
-
-/// The target of spans that cost too much to be made for nobody, such as one a request: they are made only
-/// where a collector is named, and cost a relaxed load elsewhere.
-pub const TRACE: &str = "requestrocket::trace";
 
 /// How long a program waits at its end for a collector that does not answer.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
@@ -77,6 +76,9 @@ pub enum ObserveError {
         /// What the exporter says.
         source: opentelemetry_otlp::ExporterBuildError,
     },
+    /// The headers for the collector.
+    #[error(transparent)]
+    Headers(#[from] InvalidHeaders),
     /// The thread that writes log lines cannot be started.
     #[error("start writing log lines to stderr")]
     Lines(#[source] io::Error),
@@ -120,6 +122,11 @@ impl Observability {
     /// A maker of instruments. Names are used as given, `requestrocket_edge_requests_total`, everywhere.
     pub fn meter(&self, scope: &'static str) -> Meter {
         self.meters.meter(scope)
+    }
+
+    /// Where a program sends the spans that it makes by itself; `None` where no collector is named.
+    pub fn spans(&self) -> Option<Spans> {
+        self.export.as_ref().map(Export::spans)
     }
 
     /// All metrics as they stand, in Prometheus' text format.
@@ -193,12 +200,19 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let directives = args.log_level.as_deref().unwrap_or(DEFAULT_LOG_LEVEL);
-    let filter = log_filter(directives, args.otlp_endpoint.is_some())?;
+    let filter = log_filter(directives)?;
     let resource = resource(service);
     let mut layers = vec![lines(look, writer)];
     let (mut reader, mut export) = (None, None);
+    let headers = args.otlp_headers_file.as_deref().map(headers::read).transpose()?;
+    if headers.is_some() && args.otlp_endpoint.is_none() {
+        return Err(InvalidHeaders::NoCollector.into());
+    }
     if let Some(collector) = &args.otlp_endpoint {
-        let opened = export::open(service, collector, &resource)?;
+        if headers.is_some() && !collector.is_private() {
+            return Err(InvalidHeaders::Clear.into());
+        }
+        let opened = export::open(service, collector, &headers.unwrap_or_default(), &resource)?;
         layers.extend(opened.layers);
         (reader, export) = (Some(opened.metrics), Some(opened.export));
     }
@@ -208,14 +222,10 @@ where
 }
 
 /// OpenTelemetry's own chatter is held at `warn`, and that of the resolver, whose lines name servers and whoever spoofs
-/// them can fill at will, is off, unless a directive names it; so is that of the signer, which prints requests. Spans of [`TRACE`] are on
-/// exactly when somebody takes them.
-fn log_filter(directives: &str, exported: bool) -> Result<EnvFilter, ObserveError> {
-    let trace = if exported { "trace" } else { "off" };
+/// them can fill at will, is off, unless a directive names it; so is that of the signer, which prints requests.
+fn log_filter(directives: &str) -> Result<EnvFilter, ObserveError> {
     EnvFilter::builder()
-        .parse(format!(
-            "opentelemetry=warn,hickory_net=off,hickory_resolver=off,aws_sigv4=off,{TRACE}={trace},{directives}"
-        ))
+        .parse(format!("opentelemetry=warn,hickory_net=off,hickory_resolver=off,aws_sigv4=off,{directives}"))
         .map_err(|source| ObserveError::LogLevel { directives: directives.to_owned(), source })
 }
 

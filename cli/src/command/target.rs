@@ -128,6 +128,10 @@ pub(crate) struct Settings {
     /// Version of HTTP; what TLS agrees on when never given. 2 over http is spoken without asking.
     #[arg(long, value_name = "VERSION", value_parser = ["1.1", "2", "agreed"])]
     http_version: Option<String>,
+    /// Tells the upstream which trace a request belongs to, in `traceparent` and `tracestate`; it gets neither when never
+    /// given.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    trace_context: Option<bool>,
     #[command(flatten)]
     default: DefaultEffect,
     #[command(flatten)]
@@ -162,6 +166,7 @@ impl Settings {
             |said: Option<String>, unset| said.map(|said| if said == unset { String::new() } else { said });
         mask.put("min_tls", &mut target.min_tls, unless(self.min_tls, "none"));
         mask.put("http_version", &mut target.http_version, unless(self.http_version, "agreed"));
+        mask.put("trace_context", &mut target.trace_context, self.trace_context);
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut target.default_effect, effect);
         mask.put("owner", &mut target.owner, self.owner.owner);

@@ -258,6 +258,7 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         min_tls: "1.3".to_owned(),
         http_version: "2".to_owned(),
         test_path: "/up?full=1".to_owned(),
+        trace_context: true,
         ..wire::Target::default()
     };
     let wanted = fleet::TargetResource {
@@ -277,6 +278,7 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         min_tls: "1.3".to_owned(),
         http_version: "2".to_owned(),
         test_path: "/up?full=1".to_owned(),
+        trace_context: true,
     };
     let plain = wire::Target {
         balance: fleet::Balance::RoundRobin.into(),

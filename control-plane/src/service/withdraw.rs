@@ -261,6 +261,7 @@ fn more_of_target(older: &wire::Target, newer: &wire::Target) -> Option<&'static
         more_base_urls,
         ca,
         min_tls,
+        trace_context,
         connect_timeout: _,
         response_timeout: _,
         danger_plaintext: _,
@@ -293,6 +294,9 @@ fn more_of_target(older: &wire::Target, newer: &wire::Target) -> Option<&'static
     }
     if older.min_tls != "1.3" && min_tls == "1.3" {
         return Some("speaks TLS 1.2; a person decides that");
+    }
+    if older.trace_context && !trace_context {
+        return Some("tells its upstream of traces; a person decides that");
     }
     let allows_more = allows(older.default_effect) && !allows(*default_effect);
     allows_more.then_some("allows requests that no rule matches; a person decides that")

@@ -13,6 +13,7 @@ use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{AdminToken, FolderLock, Gate, Readiness, Shutdown, Stop, Tasks};
 use rr_contract::seam::{Entropy, Seams};
 use tokio::runtime::{Builder as RuntimeBuilder, LocalOptions};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval};
 use tracing::warn;
@@ -38,6 +39,7 @@ use crate::snapshot::Standings;
 use crate::standalone::{Overview, Own};
 use crate::sync::{Board, journal};
 use crate::target_test::TargetTests;
+use crate::traces::{self, Exporter, TraceTally};
 use crate::upstream::{self, Connections, Trust, health};
 
 use super::traffic::{self, WorkerSetup};
@@ -190,10 +192,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let gates: Vec<Gate> = listeners.iter().map(|_| readiness.register("workers")).collect();
 
     let look = match config.standalone {
-        Some(settings) => {
-            let records = settings.records.clone();
-            Some((alone::look(settings, &config.state_dir, &seams)?, records))
-        }
+        Some(settings) => Some(alone::look(settings, &config.state_dir, &seams)?),
         None => {
             joined::look(config.node_token.as_ref(), &config.state_dir, &seams)?;
             None
@@ -223,13 +222,13 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
     let (senders, rings): (Vec<_>, Vec<_>) =
         counters.iter().map(|counters| report::ring(Arc::clone(counters))).unzip();
-    let (memory, first, sink, tally, uses) = match look {
-        Some((look, records)) => {
+    let (memory, first, sink, tally, uses, lines) = match look {
+        Some(look) => {
             let (stored, first) =
                 alone::recall(look, &config.state_dir, &node_key, &seams, &quotas, &standings)?;
-            let (lines, handle) = Lines::start(records, rings, &seams)?;
+            let (lines, handle) = Lines::start(config.records, rings, &seams)?;
             let memory = Memory::Alone(Box::new(stored), handle.clone());
-            (memory, first, Sink::Lines(lines), Tally::Lines(handle), None)
+            (memory, first, Sink::Lines(lines), Tally::Lines(handle.clone()), None, Some(handle))
         }
         None => {
             let identity_file = IdentityFile::new(&config.state_dir, &node_key, seams.clone());
@@ -237,10 +236,18 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
                 joined::recall(&identity_file, &config.state_dir, &node_key, &seams, &quotas, &standings)?;
             let folder = config.state_dir.join("spool");
             let (uses, told) = report::uses();
+            let beside = config.records.map(|to| Lines::beside_spool(to, &seams)).transpose()?;
+            let (lines, of_lines, tee) = match beside {
+                Some((lines, handle, tee)) => (Some(lines), Some(handle), Some(tee)),
+                None => (None, None, None),
+            };
             let (spool, handle) =
-                Spool::start(folder, &node_key, config.spool_quota, rings, told, seams.clone())?;
+                Spool::start(folder, &node_key, config.spool_quota, rings, told, tee, seams.clone())?;
             let memory = Memory::Joined(identity_file, stored.map(Box::new), handle.clone());
-            (memory, first, Sink::Spool(spool), Tally::Spool(handle), Some(uses))
+            if let Some(handle) = of_lines.clone() {
+                tasks.spawn_local("SIGHUP", reopen(handle, late.stop()));
+            }
+            (memory, first, Sink::Spool(spool, lines), Tally::Spool(handle), Some(uses), of_lines)
         }
     };
     let (activator, readers) = current::cell(first, listeners.len());
@@ -255,7 +262,20 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         spool_quota,
     };
     events::register(&meter, counters.clone(), shown);
+    events::lines(&meter, lines);
     events::certificates(&meter, certificates.clone());
+    let (region, traced) = (Arc::new(OnceLock::new()), Arc::new(TraceTally::default()));
+    let mut tracers = Vec::new();
+    if let Some(spans) = observability.spans() {
+        let made = counters.iter().map(|of| traces::tracer(config.traces, counters.len(), Arc::clone(of)));
+        let (ends, queues) = made.unzip();
+        tracers = ends;
+        let (node, region) = (Arc::clone(&node), Arc::clone(&region));
+        let exporter = Exporter { spans, queues, tally: Arc::clone(&traced), node, region };
+        tasks.spawn_local("traces", exporter.run(late.stop()));
+    }
+    let mut tracers = tracers.into_iter();
+    events::traces(&meter, counters.clone(), traced);
 
     let saver = QuotaSaver::start(quota_log)
         .map_err(|source| StartError::System { what: "start the thread of counts", source })?;
@@ -341,9 +361,10 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     let mut tls_readers = tls_readers.unwrap_or_default().into_iter();
     let setups = listeners.into_iter().zip(readers).zip(senders).zip(counters).zip(gates);
     for (index, ((((listener, reader), records), counters), up)) in setups.enumerate() {
-        let tls = tls_readers.next();
+        let (tls, tracer) = (tls_readers.next(), tracers.next());
         let worker_pulse = watchdog.watch(format!("worker-{index}"), watchdog::WORKER);
-        let setup = WorkerSetup { index, listener, reader, tls, records, counters, up, pulse: worker_pulse };
+        let setup =
+            WorkerSetup { index, listener, reader, tls, records, tracer, counters, up, pulse: worker_pulse };
         let worker = traffic::start(setup, shared.clone());
         workers.push(worker.map_err(|source| StartError::System { what: "start a worker", source })?);
     }
@@ -389,6 +410,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             board,
             spool,
             node,
+            region,
             statement,
             health,
             prove_for,
@@ -396,6 +418,19 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         })),
     };
     Ok((side, Standing { lock, workers, sink, saver, traffic, pulse, watch }))
+}
+
+/// Has the log of lines opened anew at each SIGHUP. A node without a control plane reads its file again then, too.
+async fn reopen(lines: LinesHandle, stop: Stop) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => {
+            return warn!(%error, "SIGHUP cannot be heard; a file that is moved away is noticed all the same");
+        }
+    };
+    while stop.cut(hangups.recv()).await.flatten().is_some() {
+        lines.reopen();
+    }
 }
 
 /// How this node calls itself in `Via` headers until it ends. Drawn, so that it says nothing of the machine; the node's

@@ -51,6 +51,8 @@ pub(super) struct Core {
     pub(super) board: Board,
     pub(super) spool: SpoolHandle,
     pub(super) node: Arc<OnceLock<NodeId>>,
+    /// Its id, for traces.
+    pub(super) region: Arc<OnceLock<String>>,
     pub(super) statement: Arc<OnceLock<String>>,
     pub(super) health: Health,
     pub(super) prove_for: Duration,
@@ -203,6 +205,7 @@ impl Core {
         let tls = identity.tls(Arc::clone(&self.seams.clock)).map_err(StartError::Certificate)?;
         let region = identity.region_id();
         // Each is set once: a node joins once in the life of a process.
+        self.region.set(region.to_string()).ok();
         self.node.set(identity.node).ok();
         let statement = json!({
             "region": region.to_string(),

@@ -43,6 +43,8 @@ fn config(folder: &Path, control: &ControlPlane, token: bool) -> Config {
         next_hop: None,
         drain: Duration::from_millis(200),
         spool_quota: u64::MAX,
+        records: None,
+        traces: crate::TraceSettings { share: crate::TraceShare::ALL, per_second: 100, paths: false },
         standalone: None,
     }
 }

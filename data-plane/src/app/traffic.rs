@@ -21,6 +21,7 @@ use crate::passwords::Passwords;
 use crate::quota::QuotaClock;
 use crate::report::{Ring, UseSender};
 use crate::snapshot::Snapshot;
+use crate::traces::Tracer;
 use crate::upstream::{Connections, Trust};
 use crate::worker::{Common, Worker};
 
@@ -64,6 +65,8 @@ pub(super) struct WorkerSetup {
     /// `None`: no TLS.
     pub(super) tls: Option<PendingReader<ServerTls>>,
     pub(super) records: Ring,
+    /// `None`: no collector takes traces.
+    pub(super) tracer: Option<Tracer>,
     pub(super) counters: Arc<Counters>,
     pub(super) up: Gate,
     pub(super) pulse: Pulse,
@@ -141,6 +144,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             reader,
             connections,
             setup.records,
+            setup.tracer,
             setup.counters,
             Common { seams, passwords, quota_clock, statement, pseudonym, echoes, uses, bodies },
         );

@@ -204,7 +204,7 @@ fn a_node_without_a_control_plane_needs_no_address_and_takes_none() {
     let config = Config::resolve(flags(&["--standalone=gateway.yaml"]), None);
     let config = config.unwrap_or_else(|error| panic!("{}", chain(&error)));
     let standalone = config.standalone.expect("it is alone");
-    assert_eq!((standalone.org.as_str(), standalone.records), ("local", None));
+    assert_eq!((standalone.org.as_str(), config.records), ("local", None));
     assert!(config.control_plane.is_empty());
     for flag in ["--control-plane=https://cp:7421", "--node-token-file=token"] {
         let error = refusal(flags(&["--standalone=gateway.yaml", flag]));
@@ -213,13 +213,14 @@ fn a_node_without_a_control_plane_needs_no_address_and_takes_none() {
     // A token in the environment of a machine is no word about this process.
     let token = Secret::from("hunter2".to_owned());
     assert!(Config::resolve(flags(&["--standalone=gateway.yaml"]), Some(token)).is_ok());
-    for flag in
-        ["--org=acme", "--records=-", "--region-key=k", "--region-passphrase-file=p", "--installation=in_"]
-    {
+    for flag in ["--org=acme", "--region-key=k", "--region-passphrase-file=p", "--installation=in_"] {
         let error = refusal(flags(&["--control-plane=https://cp:7421", flag]));
         let name = flag.split('=').next().expect("a flag");
         assert!(error.contains(name) && error.contains("--standalone"), "{error}");
     }
+    let config = Config::resolve(flags(&["--control-plane=https://cp:7421", "--records=-"]), None);
+    let config = config.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(config.records.as_deref(), Some(Path::new("-")), "beside a control plane as well");
     for flag in ["--org=A", "--installation=in_1"] {
         let error = refusal(flags(&["--standalone=gateway.yaml", flag]));
         assert!(error.contains(flag.split('=').next().expect("a flag")), "{error}");

@@ -70,6 +70,7 @@ impl Attempts<'_> {
             }
             let target = route.target.at(endpoint);
             if let Some(request) = &mut *request {
+                draft.begin_attempt(target, request.headers_mut());
                 sign(request, credential, target, worker)?;
             }
             let retried = retries.filter(|retries| done < retries.policy.attempts);
@@ -92,6 +93,7 @@ impl Attempts<'_> {
             let came = worker.connections.send(target, shown, attempt.request, now, until).await;
             now = Instant::now();
             attempt.ended(&came, now);
+            draft.end_sending(&came);
             let choose = |tried| {
                 let draw = || u32::from_ne_bytes(worker.draw());
                 let next =

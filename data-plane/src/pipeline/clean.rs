@@ -9,6 +9,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 
 use crate::reply::{Denial, OURS};
+use crate::traces::is_of_traces;
 
 use super::forwarded::is_forwarded;
 use super::header_name::begins;
@@ -50,6 +51,8 @@ pub(super) fn clean(mut parts: Parts, carried_in: Option<&HeaderName>) -> Result
         [header::AUTHORIZATION, header::EXPECT].contains(name)
             || begins(name, "proxy-authorization")
             || is_forwarded(name)
+            // Told anew where the target says so.
+            || is_of_traces(name)
     });
     if let Some(name) = carried_in {
         parts.headers.remove(name);

@@ -65,11 +65,14 @@ pub(super) fn forward(
             })
         } else if route.target.standing.is_none() && route.retries.is_none() {
             if let Some(request) = &mut request {
+                draft.begin_attempt(&route.target, request.headers_mut());
                 sign::sign(request, route.upstream.as_deref(), &route.target, worker)?;
             }
             draft.asks();
             let sent = worker.connections.send(&route.target, route.shown(), &mut request, asked_at, end);
-            sent.await.map_err(Failure::Upstream)
+            let came = sent.await;
+            draft.end_sending(&came);
+            came.map_err(Failure::Upstream)
         } else {
             // Boxed as well.
             let attempts = Attempts { route, credential: route.upstream.as_deref(), until: end };

@@ -95,12 +95,14 @@ impl<'s> Second<'s> {
         let Self { route, endpoint, asked_at, until } = *self;
         if route.target.standing.is_none() && route.retries.is_none() {
             if let Some(request) = &mut *request {
+                draft.begin_attempt(&route.target, request.headers_mut());
                 sign(request, credential, &route.target, worker)?;
             }
             draft.attempts(None, None);
             let shown = credential.and_then(UpstreamCredential::shown);
-            let sent = worker.connections.send(&route.target, shown, request, asked_at, until);
-            return sent.await.map_err(Failure::Upstream);
+            let came = worker.connections.send(&route.target, shown, request, asked_at, until).await;
+            draft.end_sending(&came);
+            return came.map_err(Failure::Upstream);
         }
         Box::pin(Attempts { route, credential, until }.send(request, endpoint, asked_at, worker, draft)).await
     }

@@ -5,6 +5,8 @@
 //! record or one count, and settles what was charged for it, whichever way its future or its body ends, because all
 //! of it happens in `drop`.
 
+mod trace;
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use rr_contract::model::id::{OrgId, ProxyId, RequestId};
+use rr_contract::model::id::OrgId;
 use rr_contract::policy::filter::Filtered;
 use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verdict};
 use rr_contract::wire::fleet::{EchoOutcome, Effect, TunnelEnd};
@@ -30,6 +32,7 @@ use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
 use crate::snapshot::upstream::Unusable;
 use crate::standing::AtEndpoint;
+use crate::traces::Trace;
 use crate::upstream::SendError;
 use crate::worker::Worker;
 
@@ -69,6 +72,8 @@ pub(crate) struct Draft {
     is_tunnel: bool,
     /// Its proxy wants a record of it on disk before it goes on.
     is_durable: bool,
+    /// Set where it is traced, or its upstream is told what its caller says of traces.
+    trace: Option<Box<Trace>>,
 }
 
 impl Draft {
@@ -91,23 +96,12 @@ impl Draft {
             at_endpoint: None,
             is_tunnel: false,
             is_durable: false,
+            trace: None,
         }
     }
 
     fn kept(&self) -> &RawRecord {
         self.record.as_ref().expect("a record is taken in drop alone")
-    }
-
-    pub(super) fn id(&self) -> RequestId {
-        self.kept().id
-    }
-
-    pub(super) fn revision(&self) -> u64 {
-        self.kept().revision
-    }
-
-    pub(super) fn proxy(&self) -> Option<ProxyId> {
-        self.kept().proxy
     }
 
     fn record(&mut self) -> &mut RawRecord {
@@ -466,6 +460,9 @@ impl Drop for Draft {
         };
         std::mem::take(&mut self.charges).settle(done, &mut record);
         self.worker.counters.request_ended(record.code, record.duration);
+        if let (Some(trace), Some(tracer)) = (self.trace.take(), &self.worker.tracer) {
+            tracer.end(*trace, &record);
+        }
         self.worker.record(record);
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::header::ORIGIN;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rr_contract::model::tls::HttpVersion;
@@ -172,6 +172,7 @@ impl Candidate {
         let pass = standing.map(|standing| standing.admit(asked_at)).transpose();
         let pass = pass.map_err(|open| Failure::CircuitOpen(open.0))?.flatten();
         let mut request = Request::from_parts(parts, body.into_sent(draft, asked_at));
+        draft.begin_attempt(&target, request.headers_mut());
         sign::sign(&mut request, route.upstream.as_deref(), &target, worker)?;
         match standing {
             None => draft.asks(),
@@ -188,6 +189,7 @@ impl Candidate {
             let came = switch.as_ref().map(Switch::status);
             count_ended(standing, endpoint, pass, came, &passage, asked_at, Instant::now());
         }
+        draft.end_attempt(switch.as_ref().map(|switch| (switch.status(), Version::HTTP_11)));
         draft.upstream_took(asked_at.elapsed(), passage.interim());
         let (answer, switched) = match switch.map_err(Failure::Upstream)? {
             // On HTTP/2 any success says that the tunnel is open.

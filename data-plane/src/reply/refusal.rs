@@ -341,25 +341,30 @@ impl Failure {
             Self::RecordUnsure => Code::RecordUnsure,
             Self::Response(broken) => broken.code().unwrap_or(Code::UpstreamUnreachable),
             Self::Unreadable(_) => Code::ResponseUnreadable,
-            Self::Upstream(error) => match error {
-                SendError::Guarded => Code::UpstreamRefused,
-                SendError::Busy | SendError::Resolve(LookupError::Crowded) => Code::UpstreamBusy,
-                SendError::ConnectTimeout
-                | SendError::ResponseTimeout
-                | SendError::Resolve(LookupError::Silent) => Code::UpstreamTimeout,
-                SendError::TotalTimeout { .. } => Code::UpstreamTotalTimeout,
-                SendError::Caller(fault) => of_caller(*fault),
-                SendError::Resolve(LookupError::Failed(_) | LookupError::CutOff)
-                | SendError::Connect(_)
-                | SendError::Tls(_)
-                | SendError::Trust(_)
-                | SendError::Version(_)
-                | SendError::ClientCertificate(_)
-                | SendError::Broken(_)
-                | SendError::Switched
-                | SendError::Coded => Code::UpstreamUnreachable,
-            },
+            Self::Upstream(error) => of_sending(error),
         }
+    }
+}
+
+/// What it is called that a request could not be sent, or was not answered.
+pub(crate) fn of_sending(error: &SendError) -> Code {
+    match error {
+        SendError::Guarded => Code::UpstreamRefused,
+        SendError::Busy | SendError::Resolve(LookupError::Crowded) => Code::UpstreamBusy,
+        SendError::ConnectTimeout | SendError::ResponseTimeout | SendError::Resolve(LookupError::Silent) => {
+            Code::UpstreamTimeout
+        }
+        SendError::TotalTimeout { .. } => Code::UpstreamTotalTimeout,
+        SendError::Caller(fault) => of_caller(*fault),
+        SendError::Resolve(LookupError::Failed(_) | LookupError::CutOff)
+        | SendError::Connect(_)
+        | SendError::Tls(_)
+        | SendError::Trust(_)
+        | SendError::Version(_)
+        | SendError::ClientCertificate(_)
+        | SendError::Broken(_)
+        | SendError::Switched
+        | SendError::Coded => Code::UpstreamUnreachable,
     }
 }
 

@@ -1,10 +1,12 @@
-//! Records as JSON lines, for a node without a control plane: to a file, to standard output, or nowhere.
+//! Records as JSON lines: to a file, to standard output, or nowhere.
 //!
-//! A thread of its own empties the rings, as the spool's does. A reader or a disk that does not keep up costs records
-//! and no request: the rings fill up, and a line says how many are missing. A file that was moved away, or SIGHUP,
+//! A thread of its own writes. On a node without a control plane it empties the rings, as the spool's does; beside a
+//! spool, the spool's thread hands it the lines, and never waits for it. A reader or a disk that does not keep up costs
+//! lines and no request: a line says how many are missing. A file that was moved away, or SIGHUP,
 //! has a new file opened at the path. Keeps nothing and syncs nothing: the lines are a log.
 
 mod line;
+mod tee;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -22,8 +24,11 @@ use rr_contract::wire::fleet;
 use tracing::{info, warn};
 
 use super::class;
+use super::loss::dropped;
 use super::ring::RingEnd;
-use super::spool::dropped;
+
+use self::tee::Pieces;
+pub(crate) use self::tee::Tee;
 
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
 /// How often it is looked at whether the file was moved away.
@@ -58,6 +63,8 @@ pub(crate) struct LinesHandle(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     dropped: AtomicU64,
+    /// Of those, what no line says yet: they did not get as far as the thread that writes.
+    behind: AtomicU64,
     reopen: AtomicBool,
 }
 
@@ -80,6 +87,24 @@ impl Lines {
         rings: Vec<RingEnd>,
         seams: &Seams,
     ) -> Result<(Self, LinesHandle), RecordsError> {
+        Self::start_with(to, rings, None, LinesHandle::default(), seams)
+    }
+
+    /// Opens `to`, and starts to write what a spool's thread hands over.
+    pub(crate) fn beside_spool(to: PathBuf, seams: &Seams) -> Result<(Self, LinesHandle, Tee), RecordsError> {
+        let handle = LinesHandle::default();
+        let (tee, pieces) = tee::tee(Arc::clone(&handle.0));
+        let (lines, handle) = Self::start_with(Some(to), Vec::new(), Some(pieces), handle, seams)?;
+        Ok((lines, handle, tee))
+    }
+
+    fn start_with(
+        to: Option<PathBuf>,
+        rings: Vec<RingEnd>,
+        pieces: Option<Pieces>,
+        handle: LinesHandle,
+        seams: &Seams,
+    ) -> Result<(Self, LinesHandle), RecordsError> {
         let path = to.clone().unwrap_or_default();
         let failed = |source| RecordsError { path: path.clone(), source };
         let out = match to {
@@ -87,13 +112,13 @@ impl Lines {
             Some(path) if path == Path::new("-") => Out::Stdout,
             Some(path) => Out::File { file: open(&path).map_err(failed)?, path },
         };
-        let handle = LinesHandle::default();
         let (stop, stopped) = sync_channel(1);
         let (end, ended) = sync_channel(1);
         let clock = Arc::clone(&seams.clock);
         let mut writer = Writer {
             out,
             rings,
+            pieces,
             shared: Arc::clone(&handle.0),
             last_drain: clock.now(),
             clock,
@@ -140,6 +165,8 @@ enum Out {
 struct Writer {
     out: Out,
     rings: Vec<RingEnd>,
+    /// Set beside a spool, which then has the rings.
+    pieces: Option<Pieces>,
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     last_drain: SystemTime,
@@ -200,6 +227,16 @@ impl Writer {
                     self.write();
                 }
             }
+        }
+        let behind = self.shared.behind.swap(0, Ordering::Relaxed);
+        if behind > 0 {
+            self.pending.push(dropped(behind, self.last_drain, now, "ring-full"));
+        }
+        while let Some(piece) = self.pieces.as_ref().and_then(|pieces| pieces.try_recv().ok()) {
+            self.lead();
+            self.piece.extend_from_slice(&piece.lines);
+            self.records += piece.records;
+            self.write();
         }
         if !self.pending.is_empty() {
             self.lead();

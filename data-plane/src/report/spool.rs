@@ -23,7 +23,6 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime};
 use std::{io, mem};
 
-use rr_contract::model::time::timestamp;
 use rr_contract::runtime::logging_alike;
 use rr_contract::seam::{Seams, Volatile};
 use rr_contract::secret::Secret;
@@ -31,8 +30,9 @@ use rr_contract::wire::fleet;
 use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
+use super::loss::dropped;
 use super::ring::RingEnd;
-use super::{RawRecord, UseReceiver, class, sums};
+use super::{RawRecord, Tee, UseReceiver, class, sums};
 
 pub(crate) use self::segment::Cursor;
 use self::segment::SpoolPosition;
@@ -149,6 +149,7 @@ impl Spool {
         quota: u64,
         rings: Vec<RingEnd>,
         uses: UseReceiver,
+        tee: Option<Tee>,
         mut seams: Seams,
     ) -> Result<(Self, SpoolHandle), SpoolError> {
         let failed = |source| SpoolError { folder: folder.clone(), source };
@@ -171,6 +172,7 @@ impl Spool {
             store,
             rings,
             uses,
+            tee,
             pending: found,
             records: Vec::new(),
             begun: Vec::new(),
@@ -285,6 +287,8 @@ struct Writer {
     store: Store,
     rings: Vec<RingEnd>,
     uses: UseReceiver,
+    /// Gets each record as well, where there is a log of lines.
+    tee: Option<Tee>,
     /// Losses that are not in the stream yet.
     pending: Vec<fleet::Dropped>,
     /// Records of the next batch.
@@ -333,6 +337,9 @@ impl Writer {
         for ring in 0..self.rings.len() {
             let lost = self.rings[ring].lost();
             self.lose(lost, now, RING_FULL);
+            if let Some(tee) = &self.tee {
+                tee.missed(lost);
+            }
         }
         for ring in 0..self.rings.len() {
             while let Ok(mut record) = self.rings[ring].receiver.try_recv() {
@@ -343,6 +350,13 @@ impl Writer {
                 self.store.sums.add(&record);
                 if let Some(reason) = class::left_out(&record, is_short) {
                     self.lose(record.count, now, reason);
+                    // Room for lines is none of the spool's.
+                    if let Some(tee) = self.tee.as_mut().filter(|_| reason != class::SAMPLED) {
+                        let mut used = self.used.pop().unwrap_or_default();
+                        record.replace(&mut used);
+                        tee.take(&used);
+                        self.used.push(used);
+                    }
                     continue;
                 }
                 let mut used = self.used.pop().unwrap_or_default();
@@ -350,6 +364,9 @@ impl Writer {
                 record.replace(&mut used);
                 if has_begun {
                     self.ended.push(used.id.clone());
+                }
+                if let Some(tee) = &mut self.tee {
+                    tee.take(&used);
                 }
                 self.records.push(used);
                 if self.records.len() == BATCH_RECORDS {
@@ -359,6 +376,9 @@ impl Writer {
             self.store.sums.receive(&self.rings[ring].sums);
         }
         self.last_drain = now;
+        if let Some(tee) = &mut self.tee {
+            tee.pass_on();
+        }
         // Behind the records: a use is told before its record is, so the sync that keeps the one keeps the other.
         self.store.uses.receive(&mut self.uses);
     }
@@ -468,13 +488,4 @@ fn add_loss(losses: &mut Vec<fleet::Dropped>, loss: fleet::Dropped) {
     there.records += loss.records;
     there.from = [there.from.take(), loss.from].into_iter().flatten().min_by_key(|at| (at.seconds, at.nanos));
     there.to = [there.to.take(), loss.to].into_iter().flatten().max_by_key(|at| (at.seconds, at.nanos));
-}
-
-pub(super) fn dropped(records: u64, from: SystemTime, to: SystemTime, reason: &str) -> fleet::Dropped {
-    fleet::Dropped {
-        records,
-        from: Some(timestamp(from)),
-        to: Some(timestamp(to)),
-        reason: reason.to_owned(),
-    }
 }

@@ -199,6 +199,8 @@ pub(crate) struct CompiledTarget {
     pub(crate) health_check: Option<Box<HealthCheck>>,
     /// Behind the base path, with its query; requested when the target is tested.
     pub(crate) test_path: Box<str>,
+    /// The upstream is told which trace a request belongs to.
+    pub(crate) trace_context: bool,
 }
 
 /// Names the connections that can serve a target, by all that decides who is at both ends and how they speak. A secret
@@ -279,6 +281,7 @@ impl CompiledTarget {
             standing: None,
             health_check: target.health_check.map(Box::new),
             test_path: target.test_path,
+            trace_context: target.trace_context,
         })
     }
 

@@ -77,6 +77,7 @@ pub(super) fn target(said: Target, node: &Node, faults: &mut Faults) -> Option<f
         http_version: said.http_version,
         // Nobody asks a node without a control plane for tests.
         test_path: String::new(),
+        trace_context: said.trace_context,
     })
 }
 

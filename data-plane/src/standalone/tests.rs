@@ -77,7 +77,6 @@ impl Place {
             installation: None,
             region_key: None,
             region_passphrase: None,
-            records: None,
         }
     }
 

@@ -35,6 +35,7 @@ mod policy;
 mod prometheus;
 mod promises;
 mod readme;
+mod record_lines;
 mod record_stores;
 mod recording;
 mod refusals;

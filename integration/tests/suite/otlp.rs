@@ -1,138 +1,358 @@
-//! Traces, metrics and logs of both programs arrive at a collector when one is named.
+//! Traces, metrics and logs at a collector: of both programs, with the right parents, as many as there were requests, and at
+//! nobody's expense.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
-    MetricsService, MetricsServiceServer,
-};
-use opentelemetry_proto::tonic::collector::metrics::v1::{
-    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use rr_contract::runtime::{Shutdown, Tasks};
-use rr_integration::caller::Caller;
-use rr_integration::process::{Control, Edge};
-use rr_integration::upstream::Upstream;
+use http::{Method, Request, Response};
+use http_body_util::Full;
+use rr_integration::caller::{Kept, Reply, send};
+use rr_integration::collector::{Collector, Span};
+use rr_integration::process::{Port, admin};
+use rr_integration::sample::ORG;
+use rr_integration::standalone::{Behind, Standalone};
+use rr_integration::upstream::{Seen, Upstream};
 use rr_integration::wait::eventually;
-use tonic::{Request, Response, Status};
+use serde_json::Value;
 
-/// Names of what arrived, each behind its signal and service.
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<BTreeSet<String>>>);
+use crate::own_values::Installation;
 
-impl Sink {
-    fn note(&self, signal: &str, resource: impl std::fmt::Debug, name: &str) {
-        let resource = format!("{resource:?}");
-        let service = ["rr-control", "rr-edge"].into_iter().find(|service| resource.contains(service));
-        let line = format!("{signal} {} {name}", service.unwrap_or("nobody"));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(line);
-    }
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+const BAGGAGE: &str = "patient=4711";
 
-    fn holds(&self, line: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(line)
-    }
+/// What a caller says that traces its request, or does not.
+fn said(flags: &str) -> String {
+    format!("00-{TRACE}-{PARENT}-{flags}")
 }
 
-#[tonic::async_trait]
-impl TraceService for Sink {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        for resource in request.into_inner().resource_spans {
-            for span in resource.scope_spans.iter().flat_map(|scope| &scope.spans) {
-                self.note("span", &resource.resource, &span.name);
-            }
-        }
-        Ok(Response::new(Default::default()))
+/// A request with a caller's trace, to a proxy of a standalone node.
+async fn call(node: &Standalone, method: &str, proxy: &str, headers: &[(&str, &str)]) -> Reply {
+    let mut request = Request::builder()
+        .method(Method::from_bytes(method.as_bytes()).expect("a method"))
+        .uri(format!("/api/local.{proxy}/private/path?with=query"))
+        .header("host", node.listen().to_string())
+        .header("authorization", format!("Bearer {}", node.key()))
+        .header("baggage", BAGGAGE);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
+    send(node.listen(), request.body(Full::default()).expect("a request")).await.expect("an answer")
 }
 
-#[tonic::async_trait]
-impl MetricsService for Sink {
-    async fn export(
-        &self,
-        request: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        for resource in request.into_inner().resource_metrics {
-            for metric in resource.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
-                self.note("metric", &resource.resource, &metric.name);
-            }
-        }
-        Ok(Response::new(Default::default()))
-    }
+fn header<'s>(seen: &'s Seen, name: &str) -> Option<&'s str> {
+    seen.headers.get(name).map(|value| value.to_str().expect("a text"))
 }
 
-#[tonic::async_trait]
-impl LogsService for Sink {
-    async fn export(
-        &self,
-        request: Request<ExportLogsServiceRequest>,
-    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
-        for resource in request.into_inner().resource_logs {
-            if resource.scope_logs.iter().any(|scope| !scope.log_records.is_empty()) {
-                self.note("log", &resource.resource, "line");
-            }
-        }
-        Ok(Response::new(Default::default()))
-    }
+/// How the traces of a node ended, as its admin port says.
+async fn outcomes(node: &Standalone) -> [u64; 4] {
+    let metrics = admin(node.admin(), "/metrics").await.expect("it answers");
+    let count = |outcome: &str| {
+        let wanted = format!("requestrocket_edge_traces_total{{outcome=\"{outcome}\"}} ");
+        let line = metrics.text().lines().find_map(|line| line.strip_prefix(&*wanted));
+        line.and_then(|count| count.parse().ok())
+            .unwrap_or_else(|| panic!("no {wanted} in {}", metrics.text()))
+    };
+    ["sent", "failed", "queue_full", "over_rate"].map(count)
 }
 
-async fn collector(sink: Sink, shutdown: &Shutdown) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("bound");
-    let stop = shutdown.stop();
-    let serving = tonic::transport::Server::builder()
-        .add_service(TraceServiceServer::new(sink.clone()))
-        .add_service(MetricsServiceServer::new(sink.clone()))
-        .add_service(LogsServiceServer::new(sink))
-        .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
-    Tasks::new().spawn("collector", async move { stop.cut(serving).await });
-    address
+async fn spans(collector: &Collector, count: usize) -> Vec<Span> {
+    eventually(&format!("{count} spans have come"), || async {
+        let spans = collector.spans();
+        (spans.len() >= count).then_some(spans)
+    })
+    .await
+}
+
+fn open(name: &str, upstream: &Upstream) -> Behind {
+    Behind::new(name, &upstream.url())
+}
+
+fn told(name: &str, upstream: &Upstream) -> Behind {
+    open(name, upstream).target("trace_context: true")
 }
 
 #[tokio::test]
 async fn traces_metrics_and_logs_of_both_programs_reach_a_collector() {
-    let (sink, shutdown) = (Sink::default(), Shutdown::new());
-    let address = collector(sink.clone(), &shutdown).await;
-    let otlp = [("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"))];
-    let folder = tempfile::tempdir().expect("a folder");
-    let upstream = Upstream::start().await;
-    let mut control = Control::start_with(&folder.path().join("control"), &otlp).await;
-    let api = control.bootstrap().await;
-    api.org("acme").await.expect("org");
-    let keys = api.region("eu", "").await.expect("region");
-    api.target("acme", "echo", &upstream.url()).await.expect("target");
-    api.upstream("acme", "secret", &keys, &upstream.url(), "s3cret").await.expect("secret");
-    let key = api.caller("acme", "app").await.expect("caller");
-    api.proxy("acme", "echo", "app", "echo", "secret", "eu").await.expect("proxy");
-    let token = api.node_token("eu", &keys, 1).await.expect("token");
-    let mut edge =
-        Edge::start_with(&folder.path().join("edge"), control.fleet, token.to_secret().expose(), &otlp);
-    edge.ready().await;
-    let caller = Caller::new(edge.listen, "acme.echo", &key);
-    eventually("a call is answered", || async { (caller.get("/").await.status == 200).then_some(()) }).await;
-    // What was not sent yet is sent at the end.
-    assert_eq!(edge.process.terminate().await.code(), Some(0), "{}", edge.process.log());
-    assert_eq!(control.process.terminate().await.code(), Some(0), "{}", control.process.log());
-    for line in [
-        "span rr-control management_call",
-        "span rr-edge request",
-        "metric rr-control requestrocket_control_calls_total",
-        "metric rr-edge requestrocket_edge_requests_total",
-        "log rr-control line",
-        "log rr-edge line",
-    ] {
-        assert!(sink.holds(line), "no {line:?} in {:?}", sink.0.lock());
+    let collector = Collector::start().await;
+    let secret = tempfile::tempdir().expect("a folder");
+    let file = secret.path().join("headers");
+    std::fs::write(&file, "X-Collector-Key: c0113ct0r-k3y\n").expect("the folder is ours");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("the file is ours");
+    let otlp = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()),
+        ("RR_OTLP_HEADERS_FILE", file.display().to_string()),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "200".to_owned()),
+    ];
+    let upstream = Upstream::start_with(|seen| {
+        let status = if seen.headers.contains_key("x-fail") { 503 } else { 200 };
+        Response::builder().status(status).body(Full::default()).expect("an answer")
+    });
+    let mut it = Installation::start_traced(upstream.await, &otlp).await;
+    it.done(&["target", "update", "echo", "--trace-context"], "").await;
+    let key = format!("Bearer {}", it.sample.key);
+    let (good, bad) = ([("authorization", key.as_str())], [("authorization", key.as_str()), ("x-fail", "1")]);
+    eventually("the node serves, and tells its upstream", || async {
+        let is_good = it.get(&good).await.status == 200;
+        (is_good && it.upstream.seen().last()?.headers.contains_key("traceparent")).then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(it.get(&good).await.status, 200);
     }
-    shutdown.begin();
+    for _ in 0..3 {
+        assert_eq!(it.get(&bad).await.status, 503);
+    }
+    for _ in 0..4 {
+        assert_eq!(it.get(&[]).await.status, 401);
+    }
+    let sent = 7 + it.upstream.seen().len() as u64 - 3;
+
+    // What the metrics say is what the records say and what was sent.
+    let total = |name: &str| {
+        let values = collector.values("rr-edge", name);
+        (values.iter().map(|(_, value)| *value).sum::<f64>() as u64, values)
+    };
+    let of_code = |wanted: &str| {
+        let values = collector.values("rr-edge", "requestrocket_edge_requests_total");
+        values.iter().find(|(labels, _)| labels["code"] == wanted).map_or(0, |(_, value)| *value as u64)
+    };
+    eventually("the metrics have come", || async {
+        (total("requestrocket_edge_requests_total").0 == sent).then_some(())
+    })
+    .await;
+    assert_eq!((of_code("proxy-access-denied"), of_code("proxy-access-granted")), (4, sent - 4));
+    let added = eventually("all are added up", || async {
+        let said = it.done(&["-o", "json", "metrics", "query", "--since", "2h", "--by", "code"], "").await;
+        let answer: Value = serde_json::from_str(&said).expect("JSON");
+        let all = answer["all"]["total"]["requests"].as_str()?.parse::<u64>().ok()?;
+        (all == sent).then_some(answer)
+    })
+    .await;
+    for series in added["series"].as_array().into_iter().flatten() {
+        let code = series["labels"][0]["value"].as_str().expect("a code");
+        let requests: u64 =
+            series["total"]["requests"].as_str().expect("a number").parse().expect("a number");
+        assert_eq!(of_code(code), requests, "{code}");
+    }
+    let records = it.sample.api.requests(ORG).await.expect("records");
+    let recorded = records.iter().filter_map(|it| it.record.as_ref()).map(|it| it.count.max(1)).sum::<u64>();
+    assert_eq!(recorded, sent);
+
+    // So many requests, so many spans of them, each with the id of its record and of the node.
+    let count =
+        |spans: &[Span]| spans.iter().filter(|span| span.kind == 2 && span.service == "rr-edge").count();
+    let spans = eventually("all traces have come", || async {
+        let spans = collector.spans();
+        (count(&spans) as u64 == sent).then_some(spans)
+    })
+    .await;
+    let edge: Vec<&Span> = spans.iter().filter(|span| span.kind == 2 && span.service == "rr-edge").collect();
+    let ids = |name: &str| edge.iter().map(|span| span.attributes[name].clone()).collect::<BTreeSet<_>>();
+    assert_eq!(ids("requestrocket.request.id").len() as u64, sent);
+    let node = it.sample.api.nodes().await.expect("nodes").pop().expect("there is one");
+    assert_eq!(ids("requestrocket.node.id"), BTreeSet::from([node.id]));
+    for record in records.iter().filter_map(|it| it.record.as_ref()).filter(|record| record.count <= 1) {
+        let span = edge.iter().find(|span| span.attributes["requestrocket.request.id"] == record.id);
+        let attributes = &span.expect("a span of each record").attributes;
+        assert_eq!(
+            (&attributes["requestrocket.org.id"], &attributes["requestrocket.proxy.id"]),
+            (&record.org, &record.proxy)
+        );
+        assert_eq!(
+            (&attributes["requestrocket.code"], &attributes["http.response.status_code"]),
+            (&record.code, &record.status.to_string())
+        );
+    }
+    // What was not sent yet is sent at the end.
+    assert_eq!(it.edge.process.terminate().await.code(), Some(0), "{}", it.edge.process.log());
+    assert_eq!(it.sample.control.process.terminate().await.code(), Some(0));
+    for service in ["rr-edge", "rr-control"] {
+        assert!(collector.lines(service) > 0, "no log line of {service}");
+    }
+    let of_control = |span: &Span| span.service == "rr-control" && span.name == "management_call";
+    assert!(collector.spans().iter().any(of_control), "the control plane has its own");
+    assert!(!collector.values("rr-control", "requestrocket_control_calls_total").is_empty());
+    assert!(collector.headers("x-collector-key").iter().all(|key| key.as_deref() == Some("c0113ct0r-k3y")));
+    for nobodys in ["s3cret", &*it.sample.key, "c0113ct0r-k3y"] {
+        assert!(!collector.holds(nobodys), "{nobodys}");
+    }
+}
+
+#[tokio::test]
+async fn one_trace_leads_from_the_caller_to_the_upstream_where_its_target_says_so() {
+    let (collector, upstream) = (Collector::start().await, Upstream::start().await);
+    let behind = [told("told", &upstream), open("untold", &upstream)];
+    let node = Standalone::start(&behind, &["--otlp-endpoint", &collector.url()]).await;
+    let headers = [("traceparent", &*said("01")), ("tracestate", "vendor=a"), ("tracestate", "other=b")];
+    assert_eq!(call(&node, "GET", "told", &headers).await.status, 200);
+    let seen = upstream.seen().pop().expect("it was asked");
+    let [server, client] = &spans(&collector, 2).await[..] else { panic!("more than two spans") };
+    assert_eq!((server.kind, &*server.trace, &*server.parent), (2, TRACE, PARENT));
+    assert_eq!((client.kind, &*client.trace, &client.parent), (3, TRACE, &server.id));
+    assert_eq!(header(&seen, "traceparent"), Some(&*format!("00-{TRACE}-{}-01", client.id)));
+    assert_eq!(header(&seen, "tracestate"), Some("vendor=a,other=b"));
+    assert_eq!(server.state, "vendor=a,other=b");
+    assert!(server.times.0 <= client.times.0 && client.times.1 <= server.times.1, "{server:?} {client:?}");
+    assert_eq!((&*server.name, server.is_fault), ("GET", false));
+    let of = |span: &Span, names: &[&str]| {
+        names.iter().map(|name| span.attributes[*name].clone()).collect::<Vec<_>>()
+    };
+    let both = ["http.request.method", "url.scheme", "http.response.status_code", "network.protocol.version"];
+    assert_eq!(of(server, &both), ["GET", "http", "200", "1.1"]);
+    assert_eq!(of(client, &both), ["GET", "http", "200", "1.1"]);
+    let port = upstream.url().rsplit_once(':').expect("a port").1.to_owned();
+    assert_eq!(of(client, &["server.address", "server.port"]), ["127.0.0.1", &port]);
+
+    // The other target's upstream hears nothing of it.
+    assert_eq!(call(&node, "GET", "untold", &headers).await.status, 200);
+    assert_eq!(spans(&collector, 4).await.len(), 4, "it is traced all the same");
+    let seen = upstream.seen().pop().expect("it was asked");
+    assert_eq!((header(&seen, "traceparent"), header(&seen, "tracestate")), (None, None));
+
+    // Without a caller's trace there is a new one, of which the request is the root.
+    assert_eq!(call(&node, "PROPFIND", "told", &[]).await.status, 200);
+    let all = spans(&collector, 6).await;
+    let (server, client) = (&all[4], &all[5]);
+    assert!(server.parent.is_empty() && server.trace != TRACE, "{server:?}");
+    assert_eq!((&client.trace, &client.parent), (&server.trace, &server.id));
+    let seen = upstream.seen().pop().expect("it was asked");
+    assert_eq!(header(&seen, "traceparent"), Some(&*format!("00-{}-{}-01", client.trace, client.id)));
+    assert_eq!((&*server.name, &*server.attributes["http.request.method"]), ("HTTP", "_OTHER"));
+    assert_eq!(server.attributes["http.request.method_original"], "PROPFIND");
+
+    assert!(upstream.seen().iter().all(|seen| header(seen, "baggage").is_none()));
+    for nobodys in ["private", "query", BAGGAGE, node.key()] {
+        assert!(!collector.holds(nobodys), "{nobodys} at the collector");
+    }
+}
+
+#[tokio::test]
+async fn spans_say_the_path_of_the_record_only_if_the_installation_asks_for_it() {
+    let (collector, upstream) = (Collector::start().await, Upstream::start().await);
+    let flags = ["--otlp-endpoint", &collector.url(), "--trace-paths"];
+    let node = Standalone::start(&[open("echo", &upstream)], &flags).await;
+    assert_eq!(call(&node, "GET", "echo", &[]).await.status, 200);
+    let [server, client] = &spans(&collector, 2).await[..] else { panic!("more than two spans") };
+    let record = node.records(1).await.remove(0);
+    assert_eq!(Some(&*server.attributes["url.path"]), record["path"].as_str());
+    assert!(!client.attributes.contains_key("url.path"));
+    assert!(!collector.holds("query"));
+}
+
+#[tokio::test]
+async fn a_request_that_is_not_traced_here_carries_its_callers_trace_on_unchanged() {
+    let (collector, upstream) = (Collector::start().await, Upstream::start().await);
+    let url = collector.url();
+    for flags in [&[][..], &["--otlp-endpoint", &url, "--traces-per-second", "0"], &["--otlp-endpoint", &url]]
+    {
+        let node = Standalone::start(&[told("told", &upstream), open("untold", &upstream)], flags).await;
+        // The last of these nodes would trace it if its caller did.
+        let said = said(if flags.len() == 2 { "00" } else { "01" });
+        assert_eq!(
+            call(&node, "GET", "told", &[("traceparent", &said), ("tracestate", "a=1")]).await.status,
+            200
+        );
+        let seen = upstream.seen().pop().expect("it was asked");
+        assert_eq!((header(&seen, "traceparent"), header(&seen, "tracestate")), (Some(&*said), Some("a=1")));
+        assert_eq!(call(&node, "GET", "untold", &[("traceparent", &said)]).await.status, 200);
+        let seen = upstream.seen().pop().expect("it was asked");
+        assert_eq!((header(&seen, "traceparent"), header(&seen, "baggage")), (None, None));
+        assert_eq!(
+            call(&node, "GET", "told", &[("traceparent", "00-no-trace-01"), ("tracestate", "a=1")])
+                .await
+                .status,
+            200
+        );
+        let seen = upstream.seen().pop().expect("it was asked");
+        // It would be traced by the last one.
+        let is_traced = flags.len() == 2;
+        assert_eq!(header(&seen, "traceparent").is_some(), is_traced);
+        assert_eq!(header(&seen, "tracestate"), None, "it says nothing without the other");
+    }
+}
+
+#[tokio::test]
+async fn each_attempt_is_a_span_of_its_own_which_its_upstream_is_told() {
+    let collector = Collector::start().await;
+    let upstream = Upstream::start_with(|seen| {
+        let status = if seen.uri.path().ends_with("path") { 503 } else { 200 };
+        Response::builder().status(status).body(Full::default()).expect("an answer")
+    })
+    .await;
+    let behind = [told("told", &upstream).proxy("retry: {attempts: 1, statuses: [503]}")];
+    let node = Standalone::start(&behind, &["--otlp-endpoint", &collector.url()]).await;
+    assert_eq!(call(&node, "GET", "told", &[]).await.status, 503);
+    let all = spans(&collector, 3).await;
+    let (server, clients) = all.split_first().expect("a span");
+    let told: Vec<_> =
+        upstream.seen().iter().map(|seen| header(seen, "traceparent").map(str::to_owned)).collect();
+    let wanted = clients.iter().map(|span| Some(format!("00-{}-{}-01", server.trace, span.id)));
+    assert_eq!(told, wanted.collect::<Vec<_>>());
+    assert_ne!(clients[0].id, clients[1].id);
+    assert!(clients.iter().all(|span| span.parent == server.id && span.attributes["error.type"] == "503"));
+    let resent =
+        clients.iter().map(|span| span.attributes.get("http.request.resend_count").map(String::as_str));
+    assert_eq!(resent.collect::<Vec<_>>(), [None, Some("1")]);
+    assert!(server.is_fault && clients[1].is_fault);
+    // Nobody listens.
+    drop(upstream);
+    assert_eq!(call(&node, "GET", "told", &[]).await.status, 502);
+    let all = spans(&collector, 6).await;
+    assert_eq!(all[3].attributes["error.type"], "upstream-unreachable");
+    assert_eq!(all[4].attributes["error.type"], "upstream-unreachable");
+}
+
+#[tokio::test]
+async fn a_caller_gets_no_more_of_its_requests_traced_than_half_of_what_a_second_takes() {
+    let (collector, upstream) = (Collector::start().await, Upstream::start().await);
+    let flags = ["--otlp-endpoint", &collector.url(), "--traces-per-second", "4"];
+    let node = Standalone::start(&[open("echo", &upstream)], &flags).await;
+    let begun = Instant::now();
+    for _ in 0..40 {
+        assert_eq!(call(&node, "GET", "echo", &[("traceparent", &said("01"))]).await.status, 200);
+    }
+    let seconds = begun.elapsed().as_secs() + 2;
+    let [_, _, full, over] = outcomes(&node).await;
+    assert_eq!(full, 0);
+    assert!(over + 2 * seconds >= 40, "{over} of 40 in {seconds} s");
+    assert!(over < 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_hangs_or_is_away_holds_up_no_request_and_what_is_lost_is_counted() {
+    const REQUESTS: usize = 1_600;
+    let (collector, upstream) = (Collector::start().await, Upstream::start_forgetful().await);
+    let nobody = Port::reserve();
+    collector.lets_wait(true);
+    for url in [collector.url(), format!("http://{}", nobody.address())] {
+        let flags = ["--otlp-endpoint", &url, "--traces-per-second", "1000000"];
+        let node = Standalone::start(&[open("echo", &upstream)], &flags).await;
+        let mut kept = Kept::connect(node.listen()).await.expect("it listens");
+        let key = format!("Bearer {}", node.key());
+        let mut longest = Duration::ZERO;
+        for _ in 0..REQUESTS {
+            let begun = Instant::now();
+            assert_eq!(kept.get("/api/local.echo/x", &key).await.expect("an answer").status, 200);
+            longest = longest.max(begun.elapsed());
+        }
+        // An export may take ten seconds.
+        assert!(longest < Duration::from_secs(3), "{longest:?}");
+        collector.lets_wait(false);
+        let ends = eventually("each has an end", || async {
+            let ends = outcomes(&node).await;
+            (ends.iter().sum::<u64>() as usize == REQUESTS).then_some(ends)
+        })
+        .await;
+        let [sent, failed, full, over] = ends;
+        assert_eq!(over, 0);
+        if url == collector.url() {
+            assert!(full > 0 && sent > 0, "{ends:?}");
+            let came = collector.spans().iter().filter(|span| span.kind == 2).count() as u64;
+            assert!((sent..=sent + failed).contains(&came), "{came} came, {ends:?}");
+        } else {
+            assert!(failed > 0 && sent == 0, "{ends:?}");
+        }
+    }
 }

@@ -45,7 +45,24 @@ impl Installation {
     pub(crate) async fn start_before(upstream: Upstream, settings: &[(&str, String)]) -> Self {
         let (folder, values) =
             (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-        let sample = Sample::start(folder.path(), &upstream.url(), &[]).await.expect("a sample");
+        Self::start_in(folder, values, upstream, settings, &[]).await
+    }
+
+    /// The same, with these settings for the control plane, too.
+    pub(crate) async fn start_traced(upstream: Upstream, settings: &[(&str, String)]) -> Self {
+        let (folder, values) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        Self::start_in(folder, values, upstream, settings, settings).await
+    }
+
+    async fn start_in(
+        folder: tempfile::TempDir,
+        values: tempfile::TempDir,
+        upstream: Upstream,
+        settings: &[(&str, String)],
+        of_control: &[(&str, String)],
+    ) -> Self {
+        let sample = Sample::start(folder.path(), &upstream.url(), of_control).await.expect("a sample");
         let token = sample.api.node_token(REGION, &sample.keys, 1).await.expect("a token");
         let (state, token) = (folder.path().join("edge"), token.to_secret());
         let edge = Edge::start_with(&state, sample.control.fleet, token.expose(), settings);

@@ -55,6 +55,8 @@ pub struct Target {
     pub wire: Wire,
     /// Below the base URL, with its query; requested when the target is tested. Empty: the base URL itself.
     pub test_path: Box<str>,
+    /// The upstream is told which trace a request belongs to.
+    pub trace_context: bool,
 }
 
 impl Target {
@@ -122,6 +124,7 @@ impl TryFrom<fleet::TargetResource> for Target {
                 health_check,
                 wire: speaks,
                 test_path: test_path.into(),
+                trace_context: wire.trace_context,
             })
         })
     }

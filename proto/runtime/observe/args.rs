@@ -3,10 +3,12 @@
 //! Holds no defaults: every field may be missing, so that the places can be laid over each other.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Deserialize;
-use url::Url;
+use url::{Host, Url};
 
 /// Settings of logs and telemetry, alike for every program.
 ///
@@ -24,6 +26,9 @@ pub struct ObserveArgs {
     /// OTLP/gRPC collector that gets traces, metrics and logs [default: none]
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<OtlpCollector>,
+    /// File with headers for the collector, one `name: value` a line, to which nobody else has access [default: none]
+    #[arg(long, env = "RR_OTLP_HEADERS_FILE", value_name = "FILE")]
+    pub otlp_headers_file: Option<PathBuf>,
 }
 
 impl ObserveArgs {
@@ -34,6 +39,7 @@ impl ObserveArgs {
             log_format: self.log_format.or(other.log_format),
             log_level: self.log_level.or(other.log_level),
             otlp_endpoint: self.otlp_endpoint.or(other.otlp_endpoint),
+            otlp_headers_file: self.otlp_headers_file.or(other.otlp_headers_file),
         }
     }
 }
@@ -75,6 +81,17 @@ impl OtlpCollector {
 
     pub(super) fn is_https(&self) -> bool {
         self.0.scheme() == "https"
+    }
+
+    /// Whether what goes there cannot be read on the way.
+    pub(super) fn is_private(&self) -> bool {
+        let is_loopback = match self.0.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        self.is_https() || is_loopback
     }
 }
 

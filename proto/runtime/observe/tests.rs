@@ -1,7 +1,9 @@
 //! Tests of logs, metrics and the export, against a collector in this process.
 
+use std::fs;
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry_proto::tonic::collector::logs::v1 as logs;
@@ -157,6 +159,18 @@ async fn a_collector_that_never_answers_does_not_hold_up_the_end() {
     assert!(!tokio::task::spawn_blocking(flush).await.expect("the flush does not panic"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn spans_for_a_collector_that_never_answers_come_back_as_not_sent() {
+    let deaf = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", deaf.local_addr().expect("it is bound"));
+    let (_, observability) =
+        assemble("rr-edge", &collector_at(&url), JSON, io::sink).expect("a plain collector");
+    let spans = observability.spans().expect("a collector is named");
+    let sent = tokio::time::timeout(Duration::from_secs(300), spans.send(Vec::new())).await;
+    assert!(sent.expect("it does not take for ever").is_err());
+    assert!(Observability::quiet("rr-edge").spans().is_none());
+}
+
 fn collector_at(url: &str) -> ObserveArgs {
     ObserveArgs { otlp_endpoint: Some(url.parse().expect("a URL")), ..ObserveArgs::default() }
 }
@@ -272,5 +286,32 @@ impl logs::logs_service_server::LogsService for Sink {
             }
         }
         Ok(Response::new(logs::ExportLogsServiceResponse::default()))
+    }
+}
+
+#[test]
+fn headers_for_a_collector_come_from_a_private_file_and_never_go_out_in_the_clear() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("headers");
+    let said = |mode: u32, text: &str, url: Option<&str>| {
+        fs::write(&path, text).expect("the folder is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("the file is ours");
+        let args = ObserveArgs { otlp_headers_file: Some(path.clone()), ..ObserveArgs::default() };
+        let args = ObserveArgs { otlp_endpoint: url.map(|url| url.parse().expect("a URL")), ..args };
+        let fault = assemble("rr-edge", &args, JSON, io::sink).err().expect("it is refused").to_string();
+        assert!(!fault.contains("s3cret"), "{fault}");
+        fault
+    };
+    let (header, away) = ("authorization: Bearer s3cret\n", Some("http://collector.example:4317"));
+    assert!(said(0o644, header, away).contains("chmod 600"));
+    assert!(said(0o600, &format!("# ours\n\n{header}no header s3cret\n"), away).contains("line 4 of"));
+    assert!(said(0o600, "na me: s3cret", away).contains("line 1 of"));
+    assert!(said(0o600, header, away).contains("in the clear"));
+    assert!(said(0o600, header, None).contains("needs --otlp-endpoint"));
+    // The next that is missing is a runtime.
+    for private in
+        ["https://collector.example:4317", "http://127.0.0.1:4317", "http://[::1]:1", "http://localhost:1"]
+    {
+        assert!(said(0o600, header, Some(private)).contains("runtime"), "{private}");
     }
 }

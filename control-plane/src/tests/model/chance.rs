@@ -104,6 +104,7 @@ impl Run {
                 health_check: self.now_and_then(HealthCheck::default()),
                 min_tls: self.dice.of(&["", "", "", "1.3"]).to_owned(),
                 http_version: self.dice.of(&["", "", "1.1", "2"]).to_owned(),
+                trace_context: self.dice.chance(20),
                 ..Default::default()
             }
             .wrap(),

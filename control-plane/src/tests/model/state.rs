@@ -251,6 +251,7 @@ pub(super) fn said(document: &Document) -> Mask {
             ("health_check", it.health_check.is_some()),
             ("min_tls", !it.min_tls.is_empty()),
             ("http_version", !it.http_version.is_empty()),
+            ("trace_context", it.trace_context),
             ("owner", !it.owner.is_empty()),
         ],
         document::Resource::Credential(it) => vec![
@@ -316,6 +317,7 @@ pub(super) const fn fields_of(noun: Noun) -> &'static [&'static str] {
             "health_check",
             "min_tls",
             "http_version",
+            "trace_context",
             "owner",
         ],
         Noun::Credential => &["default_effect", "caller.header", "owner", "tags", "metadata"],
@@ -368,6 +370,7 @@ fn take(into: &mut Document, from: &Document, field: &str) {
             "health_check" => into.health_check = from.health_check,
             "min_tls" => into.min_tls = from.min_tls,
             "http_version" => into.http_version = from.http_version,
+            "trace_context" => into.trace_context = from.trace_context,
             _ => into.owner = from.owner,
         },
         (Credential(into), Credential(from)) => match field {

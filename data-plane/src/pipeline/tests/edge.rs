@@ -247,6 +247,7 @@ impl Edge {
                     reader,
                     connections,
                     records,
+                    None,
                     counters,
                     Common {
                         passwords: if checks_passwords {

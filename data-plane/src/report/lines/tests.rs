@@ -33,6 +33,7 @@ fn counted(out: Out, counters: Arc<Counters>) -> (super::super::Ring, Writer) {
     let writer = Writer {
         out,
         rings: vec![end],
+        pieces: None,
         shared: Arc::default(),
         clock: Arc::new(SystemClock),
         last_drain: SystemTime::UNIX_EPOCH,
@@ -145,4 +146,76 @@ fn nowhere_loses_nothing_and_writes_nothing() {
         writer.drain();
     }
     assert_eq!(writer.shared.dropped.load(Ordering::Relaxed), 0);
+}
+
+/// A writer beside a spool, whose thread is the test.
+fn beside(out: Out) -> (Tee, Writer) {
+    let (_, mut writer) = writer(out);
+    let (tee, pieces) = tee::tee(Arc::clone(&writer.shared));
+    (writer.rings, writer.pieces) = (Vec::new(), Some(pieces));
+    (tee, writer)
+}
+
+fn record(path: &str) -> fleet::Record {
+    let mut record = fleet::Record::default();
+    raw(path).replace(&mut record);
+    record
+}
+
+#[test]
+fn beside_a_spool_each_record_is_a_line_and_what_the_spool_missed_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("records");
+    let (mut tee, mut writer) = beside(to(&path));
+    tee.take(&record("/1"));
+    tee.pass_on();
+    writer.drain();
+    tee.missed(3);
+    tee.take(&record("/2"));
+    drop(tee);
+    writer.drain();
+    let lines = lines(&path);
+    assert_eq!((lines.len(), &lines[0]["path"], &lines[2]["path"]), (3, &"/1".into(), &"/2".into()));
+    assert_eq!(
+        (&lines[1]["dropped"]["records"], &lines[1]["dropped"]["reason"]),
+        (&3.into(), &"ring-full".into())
+    );
+    assert_eq!(writer.shared.dropped.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn a_writer_that_hangs_never_holds_up_the_spool_and_costs_lines_that_are_counted_exactly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("records");
+    let (mut tee, mut writer) = beside(to(&path));
+    let long = record(&"x".repeat(1000));
+    let mut taken = 0_u64;
+    while writer.shared.dropped.load(Ordering::Relaxed) == 0 {
+        for _ in 0..100 {
+            tee.take(&long);
+            taken += 1;
+        }
+        tee.pass_on();
+        assert!(taken < 100_000, "what waits has a bound");
+    }
+    // It goes on.
+    writer.drain();
+    drop(tee);
+    writer.drain();
+    let lines = lines(&path);
+    let lost: u64 = lines.iter().filter_map(|line| line["dropped"]["records"].as_u64()).sum();
+    let written = lines.iter().filter(|line| line["path"].is_string()).count() as u64;
+    assert_eq!((lost + written, lost), (taken, writer.shared.dropped.load(Ordering::Relaxed)));
+}
+
+#[test]
+fn a_full_disk_beside_a_spool_costs_lines_and_nothing_else() {
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("the system has one");
+    let (mut tee, mut writer) = beside(Out::File { file: full, path: "/dev/full".into() });
+    for _ in 0..5 {
+        tee.take(&record("/"));
+        tee.pass_on();
+        writer.drain();
+    }
+    assert_eq!(writer.shared.dropped.load(Ordering::Relaxed), 5);
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use prost::Message as _;
+use rr_contract::model::time::timestamp;
 use rr_contract::seam::{Clock, SystemClock, SystemEntropy};
 
 use crate::counters::Counters;
@@ -249,6 +250,7 @@ fn writer(store: Store, disk: &SharedDisk, rings: Vec<RingEnd>) -> Writer {
         store,
         rings,
         uses: uses().1,
+        tee: None,
         pending: Vec::new(),
         records: Vec::new(),
         begun: Vec::new(),
@@ -349,8 +351,17 @@ fn a_start_on_a_full_disk_keeps_records_in_memory_and_leaves_what_is_on_disk_for
     drop(store);
     let before = disk.0.files().clone();
     disk.0.is_full.store(true, std::sync::atomic::Ordering::Relaxed);
-    let start =
-        || Spool::start("spool".into(), &Secret::new(vec![1; 32]), quota, Vec::new(), uses().1, seams(&disk));
+    let start = || {
+        Spool::start(
+            "spool".into(),
+            &Secret::new(vec![1; 32]),
+            quota,
+            Vec::new(),
+            uses().1,
+            None,
+            seams(&disk),
+        )
+    };
     let (spool, handle) = start().expect("it starts");
     assert!(all(&handle).iter().all(|(_, batch)| batch.records.is_empty()), "those are not its own");
     spool.close();

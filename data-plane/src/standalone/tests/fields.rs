@@ -32,6 +32,7 @@ ca: |
   -----END CERTIFICATE-----
 min_tls: '1.3'
 http_version: '2'
+trace_context: true
 ---
 kind: credential
 name: token
@@ -205,6 +206,7 @@ fn every_field_of_a_document_arrives_in_its_message() {
         min_tls: "1.3".to_owned(),
         http_version: "2".to_owned(),
         test_path: String::new(),
+        trace_context: true,
     };
     assert_eq!(fleet::TargetResource::decode(payload).expect("a target"), wanted);
 

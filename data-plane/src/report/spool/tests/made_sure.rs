@@ -105,8 +105,8 @@ async fn the_thread_makes_sure_without_waiting_for_the_next_tenth_of_a_second() 
     let disk = SharedDisk::default();
     let (ring, end) = ring(Arc::default());
     let key = Secret::new(vec![1; 32]);
-    let (spool, _) =
-        Spool::start("spool".into(), &key, u64::MAX, vec![end], uses().1, seams(&disk)).expect("it starts");
+    let (spool, _) = Spool::start("spool".into(), &key, u64::MAX, vec![end], uses().1, None, seams(&disk))
+        .expect("it starts");
     let mut durations = Vec::new();
     for n in 0..9 {
         let begun = std::time::Instant::now();
