@@ -111,7 +111,7 @@ impl Tracer {
             is_aborted: record.aborted,
             began: record.received_at,
             took: record.duration,
-            path: self.paths.then(|| record.path.clone()),
+            path: self.paths.then(|| record.path.text.clone()),
         };
         if self.sender.try_send(Box::new(trace)).is_err() {
             self.counters.trace_dropped();

@@ -102,14 +102,19 @@ impl CompiledRecording {
                     && !self.of_callers.iter().any(|own| is_alike(own.as_str(), name.as_str()))
                     && !slots.headers.iter().any(|slot| is_alike(slot.as_str(), name.as_str()))
             };
-            let is_parameter_kept = |name: &&Box<str>| {
+            let is_parameter_kept = |name: &str| {
                 may_parameter_be_kept(name)
                     && !slots.parameters.iter().any(|slot| slot.eq_ignore_ascii_case(name))
             };
             Names {
                 request_headers: headers.iter().filter(is_header_kept).cloned().collect(),
                 response_headers: answers.iter().filter(is_header_kept).cloned().collect(),
-                query_parameters: model.query_parameters.iter().filter(is_parameter_kept).cloned().collect(),
+                query_parameters: model
+                    .query_parameters
+                    .iter()
+                    .filter(|name| is_parameter_kept(name))
+                    .cloned()
+                    .collect(),
             }
         })
     }

@@ -37,7 +37,7 @@ fn every_fault_is_told_at_once_and_each_with_its_field() {
         default_effect: 9,
         deny_status: 401,
         echo_guard: 9,
-        recording: Some(fleet::Recording { sample_per_thousand: Some(1001), durable: false }),
+        recording: Some(fleet::Recording { sample_per_thousand: Some(1001), ..Default::default() }),
         ..wire()
     };
     assert_eq!(

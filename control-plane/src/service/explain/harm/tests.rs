@@ -55,6 +55,7 @@ fn proxy() -> Proxy {
         forwarded: Forwarded::default(),
         echo_guard: EchoGuard::default(),
         keeping: Keeping::default(),
+        recording: None,
     }
 }
 
