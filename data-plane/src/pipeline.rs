@@ -117,12 +117,7 @@ pub(crate) async fn handle(
     let request_id = draft.request_id();
     draft.begin_trace(&request, &hop);
     let mut page = None;
-    let passed = {
-        // In here, so that its room is used again for what comes behind it.
-        let passing = pass(&worker, &view, request, &hop, &mut draft, &mut page);
-        passing.await
-    };
-    match passed {
+    match pass(&worker, &view, request, &hop, &mut draft, &mut page).await {
         Ok((mut head, body)) => {
             draft.charges().put_fields(head.headers_mut());
             reply::sign(head.headers_mut(), Code::Granted, request_id);

@@ -285,6 +285,7 @@ impl Row for mg::Target {
         "certificates",
         "min tls",
         "http",
+        "traces",
         "owner",
         "updated",
     ];
@@ -301,6 +302,7 @@ impl Row for mg::Target {
         "certificates",
         "min tls",
         "http",
+        "traces",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -323,6 +325,7 @@ impl Row for mg::Target {
             certificates(&self.ca),
             self.min_tls.clone(),
             self.http_version.clone(),
+            if self.trace_context { "told" } else { "" }.to_owned(),
             self.owner.clone(),
             time(self.updated_at.as_ref()),
         ]

@@ -62,7 +62,7 @@ async fn no_loss_and_no_second_effect(engine: Engine) {
     let end = plant.settled().await;
     let sequence = plant.last_sequence();
     let faults = |end: &Stored| plant.loss_faults(&first, end, sequence);
-    assert_eq!(faults(&end), [""; 0], "{first:?} {end:?}");
+    assert_eq!(faults(&end), [""; 0], "{:?} {:?}", end.accounts, end.sums);
     // Each of these would have been seen.
     for (harm, undo) in [
         (

@@ -13,6 +13,11 @@ pub(super) enum Books {
     Postgres(Postgres),
 }
 
+/// Requests of each level, in the details with the fewest and the most.
+const SUMS: &str = "SELECT level, CAST(min(requests) AS TEXT), CAST(max(requests) AS TEXT) FROM \
+    (SELECT level, detail, sum(requests) AS requests FROM rollup JOIN series ON id = series GROUP BY level, detail) \
+    AS each GROUP BY level";
+
 /// What is stored.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
@@ -72,8 +77,10 @@ impl Books {
         {
             (stored.rows, stored.recorded) = (number(&row[0]), number(&row[1]));
         }
-        for row in self.rows("SELECT level, CAST(sum(requests) AS TEXT) FROM rollup GROUP BY level").await {
-            stored.sums[number(&row[0]) as usize - 1] = number(&row[1]);
+        for row in self.rows(SUMS).await {
+            // Where details differ none of them is right.
+            let (least, most) = (number(&row[1]), number(&row[2]));
+            stored.sums[number(&row[0]) as usize - 1] = if least == most { most } else { 0 };
         }
         for row in self.rows("SELECT what, CAST(sum(count) AS TEXT) FROM node_account GROUP BY what").await {
             stored.accounts.insert(row[0].clone(), number(&row[1]));

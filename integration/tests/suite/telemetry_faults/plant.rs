@@ -23,6 +23,8 @@ use super::books::{Books, Stored};
 
 /// What was answered so long before a kill is on disk: records are made sure of each 100 ms, on a machine that has other things to do
 /// as well.
+/// Bytes of an entry of the spool's marks.
+const MARKS: usize = 101;
 const SURE: Duration = Duration::from_secs(1);
 const CONNECTIONS: usize = 2;
 /// Looks in a row at which nothing is new: batches are made each 100 ms, and added up each 2 s.
@@ -199,10 +201,12 @@ impl Plant {
 
     /// The last number of the node's spool, as its own file says it: the sixth of nine numbers behind a head of 25 bytes.
     pub(super) fn last_sequence(&self) -> u64 {
-        let marks = std::fs::read(self.folder.path().join("edge/state/spool/spool")).expect("is there");
-        let number =
-            |n: usize| u64::from_le_bytes(marks[25 + 8 * n..33 + 8 * n].try_into().expect("eight bytes"));
-        number(5)
+        // Whichever was written last says it: one is written anew, an entry is added to the other.
+        let read = |name: &str| std::fs::read(self.folder.path().join("edge/state/spool").join(name));
+        let entries = ["spool", "spool-copy"].map(|name| read(name).expect("is there"));
+        let last = |entry: &[u8]| u64::from_le_bytes(entry[65..73].try_into().expect("eight bytes"));
+        let all = entries.iter().flat_map(|file| file.chunks_exact(MARKS).map(last));
+        all.max().expect("there is one")
     }
 
     /// Of a request that was answered when no kill was near.
