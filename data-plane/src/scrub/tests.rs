@@ -1,3 +1,5 @@
+//! Paths and values of records: bounded, and without the secrets that were planted in them.
+
 use proptest::prelude::*;
 
 use super::*;

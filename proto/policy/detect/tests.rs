@@ -1,3 +1,5 @@
+//! What looks like a secret and what does not, of texts as they are met and as they are drawn.
+
 use proptest::prelude::*;
 
 use super::*;

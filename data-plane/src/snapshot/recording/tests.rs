@@ -1,3 +1,5 @@
+//! Templates against a slow reference, and which names are never kept.
+
 use proptest::prelude::*;
 use rr_contract::model::id::{CredentialId, RegionId, TargetId};
 use rr_contract::seal::{Means, SecretSpec, Slot};

@@ -1,3 +1,5 @@
+//! What a proxy may say of its records, and what it may not.
+
 use super::*;
 
 fn read(wire: &fleet::Recording) -> Result<Recording, Vec<(String, String)>> {
