@@ -28,6 +28,7 @@ use super::{StoreError, Txn, account};
 const TURN: i32 = 2;
 /// How many rows one statement is about: below the number of values that it may bind.
 const ROWS: usize = 500;
+
 /// Lets go of up to so many rows that are older than they are kept; whether there may be more.
 pub(crate) async fn forget(txn: &Txn, now: i64, level: Level, most: u64) -> Result<bool, StoreError> {
     let before = now.saturating_sub(kept(level));
