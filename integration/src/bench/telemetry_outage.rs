@@ -19,6 +19,7 @@ use rr_integration::upstream::Upstream;
 use rr_integration::wait::eventually;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection as _, Row as _};
+use tokio_stream::StreamExt as _;
 
 use crate::report::Report;
 
@@ -26,8 +27,11 @@ use crate::report::Report;
 /// other things to do as well.
 const SURE: Duration = Duration::from_secs(1);
 const NAP: Duration = Duration::from_millis(50);
-/// Nothing new for so long: no more is to come.
-const SETTLED: Duration = Duration::from_secs(60);
+/// Nothing new for so long, and nothing waits: no more is to come. The node makes batches each 100 ms, and what is in them is added
+/// up each 2 s.
+const QUIET: Duration = Duration::from_secs(6);
+/// Nothing new for so long, and something waits: it does not come.
+const STUCK: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -37,6 +41,9 @@ pub(crate) struct Args {
     /// Connections of callers.
     #[arg(long, default_value_t = 4)]
     connections: usize,
+    /// Room of the node for records in the part without room, in MiB.
+    #[arg(long, default_value_t = 1)]
+    room: u64,
 }
 
 /// A control plane, a node and callers.
@@ -48,8 +55,20 @@ struct Bench {
     _upstream: Upstream,
 }
 
-/// What is stored.
+/// How far it is, as can be asked again and again.
 #[derive(Debug, PartialEq, Eq)]
+struct Progress {
+    /// Of records.
+    newest: u64,
+    lost: u64,
+    /// By minutes, hours and days.
+    sums: [u64; 3],
+    /// Batches of sums that are not added up yet.
+    waiting: u64,
+}
+
+/// What is stored.
+#[derive(Debug)]
 struct Stored {
     ids: HashSet<String>,
     rows: u64,
@@ -59,8 +78,6 @@ struct Stored {
     lost: u64,
     /// By minutes, hours and days.
     sums: [u64; 3],
-    /// Batches of sums that are not added up yet.
-    waiting: u64,
 }
 
 pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
@@ -96,32 +113,26 @@ impl Bench {
         (callers, until)
     }
 
-    async fn stored(&self) -> anyhow::Result<Stored> {
+    async fn database(&self) -> anyhow::Result<SqliteConnection> {
         let options = SqliteConnectOptions::new().filename(self.sample.control.database()).read_only(true);
-        let mut database = SqliteConnection::connect_with(&options).await?;
-        let mut stored = Stored {
-            ids: HashSet::new(),
-            rows: 0,
-            recorded: 0,
-            lost: number(&mut database, "SELECT coalesce(sum(records), 0) FROM record_loss").await?,
+        Ok(SqliteConnection::connect_with(&options).await?)
+    }
+
+    async fn progress(&self, database: &mut SqliteConnection) -> anyhow::Result<Progress> {
+        let mut progress = Progress {
+            newest: number(database, "SELECT newest FROM arrival WHERE id = 1").await?,
+            lost: number(database, "SELECT coalesce(sum(records), 0) FROM record_loss").await?,
             sums: [0; 3],
-            waiting: number(&mut database, "SELECT count(*) FROM waiting_sum").await?,
+            waiting: number(database, "SELECT count(*) FROM waiting_sum").await?,
         };
-        for row in sqlx::query("SELECT id, count FROM request_record").fetch_all(&mut database).await? {
-            stored.rows += 1;
-            stored.recorded += row.try_get::<i64, _>(1)?.unsigned_abs();
-            stored.ids.insert(row.try_get(0)?);
-        }
-        for row in sqlx::query("SELECT level, sum(requests) FROM rollup GROUP BY level")
-            .fetch_all(&mut database)
-            .await?
-        {
+        // Coarser series are of the same requests.
+        let sums = "SELECT r.level, sum(r.requests) FROM rollup r JOIN series s ON s.id = r.series WHERE s.detail = 0 GROUP BY r.level";
+        for row in sqlx::query(sums).fetch_all(database).await? {
             let level: i64 = row.try_get(0)?;
             let place = usize::try_from(level - 1)?;
-            stored.sums[place] = row.try_get::<i64, _>(1)?.unsigned_abs();
+            progress.sums[place] = row.try_get::<i64, _>(1)?.unsigned_abs();
         }
-        database.close().await?;
-        Ok(stored)
+        Ok(progress)
     }
 
     /// A metric of the node.
@@ -134,25 +145,34 @@ impl Bench {
 
     /// Waits until nothing waits at the node or for being added up, and it stays so.
     async fn settled(&self) -> anyhow::Result<Stored> {
-        let (mut before, mut since) = (self.stored().await?, Instant::now());
-        let mut quiet = 0;
+        let mut database = self.database().await?;
+        let (mut before, mut since) = (self.progress(&mut database).await?, Instant::now());
         loop {
             tokio::time::sleep(NAP).await;
-            let now = self.stored().await?;
-            let is_quiet = self.metric("requestrocket_edge_spool_bytes").await? == 0
-                && now.waiting == 0
-                && now == before;
-            quiet = if is_quiet { quiet + 1 } else { 0 };
-            // The node makes batches each 100 ms, and what is in them is added up each 2 s.
-            if quiet >= 60 {
-                return Ok(now);
-            }
+            let now = self.progress(&mut database).await?;
+            let left = self.metric("requestrocket_edge_spool_bytes").await?;
             if now != before {
-                since = Instant::now();
+                (before, since) = (now, Instant::now());
+            } else if left == 0 && now.waiting == 0 && since.elapsed() >= QUIET {
+                break;
             }
-            ensure!(since.elapsed() < SETTLED, "something waits and does not come: {} sums", now.waiting);
-            before = now;
+            ensure!(
+                since.elapsed() < STUCK,
+                "something waits and does not come: {} sums, and {left} bytes at the node",
+                before.waiting
+            );
         }
+        let Progress { lost, sums, .. } = before;
+        let mut stored = Stored { ids: HashSet::new(), rows: 0, recorded: 0, lost, sums };
+        let mut rows = sqlx::query("SELECT id, count FROM request_record").fetch(&mut database);
+        while let Some(row) = rows.try_next().await? {
+            stored.rows += 1;
+            stored.recorded += row.try_get::<i64, _>(1)?.unsigned_abs();
+            stored.ids.insert(row.try_get(0)?);
+        }
+        drop(rows);
+        database.close().await?;
+        Ok(stored)
     }
 }
 
@@ -164,7 +184,9 @@ async fn number(database: &mut SqliteConnection, query: &'static str) -> anyhow:
 /// The control plane away, the node killed twice meanwhile.
 async fn killed(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut bench = Bench::start(folder.path(), &[]).await?;
+    // Room for all of them: more than the node takes by itself.
+    let room = [("RR_EDGE_SPOOL_QUOTA_MIB", "4096".to_owned())];
+    let mut bench = Bench::start(folder.path(), &room).await?;
     // What came before is there, and is not counted.
     let first = bench.settled().await?;
     bench.sample.control.kill();
@@ -238,7 +260,7 @@ async fn killed(args: &Args, report: &mut Report) -> anyhow::Result<()> {
 /// The control plane away, and no room for all records.
 async fn no_room(args: &Args, report: &mut Report) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let settings = [("RR_EDGE_SPOOL_QUOTA_MIB", "1".to_owned())];
+    let settings = [("RR_EDGE_SPOOL_QUOTA_MIB", args.room.to_string())];
     let mut bench = Bench::start(folder.path(), &settings).await?;
     let first = bench.settled().await?;
     bench.sample.control.kill();
@@ -254,8 +276,8 @@ async fn no_room(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         (stored.lost - first.lost, bench.metric("requestrocket_edge_records_dropped_total").await?);
     let gone = answered.saturating_sub(recorded);
     let metric = |name: &str| format!("no room, {name}");
-    let note = "the control plane away all the time, room of 1 MiB at the node";
-    report.metric("outage", &metric("answered"), &[answered as f64], "", note);
+    let note = format!("the control plane away all the time, room of {} MiB at the node", args.room);
+    report.metric("outage", &metric("answered"), &[answered as f64], "", &note);
     report.metric("outage", &metric("records"), &[recorded as f64], "", "stored");
     report.metric("outage", &metric("records gone"), &[gone as f64], "", "answered and not stored");
     report.metric(
