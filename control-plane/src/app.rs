@@ -33,7 +33,7 @@ use crate::listen::{
 };
 use crate::publish::Publisher;
 use crate::service::Services;
-use crate::store::{self, DatabaseAddress, RecordStores, Store, StoreError};
+use crate::store::{self, DatabaseAddress, RecordAddress, RecordStores, Store, StoreError};
 use crate::throttle::Throttle;
 
 /// How long what was reported may take to be written at the end.
@@ -157,7 +157,7 @@ pub async fn start(
     let head = store.installation(&*seams.entropy).await?;
     let installation = head.installation;
     for address in config.record_stores.values() {
-        if let DatabaseAddress::Sqlite(path) = address {
+        if let RecordAddress::Database(DatabaseAddress::Sqlite(path)) = address {
             // As above. Where it cannot be made it cannot be opened either, which is said then.
             seams.disk.append(path).ok();
         }

@@ -15,7 +15,7 @@ use rr_contract::runtime::observe::ObserveArgs;
 use rr_contract::wire::fleet;
 use serde::Deserialize;
 
-use crate::store::{DatabaseAddress, InvalidDatabase};
+use crate::store::{DatabaseAddress, InvalidDatabase, RecordAddress};
 use crate::throttle::Limits;
 
 const STATE_DIR: &str = "rr-control-state";
@@ -232,7 +232,7 @@ pub struct Config {
     /// Where everything is stored.
     pub database: DatabaseAddress,
     /// Where regions may keep records of requests, by name.
-    pub record_stores: BTreeMap<String, DatabaseAddress>,
+    pub record_stores: BTreeMap<String, RecordAddress>,
     /// Management API. TLS unless it is loopback.
     pub management: SocketAddr,
     /// Names for its certificate.

@@ -27,7 +27,6 @@ use crate::publish::Fleet;
 use crate::service::{ServiceError, Services};
 use crate::store::level::Level;
 use crate::store::notification::{self, NotificationRow};
-use crate::store::sums;
 use crate::store::{self, RecordStore, Store, StoreError, clock, retention};
 
 use withdrawal::Withdrawals;
@@ -261,7 +260,7 @@ impl Jobs {
 /// Nobody is told how many there were: there always are.
 async fn add_up(store: &RecordStore) -> Result<u64, StoreError> {
     loop {
-        let added = store.note(|txn| Box::pin(async move { sums::fold(txn, BATCHES).await })).await?;
+        let added = store.add_up(BATCHES).await?;
         if added < BATCHES {
             return Ok(0);
         }
@@ -270,10 +269,7 @@ async fn add_up(store: &RecordStore) -> Result<u64, StoreError> {
 
 async fn forget_rollups(store: &RecordStore, now: i64) -> Result<u64, StoreError> {
     for level in Level::ALL {
-        while store
-            .note(move |txn| Box::pin(async move { sums::forget(txn, now, level, LENGTHS).await }))
-            .await?
-        {}
+        while store.forget(now, level, LENGTHS).await? {}
     }
     Ok(0)
 }

@@ -47,7 +47,10 @@ pub use listen::{BindError, CertificateError};
 pub use restore::{RestoreError, Restored, restore};
 #[doc(hidden)]
 pub use store::alone as store_alone;
-pub use store::{Broken, DatabaseAddress, InvalidDatabase, StoreError};
+pub use store::{
+    Broken, ClickHouseAddress, DatabaseAddress, InvalidClickHouse, InvalidDatabase, InvalidRecordAddress,
+    RecordAddress, StoreError,
+};
 pub use throttle::Limits;
 
 #[cfg(test)]

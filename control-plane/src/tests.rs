@@ -1,5 +1,6 @@
 //! The control plane as its callers and nodes see it, on real ports.
 
+pub(crate) mod clickhouse;
 pub(crate) mod postgres;
 pub(crate) mod stores;
 

@@ -3,7 +3,7 @@
 //! * [`world`]: both planes in this process, and a sample;
 //! * [`issuer`]: an identity provider: keys, tokens, and a server that publishes them;
 //! * [`logs`]: what the planes logged and no test announced;
-//! * [`postgres`]: a server of a test's own, to be killed at will;
+//! * [`postgres`], [`clickhouse`]: a server of a test's own, to be killed at will;
 //! * [`process`]: the programs as processes, for `kill -9`;
 //! * [`api`]: the management API as a test uses it;
 //! * [`collector`]: takes traces, metrics and logs by OTLP;
@@ -25,6 +25,7 @@
 pub mod api;
 pub mod caller;
 pub mod callers;
+pub mod clickhouse;
 pub mod collector;
 pub mod fleet;
 pub mod fleet_100k;

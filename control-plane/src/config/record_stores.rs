@@ -10,14 +10,14 @@ use rr_contract::model::name::Name;
 
 use super::ConfigError;
 use crate::document::CENTRAL;
-use crate::store::DatabaseAddress;
+use crate::store::{DatabaseAddress, RecordAddress};
 
 /// By name. Each is another database, and none is the central one.
 pub(super) fn resolve(
     central: &DatabaseAddress,
     said: &[String],
     files: &[String],
-) -> Result<BTreeMap<String, DatabaseAddress>, ConfigError> {
+) -> Result<BTreeMap<String, RecordAddress>, ConfigError> {
     let mut all = BTreeMap::new();
     for (place, pair) in said.iter().enumerate() {
         let (name, url) = split(pair, place, "NAME=URL, as eu=postgres://user@host/name")?;
@@ -47,19 +47,22 @@ fn split<'a>(pair: &'a str, place: usize, form: &str) -> Result<(&'a str, &'a st
 }
 
 fn add(
-    all: &mut BTreeMap<String, DatabaseAddress>,
+    all: &mut BTreeMap<String, RecordAddress>,
     central: &DatabaseAddress,
     name: &str,
     url: &str,
 ) -> Result<(), ConfigError> {
     let wrong = |reason: &str| ConfigError::RecordStore { name: name.to_owned(), reason: reason.to_owned() };
-    let address: DatabaseAddress = url.parse().map_err(|cause| wrong(&format!("is {cause}")))?;
-    if matches!((central, &address), (DatabaseAddress::Postgres(_), DatabaseAddress::Sqlite(_))) {
+    let address: RecordAddress = url.parse().map_err(|cause| wrong(&format!("is {cause}")))?;
+    if matches!(
+        (central, &address),
+        (DatabaseAddress::Postgres(_), RecordAddress::Database(DatabaseAddress::Sqlite(_)))
+    ) {
         return Err(wrong(
             "is a file, which other replicas on the database of --database do not share: take a PostgreSQL database",
         ));
     }
-    if address == *central {
+    if address == RecordAddress::from(central.clone()) {
         return Err(wrong("is the database of --database, where records are anyway: leave it out"));
     }
     if all.values().any(|it| *it == address) {

@@ -132,12 +132,27 @@ fn record_stores_are_named_once_each_and_no_refusal_repeats_an_address() {
     let shown: Vec<_> = good.record_stores.iter().map(|(name, it)| format!("{name} {it}")).collect();
     assert_eq!(shown, ["eu postgres://db.eu.example/records", "us postgres://db.us.example/records"]);
     resolved("sqlite://a.db", &["eu=sqlite://b.db"], &[]).expect("good");
+    let outside =
+        ["eu=clickhouse+https://rr:hunter2@ch.example:8443/records", "us=clickhouse+http://[::1]:8123/us"];
+    let outside = resolved(central, &outside, &[]).expect("good").record_stores;
+    let shown: Vec<_> = outside.values().map(|it| format!("{it} {it:?}")).collect();
+    assert!(shown[0].starts_with("clickhouse+https://ch.example:8443/records "), "{shown:?}");
+    assert!(shown[1].starts_with("clickhouse+http://[::1]:8123/us ") && !shown[0].contains("hunter2"));
     for (said, reason) in [
         (&["postgres://rr:hunter2@x/y"][..], "no. 1"),
         (&["central=postgres://rr:hunter2@x/y"], "not \"central\""),
         (&["Eu=postgres://rr:hunter2@x/y"], "has a name that cannot be one"),
-        (&["eu=mysql://rr:hunter2@x/y"], "is not a database"),
+        (&["eu=mysql://rr:hunter2@x/y"], "is not a record store"),
         (&["eu=sqlite://hunter2.db"], "other replicas"),
+        (&["eu=clickhouse+http://rr:hunter2@ch.example:8123/records"], "without TLS on another machine"),
+        (&["eu=clickhouse+https://rr:hunter2@ch.example:8443"], "without a database"),
+        (&["eu=clickhouse+https://rr:hunter2@ch.example/a/b"], "without a database"),
+        (&["eu=clickhouse+https://rr:hunter2@ch.example/a?b=c"], "is not an address of ClickHouse"),
+        (&["eu=clickhouse+ftp://rr:hunter2@ch.example/a"], "is not an address of ClickHouse"),
+        (
+            &["eu=clickhouse+https://a:hunter2@x/y", "us=clickhouse+https://b:hunter2@X:443/y"],
+            "of another record store",
+        ),
         (&["eu=postgres://rr@db.example/rr"], "the database of --database"),
         (&["eu=postgres://rr:hunter2@x/y", "us=postgres://rr:hunter2@x/y"], "of another record store"),
         (&["eu=postgres://rr:hunter2@x/y", "eu=postgres://rr:hunter2@x/z"], "is given twice"),

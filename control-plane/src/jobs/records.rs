@@ -3,14 +3,14 @@
 
 use tracing::info;
 
-use crate::store::{RecordStore, StoreError, clock, record_age};
+use crate::store::{RecordStore, StoreError, clock};
 
 /// How many records, losses and days went.
 pub(super) async fn run(store: &RecordStore) -> Result<u64, StoreError> {
     // Removes nothing, so a clock that is not believed makes them as well.
-    let made = record_age::make_days(store).await;
+    let made = store.make_days().await;
     let now = clock::believed(store.central()).await?;
-    let gone = record_age::remove(store, now).await?;
+    let gone = store.remove(now).await?;
     if gone.days > 0 {
         info!(record_store = store.name(), days = gone.days, "days of records dropped");
     }

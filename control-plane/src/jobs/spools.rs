@@ -25,7 +25,7 @@ pub(super) async fn run(store: &Store, records: &RecordStores, told: &Told) -> R
     let mut lost: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
     // What one that does not answer would say is told when it answers again.
     let stores = records.answering();
-    let (losses, failed) = of_each(&stores, |store| survey::losses(store, before(now, RECENT))).await;
+    let (losses, failed) = of_each(&stores, |store| store.losses(before(now, RECENT))).await;
     for loss in losses.into_iter().flatten() {
         lost.entry(loss.node).or_default().push((loss.reason, loss.records.unsigned_abs()));
     }

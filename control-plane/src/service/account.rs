@@ -8,7 +8,7 @@ use rr_contract::wire::fleet;
 
 use super::{ServiceError, Services, fields};
 use crate::authz::Principal;
-use crate::store::account::{self, Account, AccountFilter, Gap, NodeAccount};
+use crate::store::account::{Account, AccountFilter, Gap, NodeAccount};
 use crate::store::level::{self, Level};
 use crate::store::record_store::each;
 use crate::store::time_of;
@@ -58,7 +58,7 @@ impl Services {
             before: before.saturating_add(HOUR - 1) - before.saturating_add(HOUR - 1).rem_euclid(HOUR),
         };
         let stores = self.records.holding(Some(&filter.regions)).await?;
-        let hours = each(&stores, |store| account::list(store, &filter, COUNTS)).await?;
+        let hours = each(&stores, |store| store.accounts(&filter, COUNTS)).await?;
         let hours: Option<Vec<_>> = hours.into_iter().collect();
         let hours = hours.map(|hours| hours.concat()).ok_or_else(|| {
             ServiceError::field(
@@ -68,7 +68,7 @@ impl Services {
         })?;
         let nodes: BTreeSet<&str> = hours.iter().map(|it| it.node.as_str()).collect();
         let nodes: Vec<&str> = nodes.into_iter().collect();
-        let mut gaps = each(&stores, |store| account::gaps(store, &nodes, &filter, GAPS)).await?.concat();
+        let mut gaps = each(&stores, |store| store.gaps(&nodes, &filter, GAPS)).await?.concat();
         if stores.len() > 1 {
             gaps.sort_by_key(|gap| std::cmp::Reverse(gap.told));
             gaps.truncate(usize::try_from(GAPS).unwrap_or(usize::MAX));

@@ -14,7 +14,7 @@ use rr_contract::model::latency::Latencies;
 use super::{OrgCaller, ServiceError, Services};
 use crate::noun::Noun;
 use crate::store::metrics::ROWS_MOST;
-use crate::store::metrics::exposition::{Exposed, Ranked, counted, exposed, largest};
+use crate::store::metrics::exposition::{Exposed, Ranked, exposed, largest};
 use crate::store::record_store::each;
 use crate::store::{self, RecordStore, StoreError};
 
@@ -75,13 +75,7 @@ impl Services {
     async fn exposition_of(&self, at: &OrgCaller, stores: &[RecordStore]) -> Result<String, ServiceError> {
         let Beginnings { this, before, today } = Beginnings::of(self.store.now());
         let org = at.org.id.as_str();
-        let read = each(stores, async |store| {
-            let snapshot = store.snapshot().await?;
-            let counts = counted(&snapshot, org, (before, today)).await?;
-            let rows = exposed(&snapshot, org, this, None).await?;
-            snapshot.end().await?;
-            Ok(rows.map(|rows| (counts, rows)))
-        });
+        let read = each(stores, |store| store.exposition(org, (before, today), this));
         let (mut counts, mut all) = (HashMap::<String, i64>::new(), Vec::new());
         for read in read.await? {
             let (of_proxies, rows) = read.ok_or_else(too_many)?;

@@ -13,10 +13,10 @@ use super::directory::is_global;
 use super::{OrgCaller, ServiceError, Services, fields};
 use crate::noun::Noun;
 use crate::store::level::Level;
-use crate::store::metrics::{self, Cell, Dimension, KEYS, Measures, Metered, MetricsFilter, ROWS_MOST};
+use crate::store::metrics::{Cell, Dimension, KEYS, Measures, Metered, MetricsFilter, ROWS_MOST};
 use crate::store::record_store::each;
 use crate::store::request::RequestFilter;
-use crate::store::{self, RecordStore, StoreError, time_of};
+use crate::store::{self, time_of};
 
 use series::{AllSeries as _, Series};
 
@@ -55,7 +55,7 @@ impl Services {
         let stores = self.holding(&mut filter).await?;
         let filter = narrowed(filter, level, &window, by)?;
         let (mut requests, mut meters) = (Vec::new(), Vec::new());
-        for read in each(&stores, |store| read(store, &filter)).await? {
+        for read in each(&stores, |store| store.metrics(&filter)).await? {
             let (of_requests, of_meters) = read.ok_or_else(too_many)?;
             requests.extend(of_requests);
             meters.extend(of_meters);
@@ -101,18 +101,6 @@ impl Services {
         }
         Ok(())
     }
-}
-
-/// What one store of records has, in one snapshot; `None` where that is too much.
-async fn read(
-    store: &RecordStore,
-    filter: &MetricsFilter,
-) -> Result<Option<(Vec<Cell<Measures>>, Vec<Cell<(String, Metered)>>)>, StoreError> {
-    let snapshot = store.snapshot().await?;
-    let requests = metrics::requests(&snapshot, filter).await?;
-    let meters = metrics::meters(&snapshot, filter).await?;
-    snapshot.end().await?;
-    Ok(requests.zip(meters))
 }
 
 fn too_many() -> ServiceError {

@@ -51,8 +51,7 @@ impl Services {
             ..self.request_filter(at, &request.proxy, &request.filter).await?
         };
         let stores = self.holding(&mut filter).await?;
-        let ask = |store| store::request::list(store, filter.clone(), page.limit());
-        let mut rows = each(&stores, ask).await?.concat();
+        let mut rows = each(&stores, |store| store.list(filter.clone(), page.limit())).await?.concat();
         if stores.len() > 1 {
             // As each of them has it. What is cut off here comes first in the next page, for all go on behind one record.
             rows.sort_by(|a, b| (b.received_at, &b.id).cmp(&(a.received_at, &a.id)));
@@ -132,7 +131,7 @@ impl Services {
         let mut newest = Newest::new();
         for store in self.records.answering() {
             // One that is needed is an error when it is looked for news in it.
-            if let Ok(number) = store::request::newest(&store).await {
+            if let Ok(number) = store.newest().await {
                 newest.insert(store.name().to_owned(), number);
             }
         }
@@ -147,7 +146,7 @@ impl Services {
         cursor: &mut Newest,
     ) -> Result<(Vec<management::Request>, u64), ServiceError> {
         let stores = self.holding(&mut filter).await?;
-        let numbers = each(&stores, store::request::newest).await?;
+        let numbers = each(&stores, |store| store.newest()).await?;
         let mut behind = cursor.clone();
         let mut read = Vec::new();
         for (store, newest) in stores.iter().zip(numbers) {
@@ -160,7 +159,7 @@ impl Services {
         }
         let (mut rows, mut all) = (Vec::new(), 0);
         for (store, between) in read {
-            let found = store::request::arrived(store, filter.clone(), between, SHOWN).await;
+            let found = store.arrived(filter.clone(), between, SHOWN).await;
             let (found, count) = found.map_err(|error| store.blamed(error))?;
             rows.extend(found);
             all += count;
@@ -185,7 +184,7 @@ impl Services {
     ) -> Result<request_row::Model, ServiceError> {
         let mut begun = None;
         for store in self.records.answering() {
-            let found = store::request::by_id(&store, &at.org.id, id).await;
+            let found = store.by_id(&at.org.id, id).await;
             match found.map_err(|error| store.blamed(error))? {
                 Some(row) if row.count == BEGUN => begun = Some(row),
                 Some(row) => return Ok(row),

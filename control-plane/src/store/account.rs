@@ -79,13 +79,8 @@ pub(super) async fn add(txn: &Txn, waiting: &[(waiting_sum::Model, fleet::Batch)
     let mut all: BTreeMap<(String, i64, String), (String, i64)> = BTreeMap::new();
     for (row, batch) in waiting {
         let at = Level::Hour.begin(row.taken_at);
-        let lost = batch.dropped.iter().map(|lost| {
-            let records = i64::try_from(lost.records).unwrap_or(i64::MAX);
-            (format!("{LOST}{}", lost.reason), records)
-        });
-        let counted = [(MADE, row.made), (STORED, row.stored), (REFUSED, row.refused)];
-        let counted = counted.into_iter().map(|(what, count)| (what.to_owned(), count));
-        for (what, count) in counted.chain(lost).filter(|(_, count)| *count > 0) {
+        let made = [row.made, row.stored, row.refused].map(i64::unsigned_abs);
+        for (what, count) in counts(made, &batch.dropped) {
             let sum = all.entry((row.node.clone(), at, what)).or_insert_with(|| (row.region.clone(), 0));
             sum.1 = sum.1.saturating_add(count);
         }
@@ -106,6 +101,18 @@ pub(super) async fn add(txn: &Txn, waiting: &[(waiting_sum::Model, fleet::Batch)
             .map_err(StoreError::statement("write accounts of nodes"))?;
     }
     Ok(())
+}
+
+/// What a batch counts: how many were made, stored and refused, and what was lost. No count of it is 0.
+pub(super) fn counts(
+    [made, stored, refused]: [u64; 3],
+    lost: &[fleet::Dropped],
+) -> impl Iterator<Item = (String, i64)> {
+    let lost = lost.iter().map(|lost| (format!("{LOST}{}", lost.reason), lost.records));
+    let counted = [(MADE, made), (STORED, stored), (REFUSED, refused)];
+    let counted = counted.into_iter().map(|(what, count)| (what.to_owned(), count));
+    let number = |(what, count)| (what, i64::try_from(count).unwrap_or(i64::MAX));
+    counted.chain(lost).filter(|(_, count)| *count > 0).map(number)
 }
 
 /// Lets go of those before a time.
@@ -142,18 +149,22 @@ pub(crate) async fn list(
     if rows.len() as u64 > most {
         return Ok(None);
     }
+    Ok(Some(folded(rows)))
+}
+
+/// Counts in their order, by node and hour.
+pub(super) fn folded(rows: impl IntoIterator<Item = Model>) -> Vec<NodeAccount> {
     let mut accounts: Vec<NodeAccount> = Vec::new();
-    for row in rows {
-        let is_same = |it: &NodeAccount| it.node == row.node && it.at == row.at;
+    for Model { node, region, at, what, count } in rows {
+        let is_same = |it: &NodeAccount| it.node == node && it.at == at;
         if !accounts.last().is_some_and(is_same) {
-            let Model { node, region, at, .. } = row.clone();
             accounts.push(NodeAccount { node, region, at, account: Account::default() });
         }
         if let Some(last) = accounts.last_mut() {
-            last.account.put(&row.what, u64::try_from(row.count).unwrap_or(0));
+            last.account.put(&what, u64::try_from(count).unwrap_or(0));
         }
     }
-    Ok(Some(accounts))
+    accounts
 }
 
 /// What nodes said to have lost, as it was told in a time, the newest first.

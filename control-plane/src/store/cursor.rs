@@ -10,7 +10,6 @@ use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _};
 
 use super::entity::telemetry_cursor::{ActiveModel, Column, Entity, Model};
-use super::record_stores::{Placement, RecordStores};
 use super::row::Reader;
 use super::{StoreError, Txn};
 
@@ -30,6 +29,15 @@ pub(super) enum Moved {
     At(u64),
     /// It is, or may be, in another store.
     Elsewhere,
+}
+
+/// What comes of leaving a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// The spool was stored there up to this sequence, and no further batch of it will be.
+    At(i64),
+    /// A batch of it was begun there, and may be stored or not: it is to be ended there first.
+    Begun,
 }
 
 impl Spool {
@@ -97,26 +105,9 @@ pub(super) async fn advance(
     }
 }
 
-/// Brings the cursor of a spool to where its region is now. Does nothing where it is there.
-pub(crate) async fn bring(
-    stores: &RecordStores,
-    placement: &Placement,
-    spool: &Spool,
-) -> Result<(), StoreError> {
-    let since = placement.since;
-    let to = stores.get(&placement.store)?;
-    if spool.read(&to).await.map_err(|error| to.blamed(error))?.is_some_and(|row| row.since >= since) {
-        return Ok(());
-    }
-    let mut last = 0;
-    for name in placement.former.iter().filter(|name| **name != placement.store) {
-        let spool = spool.clone();
-        let from = stores.get(name)?;
-        let left = from.note(move |txn| Box::pin(async move { leave(txn, &spool, since).await }));
-        last = std::cmp::max(last, left.await?);
-    }
-    let spool = spool.clone();
-    to.note(move |txn| Box::pin(async move { enter(txn, &spool, since, last).await })).await
+/// Since when the region of a spool is where this is, as its cursor has it.
+pub(super) async fn since(db: &impl Reader, spool: &Spool) -> Result<Option<i64>, StoreError> {
+    Ok(spool.read(db).await?.map(|row| row.since))
 }
 
 /// From now on nothing is stored here of a spool. How far it is stored.

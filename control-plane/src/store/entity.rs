@@ -26,6 +26,7 @@ pub(crate) mod node_token;
 pub(crate) mod notification;
 pub(crate) mod notification_seen;
 pub(crate) mod notification_through;
+pub(crate) mod outside_cursor;
 pub(crate) mod plan;
 pub(crate) mod proxy_home;
 pub(crate) mod record_loss;

@@ -66,6 +66,14 @@ pub enum StoreError {
         /// The cause.
         source: Box<StoreError>,
     },
+    /// ClickHouse did not do what it was asked to.
+    #[error("cannot {operation} in ClickHouse")]
+    ClickHouse {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        source: Box<clickhouse::error::Error>,
+    },
     /// A store of records could not be opened yet.
     #[error("{}", unanswered(.0))]
     RecordStoreClosed(String),
@@ -198,6 +206,8 @@ impl StoreError {
             | Self::Moved
             | Self::Lost => Kind::Unavailable,
             Self::RecordStore { source, .. } => source.kind(),
+            // Whatever it is, it is not what was asked.
+            Self::ClickHouse { .. } => Kind::Unavailable,
             Self::Statement { source, .. } if is_outage(source) => Kind::Unavailable,
             Self::Statement { .. } | Self::Damaged(_) => Kind::Bug,
         }
@@ -206,10 +216,19 @@ impl StoreError {
     /// Whether the write certainly did not happen. Otherwise: read again before deciding.
     pub fn certainly_not_applied(&self) -> bool {
         match self {
-            Self::Commit(_) | Self::Lost => false,
+            Self::Commit(_) | Self::Lost | Self::ClickHouse { .. } => false,
             Self::Broken(broken) => !matches!(**broken, Broken::NotCommitted { .. }),
             Self::RecordStore { source, .. } => source.certainly_not_applied(),
             _ => true,
+        }
+    }
+
+    /// An error of a store of records that a setting names, with the name.
+    pub(super) fn of_record_store(self, name: &str) -> Self {
+        match self {
+            // It says it already, or is about no store.
+            Self::RecordStore { .. } | Self::OtherRecords { .. } | Self::Moved => self,
+            source => Self::RecordStore { name: name.to_owned(), source: Box::new(source) },
         }
     }
 

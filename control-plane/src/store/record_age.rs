@@ -17,9 +17,10 @@ use sea_orm::{
 
 use super::entity::request_record::Column;
 use super::entity::{record_loss, request_record};
+use super::record_database::RecordDatabase;
 use super::resource::{self, with_document, with_documents};
 use super::row::Reader;
-use super::{RecordStore, Store, StoreError, Txn};
+use super::{Store, StoreError, Txn};
 use crate::document::{RECORD_DAYS, record_days};
 use crate::noun::Noun;
 
@@ -40,7 +41,7 @@ pub(crate) struct Gone {
 }
 
 /// Removes what is too old at a time. May be cut off anywhere: the next run, of whichever replica, goes on.
-pub(crate) async fn remove(store: &RecordStore, now: i64) -> Result<Gone, StoreError> {
+pub(crate) async fn remove(store: &RecordDatabase, now: i64) -> Result<Gone, StoreError> {
     // Where a day cannot be dropped, because it is read all the time, its records go as others do.
     let days = days::drop_old(store, now).await;
     let mut gone = Gone::default();
@@ -54,7 +55,7 @@ pub(crate) async fn remove(store: &RecordStore, now: i64) -> Result<Gone, StoreE
 }
 
 /// For how long the organization keeps records that keeps them longest, hidden ones included: they may come back.
-async fn longest(db: &impl Reader) -> Result<i64, StoreError> {
+pub(super) async fn longest(db: &impl Reader) -> Result<i64, StoreError> {
     let rows = resource::all(db, Noun::Org, "").await?;
     let orgs = with_documents::<Org>(db, rows).await?;
     let days = orgs.iter().map(|org| record_days(&org.document)).max();
@@ -70,12 +71,12 @@ async fn longest_kept(txn: &Txn, keeper: Option<&Store>) -> Result<i64, StoreErr
 }
 
 /// Where organizations are, when it is another database.
-fn keeper(store: &RecordStore) -> Option<Store> {
+fn keeper(store: &RecordDatabase) -> Option<Store> {
     (!store.is_central()).then(|| store.central().clone())
 }
 
 /// The organization behind another that has records, by id: one look into an index.
-async fn next_org(store: &RecordStore, last: &str) -> Result<Option<String>, StoreError> {
+async fn next_org(store: &RecordDatabase, last: &str) -> Result<Option<String>, StoreError> {
     request_record::Entity::find()
         .select_only()
         .column(Column::Org)
@@ -88,7 +89,7 @@ async fn next_org(store: &RecordStore, last: &str) -> Result<Option<String>, Sto
         .map_err(StoreError::statement("find organizations with records"))
 }
 
-async fn remove_of(store: &RecordStore, org: &str, now: i64) -> Result<u64, StoreError> {
+async fn remove_of(store: &RecordDatabase, org: &str, now: i64) -> Result<u64, StoreError> {
     let mut removed = 0;
     // Looks first, so that a run that finds nothing writes nothing.
     while any_too_old(store, org, now).await? {
@@ -104,19 +105,22 @@ async fn remove_of(store: &RecordStore, org: &str, now: i64) -> Result<u64, Stor
 /// were stored too long ago. Two conditions, each of which an index serves.
 async fn too_old(db: &impl Reader, org: &str, now: i64) -> Result<[Condition; 2], StoreError> {
     let of_org = || Condition::all().add(Column::Org.eq(org));
-    let Some(row) = resource::by_id(db, Noun::Org, org).await? else {
-        // It is gone for good, and everything of it goes.
-        return Ok([of_org(), of_org()]);
-    };
-    let kept = record_days(&with_document::<Org>(db, row).await?.document);
-    let cutoff = now.saturating_sub(i64::from(kept) * DAY);
+    let Some(kept) = kept(db, org).await? else { return Ok([of_org(), of_org()]) };
+    let cutoff = now.saturating_sub(kept);
     Ok([
         of_org().add(Column::ReceivedAt.lt(cutoff)),
         of_org().add(Column::ReceivedAt.gt(now.saturating_add(DAY))).add(Column::StoredAt.lt(cutoff)),
     ])
 }
 
-async fn any_too_old(store: &RecordStore, org: &str, now: i64) -> Result<bool, StoreError> {
+/// For how long an organization keeps its records. One that is gone for good keeps none, and everything of it goes.
+pub(super) async fn kept(db: &impl Reader, org: &str) -> Result<Option<i64>, StoreError> {
+    let Some(row) = resource::by_id(db, Noun::Org, org).await? else { return Ok(None) };
+    let days = record_days(&with_document::<Org>(db, row).await?.document);
+    Ok(Some(i64::from(days) * DAY))
+}
+
+async fn any_too_old(store: &RecordDatabase, org: &str, now: i64) -> Result<bool, StoreError> {
     for condition in too_old(store.central(), org, now).await? {
         if nth(store, condition, 0).await?.is_some() {
             return Ok(true);
@@ -162,7 +166,7 @@ async fn nth(db: &impl Reader, condition: Condition, n: u64) -> Result<Option<(i
 }
 
 /// Losses belong to a node, and so to every organization: they stay as long as records of any.
-async fn remove_losses(store: &RecordStore, now: i64) -> Result<u64, StoreError> {
+async fn remove_losses(store: &RecordDatabase, now: i64) -> Result<u64, StoreError> {
     let mut removed = 0;
     loop {
         let keeper = keeper(store);

@@ -1,12 +1,11 @@
-//! A database that holds records of requests and what they add up to: the central one, or one that a setting names.
+//! SQLite or PostgreSQL as a store of records: the central database, or one that a setting names.
 //!
-//! Queries of records take one as they take any [`Reader`]. Knows no regions: [`record_stores`](super::record_stores) says
-//! whose records lie where. The invariants: nothing but records, sums and cursors is written through it, and an error of a
-//! store that a setting names says which store it is.
+//! Its cursors lie beside the records, so that a batch and its cursor are one transaction. The invariants: nothing but records,
+//! sums and cursors is written through it, and an error of a store that a setting names says which store it is.
 
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::BoxFuture;
 use rr_contract::runtime::Tasks;
 use rr_contract::seam::Clock;
 use sea_orm::sea_query::OnConflict;
@@ -20,7 +19,7 @@ use crate::document::CENTRAL;
 
 /// One store of records. Clones share it.
 #[derive(Clone)]
-pub(crate) struct RecordStore {
+pub(crate) struct RecordDatabase {
     name: Arc<str>,
     store: Store,
     /// The central database, where this is another.
@@ -29,12 +28,12 @@ pub(crate) struct RecordStore {
 
 impl Store {
     /// The records of this database.
-    pub(crate) fn records(&self) -> RecordStore {
-        RecordStore { name: Arc::from(CENTRAL), store: self.clone(), central: None }
+    pub(crate) fn records(&self) -> RecordDatabase {
+        RecordDatabase { name: Arc::from(CENTRAL), store: self.clone(), central: None }
     }
 }
 
-impl RecordStore {
+impl RecordDatabase {
     /// Opens a database that holds records alone, and brings its schema up to date. Refuses one of another installation or
     /// under another name: cursors there would say of batches that are not stored that they are.
     pub(crate) async fn open(
@@ -43,7 +42,7 @@ impl RecordStore {
         installation: &[u8],
         central: &Store,
     ) -> Result<Self, StoreError> {
-        let blamed = |source: StoreError| away(name, source);
+        let blamed = |source: StoreError| source.of_record_store(name);
         let (clock, tasks): (Arc<dyn Clock>, Tasks) = (Arc::clone(&central.0.clock), central.0.tasks.clone());
         let (store, _no_writes) =
             Store::connect(address, clock, tasks, Schema::Records).await.map_err(blamed)?;
@@ -123,14 +122,8 @@ impl RecordStore {
         self.store.snapshot().await.map_err(|error| self.blamed(error))
     }
 
-    /// Whether it answers.
-    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
-        let asked = self.conn().execute_unprepared("SELECT 1").await;
-        asked.map(drop).map_err(StoreError::statement("reach it")).map_err(|error| self.blamed(error))
-    }
-
     /// Closes it. The central one is closed by who opened it.
-    pub(crate) async fn close(&self) {
+    pub(super) async fn close(&self) {
         if !self.is_central() {
             self.store.close().await;
         }
@@ -138,38 +131,12 @@ impl RecordStore {
 
     /// An error of it, with its name.
     pub(crate) fn blamed(&self, error: StoreError) -> StoreError {
-        if self.is_central() { error } else { away(&self.name, error) }
+        if self.is_central() { error } else { error.of_record_store(&self.name) }
     }
 }
 
-impl Reader for RecordStore {
+impl Reader for RecordDatabase {
     fn conn(&self) -> &impl ConnectionTrait {
         self.store.reader()
     }
-}
-
-fn away(name: &str, source: StoreError) -> StoreError {
-    match source {
-        // It says it already, or is about no store.
-        source @ (StoreError::RecordStore { .. } | StoreError::OtherRecords { .. } | StoreError::Moved) => {
-            source
-        }
-        source => StoreError::RecordStore { name: name.to_owned(), source: Box::new(source) },
-    }
-}
-
-/// Asks several stores at once. What one does not answer is missing, so its error is the answer.
-pub(crate) async fn each<'a, T, F>(
-    stores: &'a [RecordStore],
-    ask: impl Fn(&'a RecordStore) -> F,
-) -> Result<Vec<T>, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>> + Send + 'a,
-    T: Send,
-{
-    let asked = stores.iter().map(|store| {
-        let answer = ask(store);
-        async move { answer.await.map_err(|error| store.blamed(error)) }
-    });
-    try_join_all(asked).await
 }

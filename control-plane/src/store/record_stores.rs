@@ -15,10 +15,11 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::record_age;
+use super::cursor::{Left, Spool};
+use super::record_address::RecordAddress;
 use super::record_store::RecordStore;
 use super::resource::{self, with_documents};
-use super::{DatabaseAddress, Store, StoreError};
+use super::{Store, StoreError};
 use crate::document::{CENTRAL, record_store_since};
 use crate::noun::Noun;
 
@@ -56,7 +57,7 @@ struct Inner {
 }
 
 struct Named {
-    address: DatabaseAddress,
+    address: RecordAddress,
     open: OnceCell<RecordStore>,
     /// As the last look found it.
     answers: Mutex<Option<bool>>,
@@ -71,11 +72,7 @@ struct Held {
 
 impl RecordStores {
     /// Opens none of them: [`look`](Self::look) does.
-    pub(crate) fn new(
-        central: Store,
-        named: BTreeMap<String, DatabaseAddress>,
-        installation: Vec<u8>,
-    ) -> Self {
+    pub(crate) fn new(central: Store, named: BTreeMap<String, RecordAddress>, installation: Vec<u8>) -> Self {
         let named = named.into_iter().map(|(name, address)| {
             (name, Named { address, open: OnceCell::new(), answers: Mutex::default() })
         });
@@ -96,7 +93,7 @@ impl RecordStores {
     /// The central database and those that answer: for what is done to each, whether or not others do.
     pub(crate) fn answering(&self) -> Vec<RecordStore> {
         let named = self.0.named.values().filter_map(Named::answering);
-        std::iter::once(self.0.central.records()).chain(named).collect()
+        std::iter::once(self.0.central.records().into()).chain(named).collect()
     }
 
     /// Each name, and whether it answers: those of settings, and those that regions use and settings lack.
@@ -109,7 +106,7 @@ impl RecordStores {
     /// By name.
     pub(crate) fn get(&self, name: &str) -> Result<RecordStore, StoreError> {
         if name == CENTRAL {
-            return Ok(self.0.central.records());
+            return Ok(self.0.central.records().into());
         }
         let named = self.0.named.get(name).ok_or_else(|| StoreError::NoRecordStore(name.to_owned()))?;
         // One that did not answer lately is not waited for again and again.
@@ -120,6 +117,30 @@ impl RecordStores {
     pub(crate) async fn placement(&self, region: &str) -> Result<Placement, StoreError> {
         let central = || Placement { store: CENTRAL.to_owned(), former: Vec::new(), since: 0 };
         Ok(self.placements().await?.get(region).cloned().unwrap_or_else(central))
+    }
+
+    /// Brings the cursor of a spool to where its region is now, and says where its next batch goes: there, or where one was begun
+    /// before. Does nothing where the cursor is there.
+    pub(crate) async fn bring(
+        &self,
+        placement: &Placement,
+        spool: &Spool,
+    ) -> Result<RecordStore, StoreError> {
+        let since = placement.since;
+        let to = self.get(&placement.store)?;
+        if to.since(spool).await?.is_some_and(|there| there >= since) {
+            return Ok(to);
+        }
+        let mut last = 0;
+        for name in placement.former.iter().filter(|name| **name != placement.store) {
+            let from = self.get(name)?;
+            match from.leave(spool, since).await? {
+                Left::At(there) => last = std::cmp::max(last, there),
+                Left::Begun => return Ok(from),
+            }
+        }
+        to.enter(spool, since, last).await?;
+        Ok(to)
     }
 
     /// The stores that hold records of some regions, by their ids; of any, where none are said. An error where one of them
@@ -178,7 +199,7 @@ impl RecordStores {
                 let store =
                     RecordStore::open(name, &named.address, &self.0.installation, &self.0.central).await?;
                 // Before its first record, which would lie in no day.
-                record_age::make_days(&store).await?;
+                store.make_days().await?;
                 Ok(store)
             };
             let found = match named.open.get_or_try_init(open).await {

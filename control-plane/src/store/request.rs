@@ -57,7 +57,7 @@ impl RecordLoss {
     }
 
     /// As the fleet schema has it, without its time.
-    fn counted(&self) -> fleet::Dropped {
+    pub(super) fn counted(&self) -> fleet::Dropped {
         fleet::Dropped { records: self.records, reason: self.reason.clone(), ..fleet::Dropped::default() }
     }
 }

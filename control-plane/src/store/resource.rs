@@ -63,6 +63,20 @@ pub(crate) enum Compare {
     GreaterOrEqual,
 }
 
+impl Compare {
+    /// As a statement has it.
+    pub(crate) const fn sign(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessOrEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterOrEqual => ">=",
+        }
+    }
+}
+
 /// The arguments of a list call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Query {

@@ -18,7 +18,9 @@ use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
-use self::added::{Added, Common, coarse, place};
+use self::added::{Added, Common, coarse};
+
+pub(super) use self::added::{column, place};
 
 use super::entity::{arrival, meter_rollup, rollup, series, waiting_sum};
 use super::level::{Level, kept};

@@ -87,9 +87,9 @@ pub(crate) struct Loss {
 }
 
 /// Why records are lost, as nodes say it. Another word is none of ours.
-const REASONS: [&str; 4] = ["spool-full", "spool-near-full", "ring-full", "damaged"];
+pub(super) const REASONS: [&str; 4] = ["spool-full", "spool-near-full", "ring-full", "damaged"];
 /// The most that one report counts for: sums stay in range, whatever a node says.
-const LOST_MOST: i64 = 1_000_000_000_000;
+pub(super) const LOST_MOST: i64 = 1_000_000_000_000;
 
 /// What nodes reported since a time that they lost.
 pub(crate) async fn losses(db: &impl Reader, from: i64) -> Result<Vec<Loss>, StoreError> {

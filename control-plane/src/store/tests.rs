@@ -25,6 +25,7 @@ mod exposition;
 mod notification;
 mod record;
 mod record_stores;
+mod sinks;
 mod sums;
 
 enum Home {

@@ -32,7 +32,7 @@ struct Two {
 impl Two {
     async fn start(folder: tempfile::TempDir, store: DatabaseAddress) -> Self {
         let mut config = config(folder.path());
-        config.record_stores = BTreeMap::from([("europe".to_owned(), store)]);
+        config.record_stores = BTreeMap::from([("europe".to_owned(), store.into())]);
         let world = World::over(folder, config).await;
         let (eu, us) = (world.region("eu").await, world.region("us").await);
         let operator = world.operator();

@@ -2,6 +2,7 @@
 
 mod back_again;
 mod caller_certificates;
+mod clickhouse;
 mod clocks;
 mod command_line;
 mod config_push;

@@ -50,6 +50,18 @@ impl Latencies {
         self.counts.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
+    /// Buckets and how many fell into each, in their order.
+    pub fn counts(&self) -> &[(u8, u64)] {
+        &self.counts
+    }
+
+    /// What `counts` gave, in any order.
+    pub fn from_counts(counts: impl IntoIterator<Item = (u8, u64)>) -> Self {
+        let mut read = Self::default();
+        counts.into_iter().for_each(|(bucket, count)| read.put(bucket, count));
+        read
+    }
+
     /// How many took at most so long. Those of the bucket that this lies in are there if its middle is.
     pub fn below(&self, duration: Duration) -> u64 {
         let within = self.counts.iter().filter(|(bucket, _)| middle(*bucket) <= duration);

@@ -7,7 +7,7 @@
 
 use super::{near, tell_of_limits};
 use crate::notice;
-use crate::store::cursor::{self, Spool};
+use crate::store::cursor::Spool;
 use crate::store::request::{self, Ingest, Ingested, Served};
 use crate::store::{RecordStore, RecordStores, StoreError, caller_use};
 
@@ -26,18 +26,19 @@ pub(crate) async fn place(records: &RecordStores, batch: Ingest) -> Result<Inges
 async fn place_once(records: &RecordStores, mut batch: Ingest) -> Result<Ingested, StoreError> {
     let placement = records.placement(&batch.region).await?;
     batch.since = placement.since;
-    if placement.since > 0 {
+    let to = if placement.since > 0 {
         let spool = Spool { node: batch.node.clone(), spool: batch.spool.clone() };
-        cursor::bring(records, &placement, &spool).await?;
-    }
-    let to = records.get(&placement.store)?;
+        records.bring(&placement, &spool).await?
+    } else {
+        records.get(&placement.store)?
+    };
     if to.is_central() {
-        return to.note(move |txn| Box::pin(async move { super::ingest(txn, batch).await })).await;
+        return to.central().note(move |txn| Box::pin(async move { super::ingest(txn, batch).await })).await;
     }
     // Read by itself: a proxy that was served once stays so.
     let served = request::served(to.central(), &batch).await?;
     let batch = tell(&to, batch, &served).await?;
-    to.note(move |txn| Box::pin(async move { Ok(request::store(txn, batch, &served).await?.outcome) })).await
+    to.take(batch, served).await
 }
 
 /// Writes what follows from a batch in the central database. Gives the batch back.

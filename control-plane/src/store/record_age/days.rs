@@ -11,8 +11,9 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseBackend, FromQueryResult, Statement};
 
 use super::{keeper, longest, longest_kept};
+use crate::store::record_database::RecordDatabase;
 use crate::store::row::Reader;
-use crate::store::{RecordStore, Store, StoreError, Txn};
+use crate::store::{Store, StoreError, Txn};
 
 /// Yesterday, for records that come in late, today, and two days ahead: the job may fail for a day.
 const MADE: std::ops::RangeInclusive<i64> = -1..=2;
@@ -64,7 +65,7 @@ impl Day {
 }
 
 /// Makes the days from yesterday on that are not there yet.
-pub(crate) async fn make(store: &RecordStore) -> Result<(), StoreError> {
+pub(crate) async fn make(store: &RecordDatabase) -> Result<(), StoreError> {
     if !has_days(store) {
         return Ok(());
     }
@@ -130,7 +131,7 @@ async fn is_in_default(txn: &Txn, from: i64, until: i64) -> Result<bool, StoreEr
 }
 
 /// Drops the days that are too old at a time for every organization. How many.
-pub(super) async fn drop_old(store: &RecordStore, now: i64) -> Result<u64, StoreError> {
+pub(super) async fn drop_old(store: &RecordDatabase, now: i64) -> Result<u64, StoreError> {
     if !has_days(store) {
         return Ok(0);
     }
@@ -173,7 +174,7 @@ async fn all(db: &impl Reader) -> Result<Vec<Day>, StoreError> {
     Ok(named.iter().filter_map(|row| Day::named(&row.name)).collect())
 }
 
-fn has_days(store: &RecordStore) -> bool {
+fn has_days(store: &RecordDatabase) -> bool {
     store.conn().get_database_backend() == DatabaseBackend::Postgres
 }
 

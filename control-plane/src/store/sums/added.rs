@@ -58,7 +58,7 @@ pub(super) struct Metered {
 }
 
 /// The beginning of a sum's minute, and its revision.
-pub(super) fn place(now: i64, sum: &fleet::Sum) -> (i64, i64) {
+pub(in crate::store) fn place(now: i64, sum: &fleet::Sum) -> (i64, i64) {
     let minute = i64::try_from(sum.minute).ok().and_then(|minute| minute.checked_mul(Level::Minute.length()));
     let now = Level::Minute.begin(now);
     (minute.map_or(now, |minute| minute.min(now)), i64::try_from(sum.revision).unwrap_or(0))
@@ -163,7 +163,7 @@ pub(super) fn coarse<'a>(full: impl Iterator<Item = (&'a Common, &'a Added)>) ->
     all
 }
 
-pub(super) fn column(number: u64) -> i64 {
+pub(in crate::store) fn column(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(MOST).min(MOST)
 }
 

@@ -13,10 +13,11 @@ use crate::document::{CENTRAL, Resource as _};
 use crate::fleet_port::place;
 use crate::store::cursor::{self, Spool};
 use crate::store::record_age;
+use crate::store::record_database::RecordDatabase;
 use crate::store::record_store::each;
 use crate::store::record_stores::placement;
 use crate::store::request::{self, Ingest, Ingested, RequestFilter};
-use crate::store::{DatabaseAddress, RecordStores, Store, StoreError, time_of};
+use crate::store::{DatabaseAddress, RecordAddress, RecordStores, Store, StoreError, time_of};
 use crate::tests::postgres;
 use crate::tests::stores::{put, write};
 
@@ -26,7 +27,7 @@ struct Beside {
     folder: tempfile::TempDir,
     /// Kept so that it is there.
     server: Option<postgres::Database>,
-    names: BTreeMap<String, DatabaseAddress>,
+    names: BTreeMap<String, RecordAddress>,
 }
 
 impl Beside {
@@ -38,7 +39,7 @@ impl Beside {
             DatabaseAddress::Sqlite(_) => None,
         };
         let eu = server.as_ref().map_or_else(|| file("eu.db"), postgres::Database::address);
-        let names = BTreeMap::from([("eu".to_owned(), eu), ("us".to_owned(), file("us.db"))]);
+        let names = BTreeMap::from([("eu".to_owned(), eu.into()), ("us".to_owned(), file("us.db").into())]);
         let stores = RecordStores::new(store.clone(), names.clone(), vec![1; 16]);
         stores.look().await;
         assert!(stores.standing().iter().all(|(_, answers)| *answers), "{:?}", stores.standing());
@@ -75,7 +76,7 @@ async fn ids(stores: &RecordStores) -> BTreeMap<String, BTreeSet<String>> {
     let filter = RequestFilter { org: "og_a".to_owned(), ..RequestFilter::default() };
     let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for store in stores.answering() {
-        let rows = request::list(&store, filter.clone(), 1000).await.expect("reads");
+        let rows = store.list(filter.clone(), 1000).await.expect("reads");
         for row in rows {
             let fresh = all.entry(store.name().to_owned()).or_default().insert(row.id.clone());
             assert!(fresh, "{} is there twice", row.id);
@@ -148,15 +149,10 @@ async fn replicas_that_know_other_places_of_a_region_store_nothing_twice() {
         assert_eq!(place(&beside.stores, batch(3, &["c"])).await.expect("is stored"), ONE);
         // Now it goes on: what it enters was left by those that came after.
         let eu = beside.stores.get("eu").expect("is open");
-        let it = spool();
-        eu.note(move |txn| Box::pin(async move { cursor::enter(txn, &it, 100, 1).await }))
-            .await
-            .expect("runs");
+        eu.enter(&spool(), 100, 1).await.expect("runs");
         let (again, served) =
             (Ingest { since: 100, ..batch(2, &["b"]) }, [("og_a".into(), "px_a".into())].into());
-        let stored =
-            eu.note(move |txn| Box::pin(async move { request::store(txn, again, &served).await })).await;
-        assert_eq!(stored.expect("is refused").outcome, Ingested::Elsewhere);
+        assert_eq!(eu.take(again, served).await.expect("is refused"), Ingested::Elsewhere);
         // Two replicas and eight streams of a node that came back: each batch counts once.
         let (tasks, other) = (Tasks::new(), beside.other(&store).await);
         let mut sends = Vec::new();
@@ -214,7 +210,7 @@ async fn a_store_that_is_another_s_or_away_is_an_error_for_those_that_need_it_al
             others.close().await;
         }
         let nowhere = DatabaseAddress::Sqlite(beside.folder.path().join("no-folder/eu.db"));
-        let names = BTreeMap::from([("eu".to_owned(), nowhere)]);
+        let names = BTreeMap::from([("eu".to_owned(), nowhere.into())]);
         let stores = RecordStores::new(store.clone(), names, vec![1; 16]);
         stores.look().await;
         let us = Region { id: "rg_us".to_owned(), name: "us".to_owned(), ..Region::default() };
@@ -225,7 +221,7 @@ async fn a_store_that_is_another_s_or_away_is_an_error_for_those_that_need_it_al
         assert!(stores.holding(None).await.is_err(), "an answer without it would look whole");
         assert!(stores.holding(Some(&["rg".to_owned()])).await.is_err());
         let central = stores.holding(Some(&["rg_us".to_owned()])).await.expect("needs it not");
-        let newest = each(&central, request::newest).await.expect("answers");
+        let newest = each(&central, |store| store.newest()).await.expect("answers");
         assert_eq!((central.len(), newest), (1, vec![0]));
         // The node sends it again when it is there.
         std::fs::create_dir(beside.folder.path().join("no-folder")).expect("makes");
@@ -258,7 +254,7 @@ async fn records_go_by_the_days_that_organizations_in_the_central_database_say()
         }
         let eu = beside.stores.get("eu").expect("is open");
         let left = async || {
-            record_age::remove(&eu, now).await.expect("removes");
+            eu.remove(now).await.expect("removes");
             ids(&beside.stores).await.remove("eu").unwrap_or_default()
         };
         assert_eq!(left().await, set(&["middle", "young"]));
@@ -295,7 +291,9 @@ async fn tables_of_a_record_store_are_those_of_the_central_database() {
         let beside = Beside::of(&store).await;
         record_age::make_days(&store.records()).await.expect("makes");
         let table = |line: &str| line.split(' ').nth(1).unwrap_or_default().to_owned();
-        let ours = lines(&beside.stores.get("eu").expect("is open")).await;
+        let RecordAddress::Database(eu) = &beside.names["eu"] else { unreachable!("it is a database") };
+        let eu = RecordDatabase::open("eu", eu, &[1; 16], &store).await.expect("is open");
+        let ours = lines(&eu).await;
         let own = ["record_owner", "seaql_migrations"];
         let ours: BTreeSet<_> =
             ours.into_iter().filter(|line| !own.contains(&table(line).as_str())).collect();
@@ -303,6 +301,7 @@ async fn tables_of_a_record_store_are_those_of_the_central_database() {
         assert!(tables.contains("request_record") && tables.contains("rollup"), "{tables:?}");
         let central = lines(&store).await.into_iter().filter(|line| tables.contains(&table(line)));
         assert_eq!(ours, central.collect());
+        eu.close().await;
         beside.close().await;
     })
     .await;
