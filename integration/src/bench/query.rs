@@ -6,6 +6,7 @@
 
 mod asked;
 mod loader;
+mod outside;
 mod rollups;
 mod tail;
 pub(crate) mod traffic;
@@ -20,6 +21,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 use rr_contract::wire::management::rule_service_client::RuleServiceClient;
+use rr_integration::clickhouse::ClickHouse;
 use rr_integration::fleet_100k::documents::{Size, documents};
 use rr_integration::postgres::Postgres;
 use rr_integration::sample::{ORG, REGION, Sample, apply};
@@ -36,13 +38,15 @@ use traffic::{Cast, DAY, MINUTE, RECORD, Traffic};
 /// Five of the credentials are callers', which all proxies take.
 const SIZE: Size = Size { targets: 20, credentials: 7, proxies: 200, rules: 8 };
 const OTHER_REGION: &str = "us";
+/// The record store in ClickHouse.
+const STORE: &str = "big";
 const GIB: f64 = 1_073_741_824.0;
 /// Thirty days at a thousand a second.
 const MONTH: f64 = 30.0 * 86_400.0 * 1000.0;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Records of the day in PostgreSQL; a tenth of them in SQLite.
+    /// Records of the day in PostgreSQL; a tenth of them in SQLite and in ClickHouse.
     #[arg(long, default_value_t = 10_000_000)]
     records: usize,
     /// How often each is asked, behind a pass that does not count.
@@ -51,12 +55,20 @@ pub(crate) struct Args {
     /// Requests of the tail. 0 leaves it out.
     #[arg(long, default_value_t = 200)]
     tailed: usize,
-    /// `sqlite` or `postgres`; both when not given.
+    /// `sqlite`, `postgres` or `clickhouse`; all when not given, the last where `RR_CHDB` names a Python with chDB.
     #[arg(long)]
     engine: Option<String>,
     /// The same seed gives the same day.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+/// Where the day lies.
+enum Server<'a> {
+    /// In a file.
+    None,
+    Postgres(&'a Postgres),
+    ClickHouse(&'a ClickHouse),
 }
 
 /// What a part of the day takes on disk.
@@ -73,10 +85,18 @@ pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
     if wanted("postgres") {
         let server =
             Postgres::start().context("no `postgres` and `initdb` in PATH or /usr/lib/postgresql")?;
-        engine(&args, "postgres", args.records, Some(&server), report).await?;
+        engine(&args, "postgres", args.records, Server::Postgres(&server), report).await?;
     }
     if wanted("sqlite") {
-        engine(&args, "sqlite", args.records / 10, None, report).await?;
+        engine(&args, "sqlite", args.records / 10, Server::None, report).await?;
+    }
+    if wanted("clickhouse") {
+        match ClickHouse::start() {
+            Some(server) => {
+                engine(&args, "clickhouse", args.records / 10, Server::ClickHouse(&server), report).await?;
+            }
+            None => report.say("clickhouse: not run, for RR_CHDB names no Python with chDB"),
+        }
     }
     Ok(())
 }
@@ -85,25 +105,37 @@ async fn engine(
     args: &Args,
     engine: &str,
     records: usize,
-    server: Option<&Postgres>,
+    server: Server<'_>,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     ensure!(records >= 1000, "fewer than 1,000 records do not fill the pages");
     let (folder, upstream) = (tempfile::tempdir()?, Upstream::start_forgetful().await);
-    let variables: Vec<_> =
-        server.map(|server| ("RR_CONTROL_DATABASE", server.address())).into_iter().collect();
+    let variables = match &server {
+        Server::None => Vec::new(),
+        Server::Postgres(server) => vec![("RR_CONTROL_DATABASE", server.address())],
+        Server::ClickHouse(server) => {
+            vec![("RR_CONTROL_RECORD_STORE", format!("{STORE}={}", server.url()))]
+        }
+    };
     let mut sample = Sample::start(folder.path(), &upstream.url(), &variables).await?;
     let cast = cast(&sample, args.seed).await?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_micros();
     let now = i64::try_from(now)?;
     let before = now - now.rem_euclid(MINUTE);
+    if matches!(server, Server::ClickHouse(_)) {
+        outside::chosen(&sample).await?;
+    }
     sample.control.kill();
-    let mut loader = match server {
-        Some(server) => Loader::postgres(&server.address()).await?,
-        None => Loader::sqlite(&sample.control.database()).await?,
+    let mut loader = match &server {
+        Server::Postgres(server) => Loader::postgres(&server.address()).await?,
+        Server::None | Server::ClickHouse(_) => Loader::sqlite(&sample.control.database()).await?,
     };
     let started = Instant::now();
-    let sizes = load(&mut loader, &cast, args.seed, before - DAY, records).await?;
+    let (seed, begin) = (args.seed, before - DAY);
+    let sizes = match &server {
+        Server::ClickHouse(server) => outside::load(server, &mut loader, &cast, seed, begin, records).await?,
+        Server::None | Server::Postgres(_) => load(&mut loader, &cast, seed, begin, records).await?,
+    };
     loader.close().await?;
     report.say(&format!("{engine}: {records} records were there after {:.0?}", started.elapsed()));
     sample.control = sample.control.restart().await;

@@ -283,7 +283,7 @@ impl Amounts {
 }
 
 /// The sums of requests, as a node sends them.
-pub(crate) fn sums(all: &[Drawn], cast: &Cast) -> Vec<fleet::Sum> {
+pub(crate) fn sums<'a>(all: impl IntoIterator<Item = &'a Drawn>, cast: &Cast) -> Vec<fleet::Sum> {
     let mut by_key: BTreeMap<(i64, Common, i64), Amounts> = BTreeMap::new();
     for drawn in all {
         by_key.entry((drawn.at.div_euclid(MINUTE), drawn.common, drawn.revision)).or_default().add(drawn);
