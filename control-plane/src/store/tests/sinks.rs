@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rr_contract::runtime::{Shutdown, Tasks};
-use rr_contract::seam::{SystemClock, SystemEntropy};
+use rr_contract::seam::{Clock, SystemEntropy};
 use rr_contract::wire::fleet;
 use rr_contract::wire::management::{Org, Region};
 
@@ -28,9 +29,20 @@ use crate::tests::{clickhouse, postgres};
 const MINUTE: i64 = Level::Minute.length();
 const DAY: i64 = Level::Day.length();
 
+/// The true time, which an engine of its own goes by as well, and so many seconds more.
+#[derive(Clone, Default)]
+struct Ahead(Arc<AtomicU64>);
+
+impl Clock for Ahead {
+    fn now(&self) -> SystemTime {
+        SystemTime::now() + Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// A central database, and beside it a store of records where the region `rg` has them.
 struct Beside {
     central: Store,
+    clock: Ahead,
     stores: RecordStores,
     shutdown: Shutdown,
     tasks: Tasks,
@@ -41,9 +53,8 @@ impl Beside {
     async fn of(address: RecordAddress) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = DatabaseAddress::Sqlite(folder.path().join("central.db"));
-        let (tasks, shutdown) = (Tasks::new(), Shutdown::new());
-        // The true time, which an engine of its own goes by as well.
-        let opened = Store::open(&file, Arc::new(SystemClock), tasks.clone(), shutdown.stop());
+        let (tasks, shutdown, clock) = (Tasks::new(), Shutdown::new(), Ahead::default());
+        let opened = Store::open(&file, Arc::new(clock.clone()), tasks.clone(), shutdown.stop());
         let central = opened.await.expect("opens");
         central.installation(&SystemEntropy).await.expect("has a head");
         home(&central).await;
@@ -52,7 +63,7 @@ impl Beside {
         let stores = RecordStores::new(central.clone(), names, vec![1; 16]);
         stores.look().await;
         assert!(stores.standing().iter().all(|(_, answers)| *answers), "{:?}", stores.standing());
-        Self { central, stores, shutdown, tasks, _folder: folder }
+        Self { central, clock, stores, shutdown, tasks, _folder: folder }
     }
 
     fn eu(&self) -> RecordStore {
@@ -349,9 +360,18 @@ async fn a_batch_whose_answer_was_lost_counts_once_outside_whatever_was_lost_and
         let failed = place(&beside.stores, batches(now).remove(0)).await.expect_err("is not answered");
         assert!(failed.to_string().contains("record store \"eu\" does not answer"), "{failed}");
         database.lose("").await;
+        // Into another day, and past the wait of those that follow.
+        beside.clock.0.fetch_add(6 * 3600, Ordering::Relaxed);
     }
-    let newest = beside.eu().newest().await.expect("reads");
-    assert_eq!(newest, 0, "whoever follows waits for what was begun");
+    let newest = async || beside.eu().newest().await.expect("reads");
+    let waited_for = newest().await;
+    assert!(waited_for > 0, "for a minute");
+    for _ in 0..2 {
+        database.lose("request_record").await;
+        place(&beside.stores, batches(now).remove(0)).await.expect_err("is not answered");
+        assert_eq!(newest().await, waited_for, "whoever follows waits for what was begun");
+        database.lose("").await;
+    }
     for batch in all {
         assert!(matches!(beside.send(batch).await, Ingested::Stored { .. }));
     }
