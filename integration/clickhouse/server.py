@@ -13,6 +13,7 @@ answer lost, until it is said again.
 import os
 import re
 import sys
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
@@ -30,12 +31,17 @@ state = {"database": None}
 lost = {}
 
 
-def with_settings(statement, settings):
-    if not settings:
-        return statement
-    said = " SETTINGS " + ", ".join(f"{name} = '{value}'" for name, value in settings)
-    insert = re.match(r"(?is)(insert\s+into\s.*?)(\s+format\s+\w+\s*)$", statement)
-    return insert[1] + said + insert[2] if insert else statement + said
+def said(settings):
+    return " SETTINGS " + ", ".join(f"{name} = '{value}'" for name, value in settings) if settings else ""
+
+
+def insert(statement, settings, rows):
+    """By a file: the library looks for the end of a statement in whatever comes behind it."""
+    parts = re.match(r"(?is)(insert\s+into\s.*?)(\s+format\s+\w+\s*)$", statement)
+    with tempfile.NamedTemporaryFile(suffix=".bin") as file:
+        file.write(rows)
+        file.flush()
+        return session.query(f"{parts[1]} FROM INFILE '{file.name}'{said(settings)}{parts[2]}")
 
 
 def run(params, body):
@@ -46,11 +52,11 @@ def run(params, body):
         if database != state["database"]:
             session.query(f"USE `{database}`")
             state["database"] = database
-        if "query" in query:
-            statement = with_settings(query["query"], settings).encode() + b"\n" + body
+        if "query" in query and body:
+            answer = insert(query["query"], settings, body)
         else:
-            statement = with_settings(body.decode(), settings)
-        answer = session.query(statement, query.get("default_format", "TabSeparated"))
+            statement = query.get("query") or body.decode()
+            answer = session.query(statement + said(settings), query.get("default_format", "TabSeparated"))
         return b"" if answer is None else answer.bytes()
 
 

@@ -14,7 +14,7 @@ use rr_contract::wire::management::{Org, Region};
 use super::record::{batch, home};
 use super::sums::sum;
 use crate::fleet_port::place;
-use crate::store::account::AccountFilter;
+use crate::store::account::{Account, AccountFilter};
 use crate::store::cursor::{Left, Spool};
 use crate::store::level::Level;
 use crate::store::metrics::{Dimension, MetricsFilter};
@@ -252,8 +252,11 @@ async fn answers(store: &RecordStore, now: i64) -> Answers {
         AccountFilter { regions: Vec::new(), ..regions.clone() },
         AccountFilter { before: then, ..regions.clone() },
     ] {
-        let mut accounts = store.accounts(&filter, 100).await.expect("reads").expect("few");
-        accounts.iter_mut().for_each(|account| account.at = 0);
+        // Hours are those in which batches came.
+        let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
+        for hour in store.accounts(&filter, 100).await.expect("reads").expect("few") {
+            accounts.entry(hour.node).or_default().add(&hour.account);
+        }
         tell(format!("{filter:?}"), &accounts);
     }
     assert_eq!(store.accounts(&regions, 1).await.expect("reads"), None, "more than one count");
