@@ -93,8 +93,8 @@ impl Value {
             return Self::masked();
         }
         let text = String::from_utf8_lossy(&value[..value.len().min(VALUE_MAX + BEYOND)]);
-        let text = if text.contains(|c: char| c.is_control()) {
-            Cow::Owned(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
+        let text = if text.contains(is_unseen) {
+            Cow::Owned(text.chars().map(|c| if is_unseen(c) { ' ' } else { c }).collect())
         } else {
             text
         };
@@ -106,6 +106,16 @@ impl Value {
     pub(crate) fn masked() -> Self {
         Self { text: Box::default(), is_masked: true, is_cut: false }
     }
+}
+
+/// Whether a character changes how others are shown, or is not shown: control characters, and what turns, joins and hides text.
+fn is_unseen(c: char) -> bool {
+    let changes_others = matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+    );
+    changes_others || c.is_control()
 }
 
 /// Whether a text is to be masked, as it is written or as an upstream would decode it: the address of a page holds a query,

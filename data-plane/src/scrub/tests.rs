@@ -71,6 +71,8 @@ fn a_value_is_masked_as_a_whole_or_kept_up_to_its_bound() {
     assert_eq!(Value::of(b"7"), plain("7", false));
     assert_eq!(Value::of(b""), plain("", false));
     assert_eq!(Value::of(b"a\tb\x1b[2J"), plain("a b [2J", false));
+    let turned = "a\u{202e}b\u{200b}c\u{2028}d\u{e0041}e\u{e4}";
+    assert_eq!(Value::of(turned.as_bytes()), plain("a b c d e\u{e4}", false));
     let longest = "ab ".repeat(VALUE_MAX);
     assert_eq!(Value::of(longest.as_bytes()), plain(&longest[..VALUE_MAX], true));
     assert_eq!(Value::of(&longest.as_bytes()[..VALUE_MAX]), plain(&longest[..VALUE_MAX], false));
