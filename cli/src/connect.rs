@@ -34,6 +34,9 @@ pub(crate) struct Endpoint {
     tls: Option<Arc<rustls::ClientConfig>>,
 }
 
+/// The largest answer of a call that lists what may be large.
+pub(crate) const ANSWER_MOST: usize = 64 * 1024 * 1024;
+
 /// A connection that sends the token with every call.
 pub(crate) type Connection = InterceptedService<Channel, WithToken>;
 

@@ -11,6 +11,7 @@ use rr_contract::wire::management::MetricDimension;
 use rr_contract::wire::management::metrics_service_client::MetricsServiceClient;
 
 use super::request::RequestArgs;
+use crate::connect::ANSWER_MOST;
 use crate::flags::moment::{self, Moment};
 use crate::flags::span;
 use crate::print::{self, Printer, note, time};
@@ -110,7 +111,8 @@ impl Verb {
             filter: args.requests.filter()?,
             limit: args.limit,
         };
-        let mut stub = MetricsServiceClient::new(session.endpoint.connect().await?);
+        let stub = MetricsServiceClient::new(session.endpoint.connect().await?);
+        let mut stub = stub.max_decoding_message_size(ANSWER_MOST);
         show(&stub.query_metrics(ask).await?.into_inner(), session.print)
     }
 }

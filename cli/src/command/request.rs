@@ -13,7 +13,7 @@ use rr_contract::wire::management::request_service_client::RequestServiceClient;
 pub(super) use self::search::RequestArgs;
 
 use self::search::SearchArgs;
-use crate::connect::Connection;
+use crate::connect::{ANSWER_MOST, Connection};
 use crate::fault;
 use crate::flags::moment::Moment;
 use crate::flags::page::Newest;
@@ -65,7 +65,8 @@ type Stub = RequestServiceClient<Connection>;
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;
-        let mut stub = RequestServiceClient::new(session.endpoint.connect().await?);
+        let stub = RequestServiceClient::new(session.endpoint.connect().await?);
+        let mut stub = stub.max_decoding_message_size(ANSWER_MOST);
         match self {
             Self::List(args) => args.run(&mut stub, org, session.print).await,
             Self::Tail(search) => {

@@ -18,13 +18,15 @@ use crate::store::record_store::each;
 use crate::store::request::RequestFilter;
 use crate::store::{self, time_of};
 
-use series::{AllSeries as _, Series};
+use series::{AllSeries as _, Series, Step};
 
 const MINUTE: i64 = Level::Minute.length();
 const HOUR: i64 = Level::Hour.length();
 const DAY: i64 = Level::Day.length();
 /// As many steps as a series has at most.
 const STEPS: i64 = 1500;
+/// As many points as the series of an answer have at most, all together: four megabytes and less.
+const POINTS: usize = 100_000;
 /// Series, where nobody says how many.
 const SERIES: usize = 20;
 const SERIES_MOST: i32 = 1000;
@@ -63,7 +65,7 @@ impl Services {
         if requests.len() > ROWS_MOST || meters.len() > ROWS_MOST {
             return Err(too_many());
         }
-        let mut answer = window.assembled(&filter.by, limit, requests, meters);
+        let mut answer = window.assembled(&filter.by, limit, requests, meters)?;
         self.name_metrics(at, &mut answer).await?;
         Ok(answer)
     }
@@ -280,19 +282,29 @@ impl Window {
         limit: usize,
         requests: Vec<Cell<Measures>>,
         meters: Vec<Cell<(String, Metered)>>,
-    ) -> wire::QueryMetricsResponse {
+    ) -> Result<wire::QueryMetricsResponse, ServiceError> {
         let mut series: HashMap<[String; KEYS], Series> = HashMap::new();
-        let mut all = Series::of(self.steps());
+        let mut all = Series::default();
         for Cell { at, key, value } in requests {
             let Some(place) = self.place(at) else { continue };
-            all.steps[place].measures.add(&value);
-            series.entry(key).or_insert_with(|| Series::of(self.steps())).steps[place].measures.add(&value);
+            all.at(place).measures.add(&value);
+            series.entry(key).or_default().at(place).measures.add(&value);
         }
         for Cell { at, key, value: (meter, metered) } in meters {
             let Some(place) = self.place(at) else { continue };
-            for series in [&mut all, series.entry(key).or_insert_with(|| Series::of(self.steps()))] {
-                series.steps[place].meters.entry(meter.clone()).or_default().add(metered);
+            for series in [&mut all, series.entry(key).or_default()] {
+                series.at(place).meters.entry(meter.clone()).or_default().add(metered);
             }
+        }
+        let shown = series.len().min(limit);
+        // Steps without requests are points, too.
+        if shown.saturating_mul(self.steps()) > POINTS {
+            let text = format!(
+                "makes {shown} series of {} steps, and an answer has at most {POINTS} points: take at most {}, or a longer step",
+                self.steps(),
+                POINTS / self.steps().max(1)
+            );
+            return Err(ServiceError::field("limit", text));
         }
         let mut series: Vec<_> =
             series.into_iter().map(|(key, series)| (series.total(), key, series)).collect();
@@ -301,9 +313,9 @@ impl Window {
             by_size.then_with(|| left_key.cmp(right_key))
         });
         let rest = series.split_off(series.len().min(limit));
-        let mut others = Series::of(self.steps());
+        let mut others = Series::default();
         rest.iter().for_each(|(_, _, one)| others.add(one));
-        wire::QueryMetricsResponse {
+        Ok(wire::QueryMetricsResponse {
             after: Some(time::timestamp(time_of(self.after))),
             before: Some(time::timestamp(time_of(self.before))),
             step: Some(time::wire_duration(Duration::from_micros(self.step.unsigned_abs()))),
@@ -311,7 +323,7 @@ impl Window {
             others: (!rest.is_empty()).then(|| self.wire(&[], &[], &others)),
             others_count: u32::try_from(rest.len()).unwrap_or(u32::MAX),
             all: Some(self.wire(&[], &[], &all)),
-        }
+        })
     }
 
     fn wire(&self, by: &[Dimension], key: &[String], series: &Series) -> wire::MetricSeries {
@@ -323,12 +335,14 @@ impl Window {
             };
             wire::MetricLabel { dimension: wire_dimension(*dimension).into(), value, name: String::new() }
         };
+        let none = Step::default();
         wire::MetricSeries {
             labels: by.iter().zip(key).map(label).collect(),
             points: (self.after..)
                 .step_by(usize::try_from(self.step).unwrap_or(usize::MAX))
-                .zip(&series.steps)
-                .map(|(at, step)| step.wire(at))
+                .take(self.steps())
+                .enumerate()
+                .map(|(place, at)| series.steps.get(&place).unwrap_or(&none).wire(at))
                 .collect(),
             total: Some(series.total().wire(self.after)),
         }

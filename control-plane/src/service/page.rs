@@ -9,6 +9,8 @@ use super::ServiceError;
 
 const DEFAULT: u64 = 100;
 const MOST: i32 = 1000;
+/// How large the items of a page become together: clients take four megabytes, where nobody says more.
+const BYTES: usize = 3_000_000;
 
 /// The page that a list call asks for.
 #[derive(Debug, Clone)]
@@ -70,8 +72,29 @@ impl PageRequest {
     }
 
     /// Cuts up to [`limit`](Self::limit) items to a page; `key` is the position after which the next one starts.
-    pub(super) fn cut<T>(&self, mut items: Vec<T>, key: impl Fn(&T) -> Vec<String>) -> Page<T> {
+    pub(super) fn cut<T>(&self, items: Vec<T>, key: impl Fn(&T) -> Vec<String>) -> Page<T> {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
+        Self::cut_behind(size, items, key)
+    }
+
+    /// The same where items may be large: a page ends early where it would have more than `BYTES`. One item is always there.
+    pub(super) fn cut_by_bytes<T>(
+        &self,
+        items: Vec<T>,
+        bytes: impl Fn(&T) -> usize,
+        key: impl Fn(&T) -> Vec<String>,
+    ) -> Page<T> {
+        let mut sum = 0;
+        let fits = |item: &T| {
+            sum += bytes(item);
+            sum <= BYTES
+        };
+        let fitting = items.iter().map(fits).take_while(|fits| *fits).count().max(1);
+        let size = usize::try_from(self.size).unwrap_or(usize::MAX).min(fitting);
+        Self::cut_behind(size, items, key)
+    }
+
+    fn cut_behind<T>(size: usize, mut items: Vec<T>, key: impl Fn(&T) -> Vec<String>) -> Page<T> {
         if items.len() <= size {
             return Page { items, next: String::new() };
         }
@@ -105,6 +128,19 @@ mod tests {
             }
         }
         assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn a_page_of_large_items_ends_early_and_goes_on_behind() {
+        let request = PageRequest::parse(100, "").expect("good");
+        let key = |bytes: &usize| vec![bytes.to_string()];
+        let cut = |items: Vec<usize>| request.cut_by_bytes(items, |bytes| *bytes, key);
+        let page = cut(vec![BYTES / 2, BYTES / 2 - 1, 2, 1]);
+        assert_eq!((page.items.len(), page.next.is_empty()), (2, false));
+        assert_eq!(cut(vec![BYTES + 1, 1]).items, [BYTES + 1], "one is there, however large");
+        let all = cut(vec![1; 7]);
+        assert_eq!((all.items.len(), all.next.is_empty()), (7, true));
+        assert_eq!(cut(vec![1; 101]).items.len(), 100);
     }
 
     #[test]

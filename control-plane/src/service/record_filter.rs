@@ -63,8 +63,8 @@ pub(super) fn parse(text: &str) -> Result<RecordFilter, ServiceError> {
 }
 
 fn status(value: &str) -> Result<i32, ServiceError> {
-    // `status < 600` is a way to say it.
-    let status = value.parse().ok().filter(|status| (100..=600).contains(status));
+    // `status < 1000` is a way to say it.
+    let status = value.parse().ok().filter(|status| (100..=1000).contains(status));
     status.ok_or_else(|| {
         refused(format!("holds {value:?}, which is no status: write a number, as `status >= 500`"))
     })

@@ -18,6 +18,8 @@ use crate::store::{self, RecordStore, StoreError, request::RequestFilter, reques
 
 /// The most that a tail shows of what came since it looked.
 const SHOWN: u64 = 200;
+/// How large these become together: whoever does not read them has them kept here.
+const SHOWN_BYTES: usize = 256 * 1024;
 /// How many callers a word may stand for, where records are not beside the words.
 const CALLERS: u64 = 10_000;
 
@@ -58,7 +60,7 @@ impl Services {
             rows.dedup_by(in_place);
             rows.truncate(usize::try_from(page.limit()).unwrap_or(usize::MAX));
         }
-        Ok(page.cut(rows, |row| vec![row.received_at.to_string(), row.id.clone()]))
+        Ok(page.cut_by_bytes(rows, shown_bytes, |row| vec![row.received_at.to_string(), row.id.clone()]))
     }
 
     /// What a call asks for, with the ids of what it names.
@@ -71,19 +73,28 @@ impl Services {
         let org = at.org.id.as_str();
         let proxy = match proxy {
             "" => None,
+            // One that is gone is still in records, by its id.
+            id if id.starts_with(Noun::Proxy.prefix()) => Some(id.to_owned()),
             reference => Some(self.show::<management::Proxy>(at, reference, 0).await?.row.id),
         };
         let RecordFilter { statuses, codes, paths, rule, region, caller, node, labels } =
             record_filter::parse(text)?;
         let ids = async |noun: Noun, reference: Option<String>| -> Result<_, ServiceError> {
             let Some(reference) = reference else { return Ok(None) };
-            // One that is gone is still in records, by its id.
+            // As above.
             if reference.starts_with(noun.prefix()) {
                 return Ok(Some(vec![reference]));
             }
             let within = if is_global(noun) { "" } else { org };
             let found = store::resource::find(&self.store, noun, within, &reference).await?;
-            Ok(Some(found.into_iter().map(|row| row.id).collect()))
+            let id = found.map(|row| row.id).ok_or_else(|| {
+                let word = if noun == Noun::Credential { "caller" } else { noun.text() };
+                let text = format!(
+                    "names {word} {reference:?}, which is not there: see its list, or name one that is gone by its id"
+                );
+                ServiceError::field("filter", text)
+            })?;
+            Ok(Some(vec![id]))
         };
         Ok(RequestFilter {
             org: org.to_owned(),
@@ -164,12 +175,16 @@ impl Services {
             rows.extend(found);
             all += count;
         }
-        if stores.len() > 1 {
-            // Stable, so that those of one store stay as they came.
-            rows.sort_by_key(|row| row.stored_at);
-            let shown = usize::try_from(SHOWN).unwrap_or(usize::MAX);
-            rows.drain(..rows.len().saturating_sub(shown));
-        }
+        // Stable, so that those of one store stay as they came.
+        rows.sort_by_key(|row| row.stored_at);
+        let mut bytes = 0;
+        let fits = |row: &request_row::Model| {
+            bytes += shown_bytes(row);
+            bytes <= SHOWN_BYTES
+        };
+        let fitting = rows.iter().rev().map(fits).take_while(|fits| *fits).count().max(1);
+        let shown = usize::try_from(SHOWN).unwrap_or(usize::MAX).min(fitting);
+        rows.drain(..rows.len().saturating_sub(shown));
         let skipped = all - rows.len() as u64;
         let requests = self.requests_shown(at, rows).await?;
         *cursor = behind;
@@ -245,6 +260,11 @@ impl Services {
         };
         Ok(read.into_iter().map(shown).collect())
     }
+}
+
+/// How large a record becomes, about: with the names of what it names.
+fn shown_bytes(row: &request_row::Model) -> usize {
+    row.record.len() + 512
 }
 
 /// Of a record that comes behind another whether it is of the same request, whose place the other takes: where a region went to

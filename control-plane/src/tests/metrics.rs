@@ -158,7 +158,7 @@ async fn series_have_a_point_for_every_step_and_say_what_requests_add_up_to() {
         let found = series(&format!("filter={filter}")).await;
         assert_eq!(found.iter().map(|(_, requests)| requests.as_str()).collect::<Vec<_>>(), [requests]);
     }
-    assert!(series("filter=region%20%3D%20us").await.is_empty());
+    assert!(series("filter=region%20%3D%20rg_us").await.is_empty());
     // As pages have it: of a proxy, and of all.
     for path in ["proxies/echo/telemetry", "telemetry", "metrics"] {
         let answer = operator.get(&format!("/v1/orgs/acme/{path}?{HOUR}")).await.good();
@@ -233,5 +233,26 @@ async fn members_of_another_organization_see_nothing_and_a_hostile_node_makes_no
     assert_eq!(labels, [""]);
     let stranger = world.user("stranger", "", "").await;
     assert_eq!(stranger.get("/v1/orgs/acme/metrics").await.status, 404);
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_has_a_bounded_number_of_points_whatever_series_and_steps_there_are() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let operator = world.operator();
+    let maker = Maker::of(&operator).await;
+    let sums = (0..70).map(|n| maker.sum(0, 200 + n, 1)).collect();
+    assert_eq!(tell(&node, 1, sums).await, 0);
+    let day =
+        "after=2026-11-20T00:00:00Z&before=2026-11-21T00:00:00Z&step=60s&groupBy=METRIC_DIMENSION_STATUS";
+    once(&operator, &format!("/v1/orgs/acme/metrics?{day}"), "70").await;
+    let refused = operator.get(&format!("/v1/orgs/acme/metrics?{day}&limit=1000")).await;
+    let refused = refused.refused(400, "invalid").to_string();
+    assert!(refused.contains("70 series of 1440 steps") && refused.contains("at most 69"), "{refused}");
+    let answer = operator.get(&format!("/v1/orgs/acme/metrics?{day}&limit=69")).await.good();
+    assert_eq!(answer["series"].as_array().map(Vec::len), Some(69));
+    assert_eq!(answer["series"][0]["points"].as_array().map(Vec::len), Some(1440));
+    assert_eq!((&answer["othersCount"], &answer["all"]["total"]["requests"]), (&json!(1), &json!("70")));
     world.running.stop().await;
 }

@@ -87,15 +87,28 @@ async fn records_are_found_by_status_code_path_rule_region_and_node() {
         ("path = /v1/größe/*", &["rq_4"]),
         ("rule = no-delete", &["rq_3"]),
         (&format!("rule = {rule}"), &["rq_3"]),
-        ("rule = another", &[]),
+        ("rule = rl_another", &[]),
         ("region = eu", &["rq_1", "rq_2", "rq_3", "rq_4"]),
-        ("region = us", &[]),
+        ("region = rg_us", &[]),
+        ("status >= 600 AND status < 1000", &[]),
         (&format!("node = {}", node.id), &["rq_1", "rq_2", "rq_3", "rq_4"]),
         ("node = nd_another", &[]),
         ("status >= 500 AND path = /v1/* AND region = eu", &["rq_4"]),
     ] {
         assert_eq!(listed(filter).await, found, "{filter}");
     }
+    // A name that was mistyped is told from one of which there is nothing.
+    for (filter, said) in
+        [("rule", "rule \"another\""), ("region", "region \"another\""), ("caller", "caller \"another\"")]
+    {
+        let path = format!("/v1/orgs/acme/requests?filter={filter}%3Danother");
+        let refused = operator.get(&path).await.refused(400, "invalid").to_string();
+        assert!(refused.contains(&said.replace('"', "\\\"")) && refused.contains("not there"), "{refused}");
+    }
+    // One that is gone is still in records, by its id.
+    operator.delete("/v1/orgs/acme/proxies/echo").await.good();
+    let of_gone = operator.get(&format!("/v1/orgs/acme/requests?proxy={}", maker.proxy)).await.good();
+    assert_eq!(of_gone["requests"].as_array().map(Vec::len), Some(4));
     world.running.stop().await;
 }
 
@@ -159,6 +172,43 @@ async fn a_tail_shows_what_comes_in_its_order_and_says_how_much_it_left_out() {
     world.running.stop().await;
     let end = timeout(SOON, all.next()).await.expect("it ends").expect("it says why");
     assert_eq!(end.err().map(|status| status.code()), Some(tonic::Code::Unavailable));
+}
+
+#[tokio::test]
+async fn pages_and_tails_of_large_records_end_early_and_leave_none_out_unsaid() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let operator = world.operator();
+    let maker = Maker::of(&operator).await;
+    let mut tail = tail(&world, "").await;
+    let value = fleet::KeptValue { name: "n".repeat(64), value: "v".repeat(256), ..Default::default() };
+    let large = |n: u32| fleet::Record {
+        kept_values: vec![value.clone(); 48],
+        ..maker.record(&format!("rq_{n:04}"), 200, "ok", "/")
+    };
+    for (sequence, from) in (1..).zip((0..300).step_by(50)) {
+        uploaded_as(&world, &node, sequence, (from..from + 50).map(large).collect()).await;
+    }
+    let (mut shown, mut left_out) = (0, 0);
+    while shown + left_out < 300 {
+        let (_, skipped) = next(&mut tail, 1).await.remove(0);
+        (shown, left_out) = (shown + 1, left_out + skipped);
+    }
+    assert!(left_out > 0, "who does not read would have all of it kept");
+    let (mut ids, mut pages, mut token) = (std::collections::BTreeSet::new(), 0, String::new());
+    loop {
+        let path = format!("/v1/orgs/acme/requests?pageSize=1000&pageToken={token}");
+        let page = operator.get(&path).await.good();
+        pages += 1;
+        let requests = page["requests"].as_array().cloned().unwrap_or_default();
+        ids.extend(requests.iter().map(|it| text(&it["record"]["id"])));
+        token = text(&page["nextPageToken"]);
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((pages, ids.len()), (2, 300));
+    world.running.stop().await;
 }
 
 #[tokio::test]

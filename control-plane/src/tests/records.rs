@@ -196,7 +196,6 @@ async fn records_are_found_by_their_callers_and_by_what_callers_are_tagged_with(
     for (filter, found) in [
         ("", &["rq_5", "rq_4", "rq_3", "rq_2", "rq_1"][..]),
         ("caller = app", &["rq_5", "rq_1"]),
-        ("caller = nobody", &[]),
         ("tags = gold", &["rq_5", "rq_1"]),
         ("tags = gold AND tags = eu", &["rq_5", "rq_1"]),
         ("tags = gold AND tags = silver", &[]),

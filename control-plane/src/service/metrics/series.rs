@@ -9,9 +9,10 @@ use rr_contract::wire::management as wire;
 use crate::store::metrics::{Measures, Metered};
 use crate::store::time_of;
 
-/// One series over all steps.
+/// One series: the steps at which it had requests. Series are many and their steps few.
+#[derive(Clone, Default)]
 pub(super) struct Series {
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: BTreeMap<usize, Step>,
 }
 
 #[derive(Clone, Default)]
@@ -21,16 +22,16 @@ pub(super) struct Step {
 }
 
 impl Series {
-    pub(super) fn of(steps: usize) -> Self {
-        Self { steps: vec![Step::default(); steps] }
+    pub(super) fn at(&mut self, place: usize) -> &mut Step {
+        self.steps.entry(place).or_default()
     }
 
     pub(super) fn add(&mut self, more: &Self) {
-        self.steps.iter_mut().zip(&more.steps).for_each(|(step, more)| step.add(more));
+        more.steps.iter().for_each(|(place, more)| self.at(*place).add(more));
     }
 
     pub(super) fn total(&self) -> Step {
-        self.steps.iter().fold(Step::default(), |mut total, step| {
+        self.steps.values().fold(Step::default(), |mut total, step| {
             total.add(step);
             total
         })
