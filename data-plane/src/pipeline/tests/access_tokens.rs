@@ -12,7 +12,10 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use crate::access_token::tests::{Endpoint, Following, basic, grant};
-use crate::fixture::{Region, resource, rule_key, rule_message, sealed_upstream, target_message, target_of};
+use crate::fixture::{
+    Region, proxy_key, proxy_message, resource, rule_key, rule_message, sealed_upstream, target_message,
+    target_of,
+};
 
 use super::edge::{Answer, Edge};
 use super::origin::Upstream;
@@ -159,7 +162,7 @@ fn reads_bodies() -> fleet::Resource {
     let rule = fleet::RuleResource {
         effect: fleet::Effect::Deny.into(),
         when: Some(fleet::RequestMatch { body: vec![check], ..fleet::RequestMatch::default() }),
-        ..rule_message(1, crate::fixture::proxy_key(1))
+        ..rule_message(1, proxy_key(1))
     };
     resource(rule_key(1), rule.encode_to_vec())
 }
@@ -235,4 +238,25 @@ async fn until_token(world: &World) {
         }
     };
     timeout(Duration::from_secs(10), there).await.expect("the issuer answers");
+}
+
+/// What answers hold is looked at for their records alone.
+#[tokio::test]
+async fn a_token_that_comes_back_is_in_no_kept_value_where_answers_are_not_searched() {
+    let world = World { upstream: Upstream::told().await, ..World::new().await };
+    let names = fleet::Recording { response_headers: vec!["x-said".to_owned()], ..Default::default() };
+    let proxy = fleet::ProxyResource {
+        echo_guard: fleet::EchoGuard::Off.into(),
+        recording: Some(names),
+        ..proxy_message(1, &[1], 1, 2)
+    };
+    let edge = world.edge(vec![resource(proxy_key(1), proxy.encode_to_vec())]);
+    for (said, kept) in [(TOKEN_1, ""), ("fine", "fine")] {
+        let headers = format!("{}x-answer-x-said: {said}\r\n", with_key(1));
+        let answer = edge.send(&get(PATH, &headers)).await;
+        assert_eq!((answer.status, answer.header("x-said")), (200, Some(said)));
+        let record = edge.record().await;
+        let values: Vec<_> = record.kept_values.iter().map(|it| (&*it.name, &*it.value)).collect();
+        assert_eq!(values, [("x-said", kept)]);
+    }
 }

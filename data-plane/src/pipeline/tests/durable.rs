@@ -66,7 +66,9 @@ async fn where_nothing_is_on_disk_the_answer_is_503_and_the_upstream_is_not_aske
         let (answer, _) = call(&edge, |waiting| held = (!says).then_some(waiting)).await;
         assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
         assert_eq!(answer.header("requestrocket-proxy-code"), Some("record-unsure"));
-        assert_eq!(begun.elapsed().as_millis() >= 1000, !says, "{:?}", begun.elapsed());
+        let took = begun.elapsed();
+        assert_eq!(took.as_millis() >= 1000, !says, "{took:?}");
+        assert!(took.as_secs() < 5, "{took:?}");
         drop(held);
         let end = edge.record().await;
         assert_eq!((end.code.as_str(), end.status), ("record-unsure", 503));

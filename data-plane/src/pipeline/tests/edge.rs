@@ -488,6 +488,11 @@ impl Edge {
         (record.into_record(), waiting)
     }
 
+    /// Of a thousand requests like the next one of which there is a record, how many records its proxy wants.
+    pub(super) async fn share(&self) -> Option<u16> {
+        self.records.lock().await.received().await.expect("the worker lives").sample
+    }
+
     /// The next record of a test with more refusals for one reason than have records of their own.
     pub(super) async fn own_record(&self) -> fleet::Record {
         self.asks(Worker::ends_minute).await;

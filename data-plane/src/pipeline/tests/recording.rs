@@ -2,11 +2,13 @@
 
 use prost::Message as _;
 use rr_contract::wire::fleet::{self, EchoGuard, KeptPlace, PathChange};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::fixture::{self, Region, proxy_key, resource};
 
 use super::edge::Edge;
 use super::origin::Upstream;
+use super::websockets::{self, Raw, read_head, upgrade};
 use super::{HEADER, edge_to, get, resources, with_key};
 
 const PATH: &str = "/api/acme.proxy-1";
@@ -164,4 +166,40 @@ async fn of_a_proxy_that_cannot_be_read_no_path_is_kept() {
     let record = edge.record().await;
     assert_eq!((record.status, &*record.path), (503, "/{masked}"));
     assert_eq!(record.path_changes, [i32::from(PathChange::Masked)]);
+}
+
+#[tokio::test]
+async fn the_answer_that_opens_a_tunnel_is_kept_as_others_are_and_holds_no_secret_that_came_back() {
+    const LONG: &str = "correct-horse-battery-staple-and-so-on";
+    let (region, upstream) = (Region::new(), Raw::new().await);
+    let mut all = resources(&region, &upstream.url());
+    all[3] = region.upstream(2, 1, LONG, HEADER, &[&upstream.url()]);
+    let names = fleet::Recording { response_headers: texts(&["x-said", "x-fine"]), ..Default::default() };
+    all.push(websockets::proxy(|proxy| {
+        (proxy.echo_guard, proxy.recording) = (EchoGuard::Off.into(), Some(names));
+    }));
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let mut caller = edge.connect().await;
+    let request = upgrade(&format!("{PATH}/chat"), &with_key(1));
+    caller.write_all(request.as_bytes()).await.expect("the edge reads");
+    let mut came = upstream.next().await;
+    came.switch(&format!("x-said: {LONG}\r\nx-fine: yes\r\n"), "").await;
+    let answer = read_head(&mut caller).await;
+    assert!(answer.starts_with("HTTP/1.1 101 ") && answer.contains(LONG), "{answer}");
+    drop((caller, came));
+    let record = edge.record().await;
+    let wanted = [(KeptPlace::ResponseHeader, "x-said", ""), (KeptPlace::ResponseHeader, "x-fine", "yes")];
+    assert_eq!(kept(&record), wanted);
+    assert!(record.kept_values[0].masked);
+}
+
+#[tokio::test]
+async fn the_share_that_a_proxy_wants_kept_goes_with_the_record_of_each_request() {
+    let upstream = Upstream::echo().await;
+    for share in [None, Some(0), Some(7)] {
+        let says = fleet::Recording { sample_per_thousand: share.map(u32::from), ..Default::default() };
+        let edge = edge(&upstream, recording(says));
+        assert_eq!(edge.send(&get(&format!("{PATH}/"), &with_key(1))).await.status, 200);
+        assert_eq!(edge.share().await, share);
+    }
 }

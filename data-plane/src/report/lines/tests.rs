@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::super::{RawRecord, ring};
 use super::*;
 use crate::counters::Counters;
+use crate::outcome::Code;
 use crate::scrub;
 
 fn raw(path: &str) -> Box<RawRecord> {
@@ -218,4 +219,19 @@ fn a_full_disk_beside_a_spool_costs_lines_and_nothing_else() {
         writer.drain();
     }
     assert_eq!(writer.shared.dropped.load(Ordering::Relaxed), 5);
+}
+
+#[test]
+fn what_a_proxy_samples_away_is_no_line_and_no_loss() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("records");
+    let (ring, mut writer) = writer(to(&path));
+    for sample in [Some(0), None] {
+        ring.push(Box::new(RawRecord { code: Some(Code::Granted), sample, ..*raw("/granted") }));
+        ring.push(Box::new(RawRecord { code: Some(Code::RuleDenied), sample, ..*raw("/denied") }));
+    }
+    writer.drain();
+    let paths: Vec<_> = lines(&path).iter().map(|line| line["path"].clone()).collect();
+    assert_eq!(paths, ["/denied", "/granted", "/denied"]);
+    assert_eq!(writer.shared.dropped.load(Ordering::Relaxed), 0);
 }

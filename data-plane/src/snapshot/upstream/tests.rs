@@ -334,3 +334,56 @@ fn seals_of_one_version_share_no_token_and_one_that_says_it_gets_some_has_a_sour
     assert!(!Arc::ptr_eq(&of(&ours), &of(&theirs)));
     assert_eq!(tokens.all().len(), 2);
 }
+
+#[test]
+fn where_a_secret_stands_is_known_of_each_means_and_of_the_version_before() {
+    let region = Region::new();
+    let value = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+    let places = |means: Means| {
+        let slots = of_means(&region, value, means).slots().expect("its seal opens");
+        let headers: Vec<String> = slots.headers.iter().map(ToString::to_string).collect();
+        (headers, slots.parameters)
+    };
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let header = Slot::header("x-token", "Bearer ").expect("a slot");
+    let query = Slot::query("tok").expect("a slot");
+    let tokens = |slot| Means::Grant { slot, grant: grant("https://issuer.example/token", basic()) };
+    assert_eq!(places(Means::sent(header.clone())), (texts(&["x-token"]), vec![]));
+    assert_eq!(places(tokens(header.clone())), (texts(&["x-token"]), vec![]));
+    assert_eq!(places(tokens(query.clone())), (vec![], texts(&["tok"])));
+    let aws = fleet::AwsSignature {
+        access_key_id: "AKIDEXAMPLE".to_owned(),
+        region: "us-east-1".to_owned(),
+        service: "s3".to_owned(),
+        ..fleet::AwsSignature::default()
+    };
+    let (headers, parameters) = places(Means::Aws(aws.try_into().expect("a form")));
+    for name in ["authorization", "x-amz-security-token"] {
+        assert!(headers.iter().any(|it| it == name), "{name} of {headers:?}");
+    }
+    for name in ["x-amz-signature", "x-amz-security-token"] {
+        assert!(parameters.iter().any(|it| it.eq_ignore_ascii_case(name)), "{name} of {parameters:?}");
+    }
+    let hmac = fleet::HmacSignature {
+        text: "{method}".to_owned(),
+        headers: vec![fleet::Parameter { name: "x-sig".to_owned(), text: "{signature}".to_owned() }],
+        ..fleet::HmacSignature::default()
+    };
+    assert_eq!(places(Means::Hmac(hmac.try_into().expect("a form"))), (texts(&["x-sig"]), vec![]));
+    // Its version before goes elsewhere, and is sent as long as both are live.
+    let spec = |slot| SecretSpec {
+        value: Secret::from(value.to_owned()),
+        origins: vec!["https://api.example.com".parse().expect("an origin")],
+        means: Means::sent(slot),
+        not_after: None,
+        ca: None,
+    };
+    let ResourceId::Credential(id) = credential_key(2).id else { unreachable!("it is one") };
+    let before = (region.seal_spec(2, 1, &spec(query)), UNIX_EPOCH + SECOND);
+    let secret = region.seal_spec(2, 2, &spec(header));
+    let upstream = Upstream::Sealed { secret, needs: Vec::new(), previous: Some(Box::new(before)) };
+    let opening = Opening { vault: &region.vault(), tokens: &TokenSources::default() };
+    let both = UpstreamCredential::new(ORG, id, 2, None, Effect::Allow, upstream, opening);
+    let slots = both.slots().expect("its seal opens");
+    assert_eq!((slots.headers.len(), slots.parameters), (1, texts(&["tok"])));
+}

@@ -7,7 +7,7 @@ use http::StatusCode;
 use rr_contract::model::id::{OrgId, ProxyId, RequestId};
 
 use crate::outcome::Code;
-use crate::report::{RawRecord, Ring, ring};
+use crate::report::{Lines, RawRecord, Ring, ring};
 
 use super::*;
 
@@ -111,6 +111,7 @@ fn near_the_quota_what_was_granted_gives_way_and_denials_find_room() {
         ring.push(granted(count));
         count += 1;
         step(&mut writer);
+        assert!(count < 1_000, "it fills up");
     }
     let before = Known::of(&handle);
     assert_eq!((before.granted, &before.lost), (count, &BTreeMap::new()), "below it all are written");
@@ -251,4 +252,51 @@ fn a_file_that_goes_keeps_all_of_its_sums_in_as_many_batches_as_it_had_over_a_ki
         store.reclaim().expect("room");
     }
     check(&handle);
+}
+
+#[test]
+fn what_was_acknowledged_waits_no_more_though_its_file_is_there() {
+    let disk = SharedDisk::default();
+    let (mut store, handle, _) = open(&disk, u64::MAX);
+    store.append(&batch(1, KIB)).expect("room");
+    store.sync().expect("room");
+    assert!(handle.bytes() > KIB as u64);
+    assert!(handle.acknowledge(1));
+    assert_eq!((handle.bytes(), files(&disk)), (0, 1));
+}
+
+#[test]
+fn a_log_of_lines_has_what_the_spool_has_no_room_for_and_nothing_that_a_proxy_samples_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("records");
+    let (lines, told, tee) = Lines::beside_spool(path.clone(), &Seams::real()).expect("it opens");
+    let disk = SharedDisk::default();
+    let (store, handle, _) = open(&disk, 20 * KIB as u64);
+    let counters = Arc::new(Counters::default());
+    let (ring, end) = ring(Arc::clone(&counters));
+    let mut writer = writer(store, &disk, vec![end]);
+    writer.tee = Some(tee);
+    let mut count = 0;
+    while !handle.is_nearly_full() {
+        ring.push(granted(count));
+        count += 1;
+        step(&mut writer);
+        assert!(count < 1_000, "it fills up");
+    }
+    for n in 0..7 {
+        ring.push(granted(1_000 + n));
+        let mut record = granted(2_000 + n);
+        record.sample = Some(0);
+        ring.push(record);
+    }
+    (0..3).for_each(|_| counters.record_dropped());
+    step(&mut writer);
+    let known = Known::of(&handle);
+    let lost = ["spool-near-full", "sampled", "ring-full"].map(|reason| known.lost(reason));
+    assert_eq!((known.granted, lost), (count, [7, 7, 3]));
+    drop(writer);
+    lines.close();
+    let text = std::fs::read_to_string(path).expect("a file");
+    let of = |part: &str| text.lines().filter(|line| line.contains(part)).count() as u64;
+    assert_eq!((of("\"path\""), of("\"dropped\""), told.dropped()), (count + 7, 1, 3), "{text}");
 }

@@ -117,3 +117,15 @@ async fn the_thread_makes_sure_without_waiting_for_the_next_tenth_of_a_second() 
     assert!(durations[4] < SYNC_EVERY * 4 / 5, "{durations:?}");
     spool.close();
 }
+
+#[test]
+fn a_batch_of_beginnings_has_the_bound_that_one_of_records_has() {
+    let disk = SharedDisk::default();
+    let (ring, mut writer, handle) = fed(&disk);
+    let mut waiting: Vec<_> = (0..=2 * BATCH_RECORDS).map(|_| ring.begin(Box::new(record(1)))).collect();
+    writer.drain();
+    writer.sync();
+    assert!(waiting.iter_mut().all(|it| it.try_recv() == Ok(())));
+    let sizes: Vec<_> = all(&handle).iter().map(|(_, batch)| batch.begun.len()).collect();
+    assert_eq!(sizes, [BATCH_RECORDS, BATCH_RECORDS, 1]);
+}
