@@ -3,6 +3,7 @@
 mod control_plane;
 mod fleet_stream;
 mod panics;
+mod uploads;
 
 use std::path::Path;
 use std::time::Duration;

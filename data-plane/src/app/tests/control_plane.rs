@@ -41,6 +41,8 @@ pub(super) use rr_contract::wire::fleet::sync_request::Message as Said;
 pub(super) use rr_contract::wire::fleet::sync_response::Message as Reply;
 
 const LONG: Duration = Duration::from_secs(20);
+/// Longer than a record takes from its request to the upload.
+const SHORT: Duration = Duration::from_millis(300);
 const TXN: [u8; 16] = [7; 16];
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -56,6 +58,10 @@ struct Shared {
     news: broadcast::Sender<Reply>,
     heard: mpsc::Sender<Said>,
     batches: mpsc::Sender<fleet::UploadRequest>,
+    /// To each batch, with its spool where none is said; `None`: nothing.
+    answer: std::sync::Mutex<Option<fleet::UploadResponse>>,
+    /// To the newest batch that had no answer.
+    late: broadcast::Sender<fleet::UploadResponse>,
 }
 
 /// It ends with the test's runtime, or when it is stopped.
@@ -97,6 +103,11 @@ impl ControlPlane {
             news: broadcast::channel(64).0,
             heard,
             batches,
+            answer: std::sync::Mutex::new(Some(fleet::UploadResponse {
+                codecs: vec![BatchCodec::Zstd.into()],
+                ..fleet::UploadResponse::default()
+            })),
+            late: broadcast::channel(1).0,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
@@ -249,6 +260,21 @@ impl ControlPlane {
         let upload = upload.expect("the services live");
         assert_eq!(crc32fast::hash(&upload.body), upload.crc32);
         upload
+    }
+
+    /// What batches are answered from now on, each with its number; `None`: nothing.
+    pub(super) fn answers_uploads(&self, answer: Option<fleet::UploadResponse>) {
+        *self.shared.answer.lock().expect("no test panics with it") = answer;
+    }
+
+    /// Answers the newest batch that had no answer.
+    pub(super) fn answers_now(&self, answer: fleet::UploadResponse) {
+        self.shared.late.send(answer).expect("a node uploads");
+    }
+
+    /// Whether nothing is uploaded for a while.
+    pub(super) async fn gets_nothing(&mut self) -> bool {
+        timeout(SHORT, self.batches.recv()).await.is_err()
     }
 
     /// The next record that is uploaded.
@@ -419,12 +445,29 @@ impl TelemetryService for Service {
         let (outbound, queue) = mpsc::channel(64);
         let shared = Arc::clone(&self.0);
         Tasks::new().spawn("upload", async move {
-            while let Some(Ok(upload)) = inbound.next().await {
-                let (spool, through) = (upload.spool.clone(), upload.sequence);
-                shared.batches.send(upload).await.ok();
-                let codecs = vec![BatchCodec::Zstd.into()];
-                let answer =
-                    fleet::UploadResponse { spool, through, codecs, ..fleet::UploadResponse::default() };
+            let (mut late, mut unanswered) = (shared.late.subscribe(), None);
+            loop {
+                let (spool, through, mut answer) = tokio::select! {
+                    upload = inbound.next() => {
+                        let Some(Ok(upload)) = upload else { return };
+                        let answer = shared.answer.lock().expect("no test panics with it").clone();
+                        let (spool, through) = (upload.spool.clone(), upload.sequence);
+                        shared.batches.send(upload).await.ok();
+                        let Some(answer) = answer else {
+                            unanswered = Some((spool, through));
+                            continue;
+                        };
+                        (spool, through, answer)
+                    }
+                    Ok(answer) = late.recv() => {
+                        let (spool, through) = unanswered.take().expect("one has no answer");
+                        (spool, through, answer)
+                    }
+                };
+                answer.through = through;
+                if answer.spool.is_empty() {
+                    answer.spool = spool;
+                }
                 outbound.send(Ok(answer)).await.ok();
             }
         });
