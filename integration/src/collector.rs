@@ -62,6 +62,8 @@ pub struct Span {
 #[derive(Default)]
 struct Got {
     spans: Vec<Span>,
+    /// The most of them in one call.
+    most_at_once: usize,
     /// The newest value of each counter and gauge, by service, name and labels.
     values: BTreeMap<(String, String, Attributes), f64>,
     /// Log lines of each service.
@@ -116,6 +118,11 @@ impl Collector {
     /// All spans so far.
     pub fn spans(&self) -> Vec<Span> {
         self.sink.got().spans.clone()
+    }
+
+    /// How many spans the longest call had.
+    pub fn most_at_once(&self) -> usize {
+        self.sink.got().most_at_once
     }
 
     /// The newest values of a metric of a program, by labels.
@@ -188,6 +195,7 @@ impl TraceService for Sink {
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let (call, mut got) = self.take(request).await;
+        let before = got.spans.len();
         for resource in call.resource_spans {
             let service = service(resource.resource.as_ref());
             for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
@@ -205,6 +213,7 @@ impl TraceService for Sink {
                 });
             }
         }
+        got.most_at_once = got.most_at_once.max(got.spans.len() - before);
         Ok(Response::new(Default::default()))
     }
 }

@@ -1,8 +1,14 @@
 //! What callers say of traces, what upstreams are told, and which requests are traced.
 
 use http::header::HeaderName;
+use opentelemetry::InstrumentationScope;
+use opentelemetry::trace::Status;
+use rr_contract::wire::fleet;
+
+use crate::fixture::{self, Region, target_message, target_of};
 
 use super::context::put;
+use super::spans;
 use super::*;
 
 const SAID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -138,4 +144,77 @@ fn a_trace_that_finds_no_room_is_counted_and_nobody_waits() {
     }
     let totals = crate::counters::Totals::of(std::iter::once(&*counters));
     assert_eq!((queue.len(), totals.traces_dropped), (CAPACITY, 3));
+}
+
+#[test]
+fn workers_share_what_a_second_takes() {
+    let settings = TraceSettings { share: TraceShare::ALL, per_second: 10, paths: false };
+    let (tracer, _queue) = tracer(settings, 2, Arc::default());
+    let now = Instant::now();
+    assert_eq!((0..50).filter(|_| begin(&tracer, &HeaderMap::new(), now).is_some()).count(), 5);
+}
+
+/// A target as a node has it.
+fn target(trace_context: bool) -> Arc<CompiledTarget> {
+    let (region, url) = (Region::new(), "http://127.0.0.1:9");
+    let snapshot = region.snapshot(&[
+        fixture::org(false),
+        target_of(1, &fleet::TargetResource { trace_context, ..target_message(1, url) }),
+        fixture::caller(1, 1, &[1]),
+        region.upstream(2, 1, "sk", "x-api-key", &[url]),
+        fixture::proxy(1, &[1], 1, 2),
+    ]);
+    let proxy = snapshot.proxy("acme.proxy-1").expect("it is there");
+    Arc::clone(&proxy.route.as_ref().expect("it is open").target)
+}
+
+#[test]
+fn however_often_a_request_is_sent_it_has_so_many_spans_and_its_upstream_is_told_where_the_target_says_so() {
+    let (tracer, ..) = tracer_of(100.0, 100);
+    for is_told in [true, false] {
+        let target = target(is_told);
+        let mut trace = begin(&tracer, &HeaderMap::new(), Instant::now()).expect("it is traced");
+        for n in 0..=u8::try_from(ATTEMPTS_MAX).expect("few") {
+            let mut headers = HeaderMap::new();
+            trace.attempt(&target, &mut headers, Duration::ZERO, || [n + 1; 8]);
+            let told = Context::of(&headers).map(|told| (told.trace[0], told.parent));
+            assert_eq!(told, is_told.then_some((0x5a, [n + 1; 8])));
+        }
+        assert_eq!(trace.own.expect("it has a span").attempts.len(), ATTEMPTS_MAX);
+    }
+}
+
+#[test]
+fn a_caller_that_leaves_is_no_fault_and_an_answer_that_breaks_off_is_one() {
+    let (tracer, mut queue, _) = tracer_of(100.0, 100);
+    let id = RequestId::from_random([1; 16]);
+    let record = |code, status, aborted| RawRecord {
+        code,
+        status,
+        aborted,
+        ..RawRecord::new(id, SystemTime::UNIX_EPOCH, Method::GET, 1)
+    };
+    let (granted, ok) = (Some(Code::Granted), Some(StatusCode::OK));
+    for (record, fault) in [
+        (record(granted, ok, false), None),
+        (record(granted, Some(StatusCode::NOT_FOUND), false), None),
+        (record(None, None, true), None),
+        (record(Some(Code::CallerGone), None, true), None),
+        (record(granted, ok, true), Some("200")),
+        (record(granted, Some(StatusCode::BAD_GATEWAY), false), Some("502")),
+        (
+            record(Some(Code::RecordUnsure), Some(StatusCode::SERVICE_UNAVAILABLE), false),
+            Some("record-unsure"),
+        ),
+    ] {
+        let trace = begin(&tracer, &HeaderMap::new(), Instant::now()).expect("it is traced");
+        tracer.end(*trace, &record);
+        let mut out = Vec::new();
+        let scope = InstrumentationScope::builder("test").build();
+        spans::add(*queue.try_recv().expect("it ended"), None, &scope, &mut out);
+        let [span] = &out[..] else { panic!("{out:?}") };
+        assert_eq!(span.status == Status::Unset, fault.is_none(), "{span:?}");
+        let kind = span.attributes.iter().find(|it| it.key.as_str() == "error.type");
+        assert_eq!(kind.map(|it| it.value.to_string()).as_deref(), fault);
+    }
 }

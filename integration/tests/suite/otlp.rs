@@ -351,8 +351,27 @@ async fn a_collector_that_hangs_or_is_away_holds_up_no_request_and_what_is_lost_
             assert!(full > 0 && sent > 0, "{ends:?}");
             let came = collector.spans().iter().filter(|span| span.kind == 2).count() as u64;
             assert!((sent..=sent + failed).contains(&came), "{came} came, {ends:?}");
+            // However many waited.
+            assert!(collector.most_at_once() <= 512, "{} spans in one call", collector.most_at_once());
         } else {
             assert!(failed > 0 && sent == 0, "{ends:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_node_that_is_stopped_does_not_wait_for_a_collector_that_hangs() {
+    let (collector, upstream) = (Collector::start().await, Upstream::start().await);
+    collector.lets_wait(true);
+    let mut node =
+        Standalone::start(&[open("echo", &upstream)], &["--otlp-endpoint", &collector.url()]).await;
+    let begun = Instant::now();
+    // Some are on their way, and some behind them.
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(call(&node, "GET", "echo", &[]).await.status, 200);
+    }
+    let begun = Instant::now();
+    assert_eq!(node.process.terminate().await.code(), Some(0), "{}", node.process.log());
+    // Two seconds for traces, and five for what else is told of the node; one export may take ten.
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
 }

@@ -315,3 +315,14 @@ fn headers_for_a_collector_come_from_a_private_file_and_never_go_out_in_the_clea
         assert!(said(0o600, header, Some(private)).contains("runtime"), "{private}");
     }
 }
+
+#[test]
+fn the_value_of_a_header_for_a_collector_prints_as_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("headers");
+    fs::write(&path, "Authorization: Bearer s3cret\nx-tenant: s3cret-too\n").expect("the folder is ours");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("the file is ours");
+    let headers = headers::read(&path).expect("it is good");
+    assert_eq!(headers.get("authorization").and_then(|it| it.to_str().ok()), Some("Bearer s3cret"));
+    assert!(!format!("{headers:?}").contains("s3cret"), "{headers:?}");
+}
