@@ -91,6 +91,12 @@ async fn what_nodes_made_is_stored_refused_lost_or_open_and_nothing_is_left() {
         let problem = operator.get(&format!("/v1/nodeAccounts?{query}")).await.refused(400, "invalid");
         assert!(problem.to_string().contains(said), "{problem}");
     }
+    let scraped = world.running.observability().scrape();
+    let lost = scraped.lines().find(|it| it.contains(r#"control_records_total"#) && it.contains(r#""lost""#));
+    assert!(
+        lost.is_some_and(|line| line.ends_with(" 4")),
+        "{lost:?}: what a proxy wants no record of is none"
+    );
     // A member of an organization operates no shared region.
     let owner = world.service(Role::Owner, "acme").await;
     assert_eq!(owner.get("/v1/nodeAccounts").await.good()["all"]["requests"], Value::Null);

@@ -253,3 +253,47 @@ async fn a_record_of_a_hostile_node_breaks_no_list_and_takes_no_room() {
     assert_eq!(hostile["record"]["count"], "1000000000");
     world.running.stop().await;
 }
+
+#[tokio::test]
+async fn a_batch_above_its_bounds_is_taken_as_unreadable_when_it_is_due_and_one_of_no_spool_is_refused() {
+    let world = World::start().await;
+    let node = joined(&world).await;
+    let record = fleet::Record::default;
+    let upload = |sequence, batch: fleet::Batch| {
+        let body = batch.encode_to_vec();
+        let crc32 = crc32fast::hash(&body);
+        fleet::UploadRequest { spool: vec![5; 16], sequence, body, crc32, ..Default::default() }
+    };
+    let wide = [
+        fleet::Batch { records: vec![record(); 20_001], ..Default::default() },
+        fleet::Batch { begun: vec![record(); 20_001], ..Default::default() },
+        fleet::Batch { ended: vec![String::new(); 20_001], ..Default::default() },
+        fleet::Batch { uses: vec![fleet::CallerUse::default(); 513], ..Default::default() },
+        fleet::Batch { sums: vec![fleet::Sum::default(); 4_097], ..Default::default() },
+    ];
+    let mut uploads: Vec<_> = (1..).zip(wide).map(|(sequence, batch)| upload(sequence, batch)).collect();
+    uploads.push(fleet::UploadRequest { crc32: 1, ..upload(9, fleet::Batch::default()) });
+    let mut client = TelemetryServiceClient::new(node.channel.clone());
+    let answers: Vec<_> = client
+        .upload(tokio_stream::iter(uploads))
+        .await
+        .expect("opens")
+        .into_inner()
+        .map(|it| it.expect("is good"))
+        .collect()
+        .await;
+    let said: Vec<_> = answers.iter().map(|it| (it.through, it.expected, it.poison.len())).collect();
+    assert_eq!(said, [(1, 0, 1), (2, 0, 1), (3, 0, 1), (4, 0, 1), (5, 0, 1), (5, 6, 0)]);
+    for answer in &answers[..5] {
+        assert!(answer.poison[0].reason.contains("more than"), "{answer:?}");
+    }
+    for odd in [
+        fleet::UploadRequest { spool: vec![5; 15], ..upload(6, fleet::Batch::default()) },
+        upload(0, fleet::Batch::default()),
+    ] {
+        let mut answers = client.upload(tokio_stream::iter([odd])).await.expect("opens").into_inner();
+        let refused = answers.next().await.expect("is answered").expect_err("is refused");
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    }
+    world.running.stop().await;
+}

@@ -370,3 +370,26 @@ async fn a_rollback_leaves_the_live_values_as_they_are() {
     }
     world.running.stop().await;
 }
+
+/// Records name the credential that was used; its value is in none of them.
+#[tokio::test]
+async fn a_header_in_which_a_caller_presents_its_credential_is_not_recorded_in_any_spelling() {
+    let world = World::start().await;
+    let region = world.region("eu").await;
+    world.furnish(&region).await;
+    let operator = world.operator();
+    operator.patch(&format!("{ALL}/app"), json!({"caller": {"header": "x-own-key"}})).await.good();
+    let recording = async |list: &str, names: Value| {
+        let body = json!({"recording": {list: names}});
+        operator.patch("/v1/orgs/acme/proxies/echo?updateMask=recording", body).await
+    };
+    for list in ["requestHeaders", "responseHeaders"] {
+        for name in ["x-own-key", "x_own_key"] {
+            let refused = recording(list, json!(["x-trace", name])).await;
+            let field = if list == "requestHeaders" { "request_headers" } else { "response_headers" };
+            assert_eq!(refused.faults(), [format!("proxy.recording.{field}[1]")], "{name}");
+        }
+        recording(list, json!(["x-trace", "x-own"])).await.good();
+    }
+    world.running.stop().await;
+}

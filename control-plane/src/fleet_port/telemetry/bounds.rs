@@ -278,5 +278,13 @@ mod tests {
         );
         assert_eq!((kept.received_at, kept.duration, kept.filter_duration), (None, None, None));
         assert_eq!(count(&kept), 1_000_000_000);
+        // What has a form is bounded, too.
+        let name = "n".repeat(100_000);
+        let long = bounded(Record {
+            path_changes: vec![1; 5_000],
+            kept_values: vec![KeptValue { name, ..KeptValue::default() }],
+            ..sound()
+        });
+        assert_eq!((long.path_changes.len(), long.kept_values[0].name.len()), (16, 128));
     }
 }
