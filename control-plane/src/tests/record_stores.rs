@@ -5,8 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
+use rr_contract::runtime::Tasks;
 use rr_contract::wire::management::request_service_client::RequestServiceClient;
 use rr_contract::wire::{fleet, management};
+use sea_orm::{
+    ConnectionTrait as _, Database, DatabaseBackend, DatabaseConnection, Statement, TransactionTrait as _,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -262,4 +266,98 @@ async fn a_store_that_is_away_stops_no_other_region_and_is_named_to_whoever_need
     operator.get("/v1/orgs/acme/requests?filter=region%20%3D%20us").await.good();
     assert_eq!(up(&world.running.observability().scrape()).as_deref(), Some("0"));
     world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_began_in_one_store_and_ended_in_another_is_one_wherever_it_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = DatabaseAddress::Sqlite(folder.path().join("europe.db"));
+    let two = Two::start(tempfile::tempdir().expect("a folder"), store).await;
+    let operator = two.world.operator();
+    let begun = |id: &str, second| fleet::Record { status: 0, ..two.record(id, second) };
+    let ended = |id: &str, second| fleet::Batch {
+        records: vec![two.record(id, second)],
+        ended: vec![id.to_owned()],
+        ..Default::default()
+    };
+    let batches = [
+        ("", fleet::Batch { begun: vec![begun("rq_1", 1), begun("rq_2", 2)], ..Default::default() }),
+        ("europe", fleet::Batch { begun: vec![begun("rq_3", 3)], ..ended("rq_1", 1) }),
+        ("", ended("rq_3", 3)),
+    ];
+    // The region goes to the other store before each of them.
+    for (sequence, (store, batch)) in (1..).zip(batches) {
+        let path = "/v1/regions/eu?updateMask=record_store";
+        operator.patch(path, json!({"recordStore": store})).await.good();
+        let body = prost::Message::encode_to_vec(&batch);
+        let upload = fleet::UploadRequest {
+            spool: vec![4; 16],
+            sequence,
+            crc32: crc32fast::hash(&body),
+            body,
+            ..Default::default()
+        };
+        let mut client = fleet::telemetry_service_client::TelemetryServiceClient::new(two.eu.channel.clone());
+        let mut answers = client.upload(tokio_stream::iter([upload])).await.expect("opens").into_inner();
+        let answer = answers.next().await.expect("is answered").expect("is good");
+        assert_eq!((answer.through, answer.poison.len()), (sequence, 0));
+    }
+    let statuses = [("rq_3", 200), ("rq_2", 0), ("rq_1", 200)];
+    for filter in ["", "region = eu"] {
+        assert_eq!(two.listed(filter).await, statuses.map(|(id, _)| id), "{filter:?}");
+    }
+    let path = "/v1/orgs/acme/requests";
+    let all = operator.get(path).await.good();
+    let of_region = operator.get(&format!("{path}?filter=region%20%3D%20eu")).await.good();
+    for (n, (id, status)) in statuses.into_iter().enumerate() {
+        let shown = operator.get(&format!("{path}/{id}")).await.good();
+        let listed = [&all, &of_region].map(|it| &it["requests"][n]);
+        for request in listed.into_iter().chain([&shown["request"]]) {
+            let record = &request["record"];
+            assert_eq!((text(&record["id"]).as_str(), record["status"].as_u64().unwrap_or(0)), (id, status));
+        }
+    }
+    two.world.running.stop().await;
+}
+
+/// How many statements wait for a lock, on the server of a database.
+async fn waiting(database: &DatabaseConnection) -> i64 {
+    let text = "SELECT count(*) AS waiting FROM pg_locks WHERE NOT granted";
+    let statement = Statement::from_string(DatabaseBackend::Postgres, text);
+    let row = database.query_one_raw(statement).await.expect("reads").expect("is a row");
+    row.try_get("", "waiting").expect("is a number")
+}
+
+#[tokio::test]
+async fn a_store_that_is_slow_has_no_batch_of_another_regions_store_wait() {
+    let Some(server) = postgres::database("slow store") else { return };
+    let two = Two::start(tempfile::tempdir().expect("a folder"), server.address()).await;
+    let DatabaseAddress::Postgres(url) = server.address() else { unreachable!("it is one") };
+    let europe = Database::connect(url).await.expect("connects");
+    let held = europe.begin().await.expect("begins");
+    let lock = r#"LOCK TABLE "telemetry_cursor" IN EXCLUSIVE MODE"#;
+    held.execute_unprepared(lock).await.expect("locks");
+    let upload = |node: &Node, spool: u8| {
+        let (body, channel) = (Vec::new(), node.channel.clone());
+        let upload = fleet::UploadRequest { spool: vec![spool; 16], sequence: 1, body, ..Default::default() };
+        async move {
+            let mut client = fleet::telemetry_service_client::TelemetryServiceClient::new(channel);
+            let mut answers = client.upload(tokio_stream::iter([upload])).await.expect("opens").into_inner();
+            answers.next().await.expect("is answered").expect("is good").through
+        }
+    };
+    // More than are stored at once.
+    let tasks = Tasks::new();
+    let waits: Vec<_> = (10..16).map(|spool| tasks.spawn("upload", upload(&two.eu, spool))).collect();
+    let begun = Instant::now();
+    while waiting(&europe).await < 3 {
+        assert!(begun.elapsed() < SOON, "nobody waits");
+    }
+    assert_eq!(timeout(SOON, upload(&two.us, 20)).await.expect("nothing holds it up"), 1);
+    held.commit().await.expect("lets go");
+    for wait in waits {
+        assert_eq!(wait.await.expect("no panic"), 1);
+    }
+    europe.close().await.expect("ends");
+    two.world.running.stop().await;
 }

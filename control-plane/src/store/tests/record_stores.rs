@@ -1,23 +1,30 @@
 //! Records of regions in databases of their own: whole schemas, cursors that go along, nothing twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use prost::Message as _;
 use rr_contract::model::time;
-use rr_contract::runtime::Tasks;
-use rr_contract::wire::management::{Org, Region};
+use rr_contract::runtime::{Shutdown, Tasks};
+use rr_contract::seam::SystemClock;
+use rr_contract::wire::fleet::{LimitKind, LimitState, Record, Window};
+use rr_contract::wire::management::{Credential, NotificationKind, Org, Proxy, Region};
 use sea_orm::FromQueryResult as _;
 
 use super::on_both;
 use super::record::{batch, home};
-use crate::document::{CENTRAL, Resource as _};
+use crate::document::{CENTRAL, Part, Resource as _};
 use crate::fleet_port::place;
+use crate::noun::Noun;
+use crate::store::caller_use::{self, CallerUse};
 use crate::store::cursor::{self, Spool};
 use crate::store::record_age;
 use crate::store::record_database::RecordDatabase;
 use crate::store::record_store::each;
 use crate::store::record_stores::placement;
 use crate::store::request::{self, Ingest, Ingested, RequestFilter};
-use crate::store::{DatabaseAddress, RecordAddress, RecordStores, Store, StoreError, time_of};
+use crate::store::{DatabaseAddress, RecordAddress, RecordStores, Store, StoreError, notification, time_of};
 use crate::tests::postgres;
 use crate::tests::stores::{put, write};
 
@@ -106,8 +113,8 @@ async fn batches_are_stored_once_when_their_region_goes_from_store_to_store_and_
         assert_eq!(send(1, "a").await.expect("is known"), Ingested::Duplicate(1));
         assert_eq!(send(3, "c").await.expect("is known"), Ingested::Expected(2));
         assert_eq!(send(2, "b").await.expect("is stored"), ONE);
-        // A replica that knows the region as it was.
-        let late = batch(3, &["late"]);
+        // A replica that knows the region as it was: it would be the next there.
+        let late = batch(2, &["late"]);
         let late: Result<_, StoreError> =
             store.note(move |txn| Box::pin(async move { request::ingest(txn, late).await })).await;
         assert_eq!(late.expect("is refused").outcome, Ingested::Elsewhere);
@@ -136,23 +143,35 @@ async fn replicas_that_know_other_places_of_a_region_store_nothing_twice() {
         write(&store, vec![put("", "rg", "rg", region(), None)]).await;
         let beside = Beside::of(&store).await;
         let spool = || Spool { node: "nd".to_owned(), spool: vec![7; 16] };
+        let leaves = async |since| {
+            let it = spool();
+            store.note(move |txn| Box::pin(async move { cursor::leave(txn, &it, since).await })).await
+        };
         assert_eq!(place(&beside.stores, batch(1, &["a"])).await.expect("is stored"), ONE);
         let in_eu = moved(&store, &region(), "eu", 100).await;
         // One replica left the central database, and stands still before it enters the other.
-        let it = spool();
-        let last = store.note(move |txn| Box::pin(async move { cursor::leave(txn, &it, 100).await })).await;
-        assert_eq!(last.expect("is left"), 1);
+        assert_eq!(leaves(100).await.expect("is left"), 1);
         // Meanwhile the region goes back and forth, and batches come by others.
         let back = moved(&store, &in_eu, "", 200).await;
         assert_eq!(place(&beside.stores, batch(2, &["b"])).await.expect("is stored"), ONE);
+        // What moves here is not left for a place that is older, or that is this one.
+        for since in [100, 200] {
+            assert!(matches!(leaves(since).await, Err(StoreError::Moved)), "{since}");
+        }
         moved(&store, &back, "us", 300).await;
         assert_eq!(place(&beside.stores, batch(3, &["c"])).await.expect("is stored"), ONE);
+        // Nor was it left for another when it was left for that.
+        assert!(matches!(leaves(100).await, Err(StoreError::Moved)));
         // Now it goes on: what it enters was left by those that came after.
         let eu = beside.stores.get("eu").expect("is open");
         eu.enter(&spool(), 100, 1).await.expect("runs");
         let (again, served) =
             (Ingest { since: 100, ..batch(2, &["b"]) }, [("og_a".into(), "px_a".into())].into());
         assert_eq!(eu.take(again, served).await.expect("is refused"), Ingested::Elsewhere);
+        // Nobody has entered it there: that is for who brings it, and not for the node.
+        let us = beside.stores.get("us").expect("is open");
+        let new = Ingest { since: 400, spool: vec![9; 16], ..batch(1, &["new"]) };
+        assert_eq!(us.take(new, Default::default()).await.expect("is refused"), Ingested::Elsewhere);
         // Two replicas and eight streams of a node that came back: each batch counts once.
         let (tasks, other) = (Tasks::new(), beside.other(&store).await);
         let mut sends = Vec::new();
@@ -183,6 +202,11 @@ async fn a_region_whose_former_store_is_away_stores_nothing_until_it_is_given_up
         let is = moved(&store, &was, "eu", 100).await;
         let refused = place(&beside.stores, batch(1, &["a"])).await.expect_err("may be there").to_string();
         assert!(refused.contains("--record-store gone=URL"), "{refused}");
+        // What is read is asked for where somebody can be asked, and of a region that nobody knows everywhere.
+        for (region, wanted) in [("rg", &["eu"][..]), ("rg_gone", &[CENTRAL, "eu", "us"])] {
+            let asked = beside.stores.holding(Some(&[region.to_owned()])).await.expect("each answers");
+            assert_eq!(asked.iter().map(|it| it.name()).collect::<Vec<_>>(), wanted, "{region}");
+        }
         let mut faults = rr_contract::model::invalid::Violations::default();
         let more = Region { former_record_stores: vec!["us".to_owned()], ..is.clone() };
         more.check_written(Some(&is), &mut faults);
@@ -227,6 +251,10 @@ async fn a_store_that_is_another_s_or_away_is_an_error_for_those_that_need_it_al
         std::fs::create_dir(beside.folder.path().join("no-folder")).expect("makes");
         stores.look().await;
         assert_eq!(place(&stores, batch(1, &["a"])).await.expect("is stored"), ONE);
+        // One that answered and does not any more is asked no more.
+        stores.get("eu").expect("it answers").close().await;
+        stores.look().await;
+        assert!(stores.get("eu").is_err() && stores.answering().len() == 1);
         stores.close().await;
         beside.close().await;
     })
@@ -299,6 +327,9 @@ async fn tables_of_a_record_store_are_those_of_the_central_database() {
             ours.into_iter().filter(|line| !own.contains(&table(line).as_str())).collect();
         let tables: BTreeSet<_> = ours.iter().map(|line| table(line)).collect();
         assert!(tables.contains("request_record") && tables.contains("rollup"), "{tables:?}");
+        let has_days = matches!(store.0.address, DatabaseAddress::Postgres(_));
+        let days = tables.iter().filter(|table| table.starts_with("request_record_2"));
+        assert_eq!(days.count() > 0, has_days, "made before its first record comes: {tables:?}");
         let central = lines(&store).await.into_iter().filter(|line| tables.contains(&table(line)));
         assert_eq!(ours, central.collect());
         eu.close().await;
@@ -312,4 +343,98 @@ fn the_time_of_a_change_comes_back_from_a_document_as_it_went_in() {
     let since = 1_767_225_600_123_456;
     let region = Region { record_store_since: Some(time::timestamp(time_of(since))), ..region() };
     assert_eq!(placement(&region).since, since);
+}
+
+/// What a batch says by itself, and the notifications that follow from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_from_a_batch_is_in_the_central_database_though_its_records_are_not() {
+    on_both("told", async |store| {
+        let region = Region { record_store: "eu".to_owned(), ..region() };
+        let caller = put("og_a", "cr_a", "cr_a", Credential::default(), None);
+        let mut proxy = put("og_a", "px_a", "px_a", Proxy::default(), None);
+        proxy.links = vec![
+            (Part::Region, Noun::Region, "rg".to_owned()),
+            (Part::Caller, Noun::Credential, "cr_a".to_owned()),
+        ];
+        write(&store, vec![put("", "rg", "rg", region, None), caller, proxy]).await;
+        let beside = Beside::of(&store).await;
+        let told = async || {
+            let rows = notification::list(&store, "og_a", false, None, 10).await.expect("reads");
+            rows.into_iter().map(|row| (row.kind, row.subject)).collect::<Vec<_>>()
+        };
+        let over = |mut batch: Ingest| {
+            for row in &mut batch.records {
+                (row.status, row.code) = (429, "rate-limited".to_owned());
+            }
+            batch
+        };
+        // Of a proxy that its region never served.
+        let mut foreign = over(batch(1, &["foreign"]));
+        foreign.records[0].org = "og_a".to_owned();
+        let none = Ingested::Stored { stored: 0, foreign: 1 };
+        assert_eq!(place(&beside.stores, foreign).await.expect("is taken"), none);
+        assert!(told().await.is_empty());
+        assert_eq!(place(&beside.stores, over(batch(2, &["a"]))).await.expect("is stored"), ONE);
+        let reached = (i32::from(NotificationKind::LimitReached), "px_a".to_owned());
+        assert_eq!(told().await, std::slice::from_ref(&reached));
+        let limits = vec![LimitState {
+            kind: LimitKind::Proxy.into(),
+            window: Window::Day.into(),
+            limit: 10,
+            used: 8,
+        }];
+        let mut near = batch(3, &["b"]);
+        near.records[0].record = Record { limits, ..Record::default() }.encode_to_vec();
+        assert_eq!(place(&beside.stores, near).await.expect("is stored"), ONE);
+        let mut all = told().await;
+        all.sort_unstable();
+        let mut wanted = [reached, (i32::from(NotificationKind::LimitNear), "px_a".to_owned())];
+        wanted.sort_unstable();
+        assert_eq!(all, wanted);
+        let uses = vec![CallerUse { credential: "cr_a".to_owned(), minute: 7 }];
+        let nothing = Ingested::Stored { stored: 0, foreign: 0 };
+        let used = Ingest { uses, ..batch(4, &[]) };
+        assert_eq!(place(&beside.stores, used).await.expect("is stored"), nothing);
+        let used = caller_use::of_all(&store, &["cr_a"]).await.expect("reads");
+        assert_eq!(used.get("cr_a"), Some(&(7 * 60_000_000)));
+        assert_eq!(ids(&beside.stores).await, BTreeMap::from([("eu".to_owned(), set(&["a", "b"]))]));
+        beside.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_replica_says_of_a_region_is_known_within_a_second_or_with_the_next_batch() {
+    on_both("two replicas", async |store| {
+        if matches!(store.0.address, DatabaseAddress::Sqlite(_)) {
+            return;
+        }
+        home(&store).await;
+        write(&store, vec![put("", "rg", "rg", region(), None)]).await;
+        let beside = Beside::of(&store).await;
+        let (tasks, shutdown) = (Tasks::new(), Shutdown::new());
+        let other = Store::open(&store.0.address, Arc::new(SystemClock), tasks.clone(), shutdown.stop());
+        let other = other.await.expect("opens");
+        let theirs = beside.other(&other).await;
+        assert_eq!(place(&beside.stores, batch(1, &["a"])).await.expect("is stored"), ONE);
+        let in_eu = moved(&other, &region(), "eu", 100).await;
+        assert_eq!(place(&theirs, batch(2, &["b"])).await.expect("is stored"), ONE);
+        // The first knows it as it was, or has learnt it by itself.
+        let mut again = place(&beside.stores, batch(2, &["b"])).await;
+        if let Err(StoreError::Moved) = again {
+            again = place(&beside.stores, batch(2, &["b"])).await;
+        }
+        assert_eq!(again.expect("is known"), Ingested::Duplicate(2));
+        moved(&other, &in_eu, "us", 200).await;
+        let begun = Instant::now();
+        while beside.stores.placement("rg").await.expect("reads").store != "us" {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+        }
+        theirs.close().await;
+        shutdown.begin();
+        assert!(tasks.wait(Duration::from_secs(30)).await.is_empty());
+        other.close().await;
+        beside.close().await;
+    })
+    .await;
 }
