@@ -190,8 +190,12 @@ fn micros(day: NaiveDate) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use rr_contract::wire::management::Org;
+
     use super::super::DAY;
     use super::*;
+    use crate::noun::Noun;
+    use crate::tests::stores::{self, on_both, put, write};
 
     #[test]
     fn a_partition_is_known_by_its_name_and_others_are_left_alone() {
@@ -206,5 +210,30 @@ mod tests {
         for other in ["request_record_default", "request_record_20260231", "request_record", "x_20260301"] {
             assert_eq!(Day::named(other), None, "{other}");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_day_that_somebody_keeps_by_now_or_that_is_gone_by_now_is_not_dropped() {
+        on_both("kept days", async |store, clock| {
+            let records = store.records();
+            if !has_days(&records) {
+                return;
+            }
+            make(&records).await.expect("makes");
+            let day = Day::on(day_of(store.now())).expect("a day");
+            clock.pass(stores::DAY * 100);
+            let now = store.now();
+            let dropped = async || {
+                let day = day.clone();
+                store.note(move |txn| Box::pin(async move { drop_day(txn, None, day, now).await })).await
+            };
+            let id = Noun::Org.id([1; 16]);
+            for (record_days, is_dropped) in [(400, false), (30, true), (30, false)] {
+                let org = Org { id: id.clone(), name: "o1".to_owned(), record_days, ..Org::default() };
+                write(&store, vec![put("", &id, "o1", org, None)]).await;
+                assert_eq!(dropped().await.expect("is no error"), is_dropped, "{record_days}");
+            }
+        })
+        .await;
     }
 }

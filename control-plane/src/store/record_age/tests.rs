@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use rr_contract::model::time;
-use sea_orm::{ConnectionTrait as _, DatabaseBackend, FromQueryResult, IntoActiveModel, Statement};
+use sea_orm::{
+    ConnectionTrait as _, DatabaseBackend, FromQueryResult, IntoActiveModel, Statement, TransactionTrait as _,
+};
 use sea_orm_migration::MigratorTrait as _;
 
 use super::*;
@@ -406,6 +408,45 @@ async fn days_come_and_go_while_records_come_in_and_are_read_and_none_is_refused
         clock.pass(stores::DAY * 10);
         remove_now(&store).await;
         assert_eq!(ids(&store, 1).await, Vec::<String>::new());
+    })
+    .await;
+}
+
+/// As a run does it that looked before somebody wanted more kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_days_that_are_asked_for_while_a_run_is_under_way_hold_what_it_was_about_to_remove() {
+    on_both("meanwhile", async |store, _clock| {
+        keeps(&store, 1, 5).await;
+        let (org, now, records) = (org(1), store.now(), store.records());
+        store_records(&store, 1, &[("old", now - 10 * DAY)]).await;
+        assert!(any_too_old(&records, &org, now).await.expect("reads"));
+        keeps(&store, 1, 20).await;
+        let slice =
+            store.note(move |txn| Box::pin(async move { remove_slice(txn, None, &org, now).await })).await;
+        assert_eq!((slice.expect("removes"), ids(&store, 1).await.len()), (0, 1));
+    })
+    .await;
+}
+
+/// On PostgreSQL a day does not go while somebody reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_a_day_that_cannot_be_dropped_go_as_others_do() {
+    on_both("held day", async |store, clock| {
+        keeps(&store, 1, 5).await;
+        make_days(&store.records()).await.expect("makes");
+        store_records(&store, 1, &[("old", store.now())]).await;
+        clock.pass(stores::DAY * 100);
+        let is_divided = partitions(&store).await.is_some();
+        let mut reader = None;
+        if is_divided {
+            let txn = store.0.write.begin().await.expect("begins");
+            txn.execute_unprepared(r#"SELECT 1 FROM "request_record" LIMIT 1"#).await.expect("reads");
+            reader = Some(txn);
+        }
+        let gone = remove(&store.records(), store.now()).await;
+        assert_eq!(gone.is_err(), is_divided, "{gone:?}");
+        assert!(ids(&store, 1).await.is_empty());
+        drop(reader);
     })
     .await;
 }
