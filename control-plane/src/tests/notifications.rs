@@ -84,6 +84,26 @@ async fn all_are_marked_that_came_up_to_a_time_and_none_of_another_organization(
 }
 
 #[tokio::test]
+async fn an_id_of_another_organization_is_neither_shown_nor_marked_in_ones_own() {
+    let world = World::start().await;
+    let (mine, theirs) = (world.org("mine").await.id, world.org("theirs").await.id);
+    let (ours, other, all) =
+        (tell(&world, &mine, 1).await, tell(&world, &theirs, 1).await, tell(&world, "", 1).await);
+    let editor = world.service(wire::Role::Editor, "mine").await;
+    let path = |id: &str| format!("/v1/orgs/mine/notifications/{id}");
+    assert_eq!(editor.get(&path(&ours)).await.good()["notification"]["id"], ours);
+    for id in [&other, &all] {
+        editor.get(&path(id)).await.refused(404, "not-found");
+    }
+    let mark = json!({"notifications": [&ours, &other, &all]});
+    assert_eq!(marked(&editor, "/v1/orgs/mine/notifications:markRead", mark).await, 1);
+    let operator = world.operator();
+    assert_eq!(ids(&operator, "/v1/orgs/theirs/notifications?unread=true").await, [other]);
+    assert_eq!(ids(&operator, "/v1/notifications?unread=true").await, [all]);
+    world.running.stop().await;
+}
+
+#[tokio::test]
 async fn ids_and_all_together_a_time_without_all_and_neither_are_refused_by_field() {
     let world = World::start().await;
     world.org("mine").await;

@@ -157,6 +157,12 @@ async fn a_limit_that_is_nearly_used_up_is_told_once_for_each_window_and_proxy_b
         clock.pass(DAY);
         report(200, "proxy-access-granted", &id, near(95)).await;
         assert_eq!(rows().await.len(), 3);
+        // Of what one batch says of a limit the most counts.
+        let hour = [85, 96, 90].map(|used| limit(LimitKind::Proxy, Window::Hour, used));
+        report(200, "proxy-access-granted", &id, hour.into()).await;
+        assert!(
+            rows().await.iter().any(|row| row.title == "proxy shop has used 96 % of its limit for the hour")
+        );
     })
     .await;
 }

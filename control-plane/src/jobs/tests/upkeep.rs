@@ -208,6 +208,10 @@ async fn a_spool_that_fills_and_records_that_were_lost_are_told_once_an_hour_to_
         assert_eq!(jobs.run(Job::Spools).await.expect("runs"), 1);
         let nodes: Vec<String> = told(&store, "").await.into_iter().map(|row| row.subject).collect();
         assert!(nodes.contains(&NodeId::from_random([6; 16]).to_string()));
+        // An old word says nothing about now.
+        node(&store, 7, &region(1), &spool(100, 100)).await;
+        clock.pass(MINUTE * 6);
+        assert_eq!(jobs.run(Job::Spools).await.expect("runs"), 0);
     })
     .await;
 }

@@ -1,5 +1,9 @@
 //! Marks of notifications, on both engines.
 
+use sea_orm::{EntityTrait as _, QueryOrder as _};
+
+use crate::store::Reader as _;
+use crate::store::entity::notification_seen as seen;
 use crate::store::notification::{self, NotificationRow};
 use crate::store::notification_seen::{self, Feed};
 use crate::tests::stores::on_both;
@@ -66,6 +70,17 @@ async fn marks_of_one_person_are_a_time_for_each_organization_and_single_ones_be
         let wanted = [("no_og_a000004".to_owned(), true), ("no_og_b000003".to_owned(), true)];
         assert_eq!(all, wanted, "behind a row of the same time");
         assert_eq!(unread(&bob).await.len(), 4, "these are hers");
+        // A time that passes single marks takes their place, and leaves those of others.
+        let singles = async || {
+            let rows = seen::Entity::find().order_by_asc(seen::Column::Who).all(store.conn()).await;
+            rows.expect("reads").into_iter().map(|row| (row.who, row.notification)).collect::<Vec<_>>()
+        };
+        let pair = |who: &str, id: &str| (who.to_owned(), id.to_owned());
+        notification_seen::mark(&store, bob.clone(), ids(&["no_og_a000002"])).await.expect("marks");
+        assert_eq!(singles().await, [pair("us_a", "no_og_a000004"), pair("us_b", "no_og_a000002")]);
+        notification_seen::mark_through(&store, alice.clone(), 4).await.expect("marks");
+        assert_eq!(singles().await, [pair("us_b", "no_og_a000002")]);
+        assert_eq!(unread(&bob).await.len(), 3);
         assert_eq!(unread(&feed("us_a", &["og_c"])).await.len(), 4, "she was not there");
         assert!(unread(&feed("us_a", &[])).await.is_empty());
         assert_eq!(notification_seen::mark_through(&store, feed("us_a", &[]), 9).await.expect("marks"), 0);
