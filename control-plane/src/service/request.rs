@@ -73,15 +73,22 @@ impl Services {
         let org = at.org.id.as_str();
         let proxy = match proxy {
             "" => None,
-            // One that is gone is still in records, by its id.
-            id if id.starts_with(Noun::Proxy.prefix()) => Some(id.to_owned()),
-            reference => Some(self.show::<management::Proxy>(at, reference, 0).await?.row.id),
+            reference => Some(match self.show::<management::Proxy>(at, reference, 0).await {
+                Ok(found) => found.row.id,
+                // One that is gone is still in records, by its id.
+                Err(ServiceError::NotFound { .. })
+                    if store::request::was_served(&self.store, org, reference).await? =>
+                {
+                    reference.to_owned()
+                }
+                Err(error) => return Err(error),
+            }),
         };
         let RecordFilter { statuses, codes, paths, rule, region, caller, node, labels } =
             record_filter::parse(text)?;
         let ids = async |noun: Noun, reference: Option<String>| -> Result<_, ServiceError> {
             let Some(reference) = reference else { return Ok(None) };
-            // As above.
+            // As above. Whose it was is not asked: records are of this organization.
             if reference.starts_with(noun.prefix()) {
                 return Ok(Some(vec![reference]));
             }

@@ -287,6 +287,17 @@ pub(crate) async fn served(db: &impl Reader, batch: &Ingest) -> Result<Served, S
     Ok(served)
 }
 
+/// Whether any region serves or once served a proxy of an organization, by its id.
+pub(crate) async fn was_served(db: &impl Reader, org: &str, proxy: &str) -> Result<bool, StoreError> {
+    let home = proxy_home::Entity::find()
+        .filter(proxy_home::Column::Proxy.eq(proxy))
+        .filter(proxy_home::Column::Org.eq(org))
+        .one(db.conn())
+        .await
+        .map_err(StoreError::statement("read homes of proxies"))?;
+    Ok(home.is_some())
+}
+
 /// Records, newest first.
 pub(crate) async fn list(
     db: &impl Reader,
