@@ -25,7 +25,7 @@ const HOUR: i64 = Level::Hour.length();
 const DAY: i64 = Level::Day.length();
 /// As many steps as a series has at most.
 const STEPS: i64 = 1500;
-/// As many points as the series of an answer have at most, all together: four megabytes and less.
+/// As many points as the series of an answer have at most, all together.
 const POINTS: usize = 100_000;
 /// Series, where nobody says how many.
 const SERIES: usize = 20;

@@ -182,8 +182,10 @@ impl Services {
             rows.extend(found);
             all += count;
         }
-        // Stable, so that those of one store stay as they came.
-        rows.sort_by_key(|row| row.stored_at);
+        if stores.len() > 1 {
+            // Stable, so that those of one store stay as they came.
+            rows.sort_by_key(|row| row.stored_at);
+        }
         let mut bytes = 0;
         let fits = |row: &request_row::Model| {
             bytes += shown_bytes(row);
