@@ -4,16 +4,22 @@
 
 mod apply;
 mod audit;
+mod complete;
+mod context;
 mod credential;
 #[cfg(feature = "dev")]
 mod dev;
+mod examples;
 mod export;
 mod filter;
 mod fleet;
 mod history;
+mod init;
+mod login;
 mod member;
 mod meter;
 mod metrics;
+mod names;
 mod node;
 mod notification;
 mod org;
@@ -24,11 +30,15 @@ mod revision;
 mod rule;
 mod target;
 mod token;
+mod tree;
 mod user;
+mod version;
 mod wait;
 
 use anyhow::Result;
-use clap::{Arg, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 
 use crate::field::Flags;
 use crate::session::{Global, Session};
@@ -56,6 +66,15 @@ enum Noun {
     /// Runs both planes, a sample upstream and a sample proxy in this process.
     #[cfg(feature = "dev")]
     Dev(dev::DevArgs),
+    /// Asks which API to call, makes what a first call needs, and prints the call.
+    #[command(after_help = init::EXAMPLES)]
+    Init(Box<init::InitArgs>),
+    /// Tries a token at a control plane and keeps both as a context.
+    #[command(after_help = login::EXAMPLES)]
+    Login(login::LoginArgs),
+    /// Contexts: the control planes that you work with.
+    #[command(subcommand)]
+    Context(context::Verb),
     /// Organizations: the tenants.
     #[command(subcommand)]
     Org(org::Verb),
@@ -117,53 +136,72 @@ enum Noun {
     Token(token::Verb),
     /// Shows the user or service that the token belongs to, and its roles.
     Whoami,
+    /// Shows the versions of this program, of the control plane and of the nodes.
+    Version,
+    /// Prints the completions of a shell, or writes the pages of the manual.
+    #[command(after_help = complete::EXAMPLES)]
+    Completion(complete::CompletionArgs),
 }
 
 impl Args {
     /// Reads the command line, and the flags that were typed. Ends the process if the line is wrong or asks for help.
     pub(crate) fn read() -> (Self, Flags) {
-        let mut tree = with_negatives(Self::command());
+        let mut tree = Self::tree();
         let typed = tree.get_matches_mut();
-        let args = Self::from_arg_matches(&typed).unwrap_or_else(|error| error.format(&mut tree).exit());
+        let mut args = Self::from_arg_matches(&typed).unwrap_or_else(|error| error.format(&mut tree).exit());
+        match tree::named_org(&tree, &typed) {
+            Ok(Some(org)) => args.global.org = Some(org),
+            Ok(None) => {}
+            Err(text) => tree.error(ErrorKind::ArgumentConflict, text).exit(),
+        }
         (args, Flags::of(&tree, &typed))
     }
 
+    /// Answers a shell that asks for completions, and ends the process; does nothing if none asks.
+    pub(crate) fn complete() {
+        if std::env::var_os(complete::ASKED).is_some() {
+            CompleteEnv::with_factory(Self::tree).complete();
+        }
+    }
+
+    fn tree() -> Command {
+        tree::finish(Self::command())
+    }
+
     pub(crate) async fn run(self) -> Result<()> {
-        let session = || Session::open(self.global);
+        let global = self.global;
         match self.noun {
             #[cfg(feature = "dev")]
             Noun::Dev(args) => Box::pin(dev::run(args)).await,
-            Noun::Org(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::User(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Member(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Region(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Target(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Credential(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Proxy(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Rule(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Filter(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Meter(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Apply(args) => Box::pin(args.run(session()?)).await,
-            Noun::Export(args) => Box::pin(args.run(session()?)).await,
-            Noun::Request(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Metrics(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Node(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Fleet => Box::pin(fleet::states(session()?)).await,
-            Noun::Explain(args) => Box::pin(args.run(session()?)).await,
-            Noun::Revision(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Audit(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Notification(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Token(verb) => Box::pin(verb.run(session()?)).await,
-            Noun::Whoami => token::whoami(session()?).await,
+            Noun::Org(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::User(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Member(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Region(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Target(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Credential(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Proxy(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Rule(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Filter(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Meter(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Apply(args) => Box::pin(args.run(Session::open(global)?)).await,
+            Noun::Export(args) => Box::pin(args.run(Session::open(global)?)).await,
+            Noun::Request(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Metrics(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Node(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Fleet => Box::pin(fleet::states(Session::open(global)?)).await,
+            Noun::Explain(args) => Box::pin(args.run(Session::open(global)?)).await,
+            Noun::Revision(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Audit(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Notification(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Token(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Whoami => token::whoami(Session::open(global)?).await,
+            Noun::Init(args) => Box::pin(args.run(Session::open(global)?)).await,
+            Noun::Login(args) => Box::pin(args.run(global)).await,
+            Noun::Context(verb) => verb.run(&global),
+            Noun::Version => Box::pin(version::run(global)).await,
+            Noun::Completion(args) => args.run(Self::tree()),
         }
     }
-}
-
-/// Takes a negative number as the value of the option before it, so that its error names the option and the bounds.
-fn with_negatives(tree: Command) -> Command {
-    let has_value = |arg: &Arg| arg.get_long().is_some() && arg.get_action().takes_values();
-    tree.mut_args(|arg| if has_value(&arg) { arg.allow_negative_numbers(true) } else { arg })
-        .mut_subcommands(with_negatives)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A token is sent over plain HTTP only to loopback.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +19,11 @@ use tokio_util::either::Either;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Uri};
+use tonic::transport::Uri;
 use tonic::{Request, Status};
 
 use crate::fault;
+use crate::verbose::{Place, Shown};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,13 +33,18 @@ pub(crate) struct Endpoint {
     uri: Uri,
     token: Option<Secret>,
     tls: Option<Arc<rustls::ClientConfig>>,
+    /// What to look at where nobody answers.
+    hint: String,
+    /// Shows each call.
+    verbose: bool,
+    ca: Option<PathBuf>,
 }
 
 /// The largest answer of a call that lists what may be large.
 pub(crate) const ANSWER_MOST: usize = 64 * 1024 * 1024;
 
 /// A connection that sends the token with every call.
-pub(crate) type Connection = InterceptedService<Channel, WithToken>;
+pub(crate) type Connection = InterceptedService<Shown, WithToken>;
 
 impl Endpoint {
     pub(crate) fn new(url: &str, token: Option<Secret>, ca: Option<&Path>) -> Result<Self> {
@@ -61,17 +67,50 @@ impl Endpoint {
             }
             _ => return Err(bad("is neither http nor https")),
         };
-        Ok(Self { uri, token, tls })
+        let hint = "is it running, and is --endpoint its management port?".to_owned();
+        Ok(Self { uri, token, tls, hint, verbose: false, ca: ca.map(Path::to_owned) })
+    }
+
+    /// The same endpoint, with another hint for the case that nobody answers.
+    pub(crate) fn with_hint(self, hint: String) -> Self {
+        Self { hint, ..self }
     }
 
     pub(crate) async fn connect(&self) -> Result<Connection> {
         self.connect_for(CALL_TIMEOUT).await
     }
 
+    /// The same endpoint, which shows each call or not.
+    pub(crate) fn with_verbose(self, verbose: bool) -> Self {
+        Self { verbose, ..self }
+    }
+
+    /// Where calls go, for those who make them with another program; none if nobody asked to see them.
+    fn place(&self) -> Option<Place> {
+        let address = self.uri.authority()?.to_string();
+        let flags = match (&self.tls, &self.ca) {
+            (None, _) => "-plaintext".to_owned(),
+            (Some(_), Some(ca)) => format!("-cacert {}", ca.display()),
+            (Some(_), None) => String::new(),
+        };
+        self.verbose.then_some(Place { flags, address })
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        self.uri.host().unwrap_or_default()
+    }
+
     /// The same endpoint with another token.
     pub(crate) fn bearing(&self, token: &Secret) -> Self {
         let token = Some(Secret::new(token.expose().to_vec()));
-        Self { uri: self.uri.clone(), token, tls: self.tls.clone() }
+        Self {
+            uri: self.uri.clone(),
+            token,
+            tls: self.tls.clone(),
+            hint: self.hint.clone(),
+            verbose: self.verbose,
+            ca: self.ca.clone(),
+        }
     }
 
     /// Connects with another limit on the time of a call.
@@ -84,7 +123,7 @@ impl Endpoint {
         let channel = channel
             .connect_with_connector(tower::service_fn(move |uri: Uri| dial(uri, tls.clone())))
             .await
-            .map_err(|error| fault::unreachable(&self.uri, &error))?;
+            .map_err(|error| fault::unreachable(&self.uri, &error, &self.hint))?;
         let token = match &self.token {
             Some(token) => {
                 let text = std::str::from_utf8(token.expose()).context("token is not text")?;
@@ -96,7 +135,7 @@ impl Endpoint {
             }
             None => None,
         };
-        Ok(InterceptedService::new(channel, WithToken(token)))
+        Ok(InterceptedService::new(Shown::new(channel, self.place()), WithToken(token)))
     }
 }
 
@@ -164,7 +203,7 @@ pub(crate) fn token(file: Option<&Path>) -> Result<Option<Secret>> {
 
 fn read_token(path: &Path) -> Result<Secret> {
     let text = std::fs::read_to_string(path).with_context(|| {
-        format!("read token file {}; `rrctl dev` prints the path of its token file", path.display())
+        format!("read token file {}; `rrctl login` and `rrctl dev` write one", path.display())
     })?;
     let token = Secret::from(text.trim().to_owned());
     if token.is_empty() {

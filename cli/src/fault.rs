@@ -46,14 +46,13 @@ pub(crate) fn toml(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::
 pub(crate) fn unreachable(
     endpoint: &tonic::transport::Uri,
     error: &tonic::transport::Error,
+    hint: &str,
 ) -> anyhow::Error {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    anyhow::anyhow!(
-        "cannot reach the control plane at {endpoint} ({cause}); is it running, and is --endpoint its management port?"
-    )
+    anyhow::anyhow!("cannot reach the control plane at {endpoint} ({cause}); {hint}")
 }
 
 /// Prints an error and returns the exit code.
@@ -99,7 +98,9 @@ fn of_status(status: &Status, flags: &Flags) -> String {
         }
     }
     let hint = match status.code() {
-        Code::Unauthenticated => "; give a token with --token-file or RRCTL_TOKEN",
+        Code::Unauthenticated => {
+            "; `rrctl login` keeps a token for later; --token-file and RRCTL_TOKEN give one"
+        }
         Code::Unavailable => "; try again",
         // Another kind of port answers like this.
         Code::Internal | Code::Unknown => "; is --endpoint the management port of a control plane?",

@@ -86,8 +86,8 @@ pub(crate) fn show<T: Row + Serialize>(
     whole: &impl Serialize,
 ) -> Result<()> {
     let Some((what, secret)) = secret else { return print.one(made) };
-    if print.is_json() {
-        let text = serde_json::to_string_pretty(whole)?;
+    if print.is_data() {
+        let text = print.text(whole)?;
         return out_or_aside(what, text.as_bytes(), secret.expose());
     }
     print.one_beside(made);

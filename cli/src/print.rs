@@ -1,26 +1,25 @@
-//! Output: tables for people, JSON for programs.
+//! Output: tables for people, JSON and its kin for programs.
 //!
 //! Prints no secret, except for a command whose purpose is to show one once. A reader that closes standard output ends no
-//! command and changes no exit code: the rest of the output is dropped.
+//! command and changes no exit code: the rest of the output is dropped. Standard output has what was asked for; what is
+//! said beside it goes to standard error.
 
-use std::io::{ErrorKind, Write as _};
+mod age;
+mod format;
+mod pager;
+mod progress;
+mod table;
+
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
+use chrono::Utc;
 use serde::Serialize;
 
-/// A format of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// Table, with names. Ids are shown where there is no name.
-    Table,
-    /// Table, with names, ids and details.
-    Wide,
-    /// JSON: messages as the REST API has them; a list is one array.
-    Json,
-}
+pub(crate) use self::format::Format;
+pub(crate) use self::progress::Progress;
 
 /// Prints answers in the format that was asked for.
 #[derive(Clone, Copy)]
@@ -41,40 +40,66 @@ impl Printer {
         Self(format)
     }
 
-    /// Whether the output is JSON.
-    pub(crate) fn is_json(self) -> bool {
-        self.0 == Format::Json
+    /// Whether the output is data for programs, and no table.
+    pub(crate) fn is_data(self) -> bool {
+        self.0.is_data()
+    }
+
+    /// A value in the format of data that was asked for.
+    pub(crate) fn text<T: Serialize + ?Sized>(self, value: &T) -> Result<String> {
+        self.0.text(value)
+    }
+
+    /// Prints a value as data, whatever rows it would have.
+    pub(crate) fn data<T: Serialize + ?Sized>(self, value: &T) -> Result<()> {
+        let text = self.0.text(value)?;
+        // A list without names, and a path that finds nothing, are no empty line.
+        if text.is_empty() { Ok(()) } else { line_out(&text) }
     }
 
     /// Prints a list.
     pub(crate) fn list<T: Row + Serialize>(self, items: &[T]) -> Result<()> {
-        if self.is_json() {
-            return json(&items);
+        if self.is_data() {
+            return self.data(items);
         }
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(self.shown::<T, _>(T::COLUMNS.iter().map(|heading| heading.to_uppercase())));
-        for item in items {
-            table.add_row(self.shown::<T, _>(item.cells()));
+        if items.is_empty() {
+            note("nothing to list");
+            return Ok(());
         }
-        for line in table.lines() {
-            line_out(line.trim_end())?;
+        let (lines, left_out) = self.table(items);
+        pager::show(&lines)?;
+        if !left_out.is_empty() {
+            note(&format!("no room for {}; -o wide shows all", left_out.join(", ")));
         }
         Ok(())
     }
 
+    /// The lines of a table, and the columns that did not fit.
+    fn table<T: Row>(self, items: &[T]) -> (Vec<String>, Vec<String>) {
+        let now = Utc::now();
+        let is_wide = self.0 == Format::Wide;
+        let cell = |cell| if is_wide { cell } else { age::relative(cell, now) };
+        let rows: Vec<Vec<String>> =
+            items.iter().map(|item| self.shown::<T, _>(item.cells()).map(cell).collect()).collect();
+        let headings: Vec<&str> = self.shown::<T, _>(T::COLUMNS.iter().copied()).collect();
+        let room = if is_wide { None } else { pager::columns() };
+        let table::Lines { head, rows, left_out } = table::lines(&headings, &rows, room);
+        let head = if is_coloured() { format!("\x1b[1m{head}\x1b[0m") } else { head };
+        ([vec![head], rows].concat(), left_out)
+    }
+
     /// The cells of the columns that the format has.
-    fn shown<T: Row, I: IntoIterator<Item = String>>(self, cells: I) -> Vec<String> {
-        let is_shown = |heading: &str| self.0 == Format::Wide || !T::WIDE.contains(&heading);
-        T::COLUMNS.iter().zip(cells).filter(|(heading, _)| is_shown(heading)).map(|(_, cell)| cell).collect()
+    fn shown<T: Row, I: IntoIterator>(self, cells: I) -> impl Iterator<Item = I::Item> {
+        let is_shown = move |heading: &str| self.0 == Format::Wide || !T::WIDE.contains(&heading);
+        T::COLUMNS.iter().zip(cells).filter(move |(heading, _)| is_shown(heading)).map(|(_, cell)| cell)
     }
 
     /// Prints one message.
     pub(crate) fn one<T: Row + Serialize>(self, item: &T) -> Result<()> {
-        match self.0 {
-            Format::Json => json(item),
-            Format::Table | Format::Wide => lines(item).try_for_each(|line| line_out(&line)),
+        if self.is_data() {
+            return self.data(item);
         }
+        lines(item).try_for_each(|line| line_out(&line))
     }
 
     /// Prints one message to standard error, beside the output.
@@ -82,26 +107,78 @@ impl Printer {
         lines(item).for_each(|line| note(&line));
     }
 
-    /// Prints one message of a stream, on one line.
-    pub(crate) fn line<T: Row + Serialize>(self, item: &T) -> Result<()> {
-        match self.0 {
-            Format::Json => line_out(&serde_json::to_string(item)?),
-            Format::Table | Format::Wide => line_out(self.shown::<T, _>(item.cells()).join("  ").trim_end()),
+    /// Begins a stream of rows, with its headings.
+    pub(crate) fn stream<T: Row>(self) -> Result<Stream<T>> {
+        let headings: Vec<String> =
+            self.shown::<T, _>(T::COLUMNS.iter()).map(|heading| heading.to_uppercase()).collect();
+        let mut stream = Stream { print: self, widths: vec![0; headings.len()], of: PhantomData };
+        if !self.is_data() {
+            stream.put(&headings)?;
         }
+        Ok(stream)
     }
 
-    /// Prints a result as a sentence; nothing in JSON, where the exit code says it.
-    pub(crate) fn done(self, text: &str) -> Result<()> {
-        match self.0 {
-            Format::Json => Ok(()),
-            Format::Table | Format::Wide => line_out(text),
-        }
+    /// Prints a message of a stream that is no row, as data on one line.
+    pub(crate) fn data_line<T: Serialize>(self, item: &T) -> Result<()> {
+        line_out(&self.0.line(item)?)
+    }
+
+    /// Prints a result: a sentence for people, the answer of the control plane for programs.
+    pub(crate) fn done<T: Serialize>(self, text: &str, answer: &T) -> Result<()> {
+        if self.is_data() { self.data(answer) } else { line_out(text) }
     }
 }
 
+/// Rows that come one after the other.
+pub(crate) struct Stream<T> {
+    print: Printer,
+    /// Of the widest cell of each column so far: what is to come is not known.
+    widths: Vec<usize>,
+    of: PhantomData<T>,
+}
+
+impl<T: Row + Serialize> Stream<T> {
+    /// Prints one, on one line.
+    pub(crate) fn line(&mut self, item: &T) -> Result<()> {
+        if self.print.is_data() {
+            return self.print.data_line(item);
+        }
+        let cells: Vec<String> = self.print.shown::<T, _>(item.cells()).collect();
+        self.put(&cells)
+    }
+}
+
+impl<T> Stream<T> {
+    fn put(&mut self, cells: &[String]) -> Result<()> {
+        let mut text = String::new();
+        for (cell, width) in cells.iter().zip(&mut self.widths) {
+            // One long cell does not push the columns of all that follow to the right.
+            *width = (*width).max(cell.chars().count().min(WIDEST));
+            text.push_str(&format!("{cell:0$}  ", *width));
+        }
+        line_out(text.trim_end())
+    }
+}
+
+/// Of a column in a stream.
+const WIDEST: usize = 40;
+
 fn lines<T: Row>(item: &T) -> impl Iterator<Item = String> {
     let width = T::COLUMNS.iter().map(|c| c.len()).max().unwrap_or(0);
-    T::COLUMNS.iter().zip(item.cells()).map(move |(name, cell)| format!("{name:width$}  {cell}"))
+    T::COLUMNS
+        .iter()
+        .zip(item.cells())
+        .map(move |(name, cell)| format!("{name:width$}  {cell}").trim_end().to_owned())
+}
+
+/// Whether standard output takes colours: a terminal that shows them, and nobody said that they are unwanted.
+fn is_coloured() -> bool {
+    takes_colours(std::io::stdout().is_terminal())
+}
+
+fn takes_colours(is_terminal: bool) -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// The reader of standard output closed it.
@@ -139,7 +216,9 @@ pub(crate) fn note(text: &str) {
 
 /// Prints an error to standard error.
 pub(crate) fn error(text: &str) {
-    writeln!(std::io::stderr().lock(), "error: {text}").ok();
+    let mut stderr = std::io::stderr().lock();
+    let error = if takes_colours(stderr.is_terminal()) { "\x1b[1;31merror\x1b[0m" } else { "error" };
+    writeln!(stderr, "{error}: {text}").ok();
 }
 
 /// A time in RFC 3339.
@@ -163,8 +242,4 @@ pub(crate) fn few(ids: &[String]) -> String {
         text.push_str(&format!(" and {} more", ids.len() - SHOWN));
     }
     if text.is_empty() { "-".to_owned() } else { text }
-}
-
-pub(crate) fn json<T: Serialize>(value: &T) -> Result<()> {
-    line_out(&serde_json::to_string_pretty(value)?)
 }

@@ -2,7 +2,7 @@
 //!
 //! No secret is taken from an argument.
 
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -77,4 +77,13 @@ pub(crate) fn confirm(question: &str, what: &str, remedy: &str) -> Result<()> {
         "y" | "Y" | "yes" => Ok(()),
         _ => Err(fault::usage("not confirmed: nothing was changed", remedy)),
     }
+}
+
+/// Asks a question at the terminal.
+pub(crate) fn ask(question: &str) -> Result<String> {
+    let mut stderr = std::io::stderr().lock();
+    write!(stderr, "{question}: ").and_then(|()| stderr.flush()).context("ask at the terminal")?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).context("read the answer")?;
+    Ok(line.trim().to_owned())
 }

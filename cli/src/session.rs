@@ -1,66 +1,164 @@
 //! What every command works with: the options that all of them take, the endpoint, the organization and the printer.
 //!
-//! Knows no command: the command tree is above it.
+//! An option counts before its variable, and both before the context. An endpoint that was given uses no context: the token
+//! of one control plane goes to no other. Knows no command: the command tree is above it.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::connect::{self, Endpoint};
+use crate::context::{Chosen, Context, Folder};
 use crate::fault;
 use crate::print::{Format, Printer};
+
+/// Where the control plane of this machine listens.
+const HERE: &str = "http://127.0.0.1:7420";
 
 /// Options that every command takes.
 #[derive(Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// URL of the management API.
-    #[arg(
-        long,
-        global = true,
-        env = "RRCTL_ENDPOINT",
-        default_value = "http://127.0.0.1:7420",
-        value_name = "URL"
-    )]
-    endpoint: String,
+    /// URL of the management API. Without it that of the context, and without a context http://127.0.0.1:7420.
+    #[arg(long, global = true, env = "RRCTL_ENDPOINT", value_name = "URL", hide_short_help = true)]
+    pub(crate) endpoint: Option<String>,
+    /// Context to use, from `rrctl context list`. Without it that of the working folder, where `rrctl dev` has run, or the
+    /// one chosen with `rrctl context use`. RRCTL_CONTEXT can name it.
+    #[arg(long, global = true, value_name = "CONTEXT", hide_short_help = true)]
+    context: Option<String>,
     /// File that holds the token. RRCTL_TOKEN can hold the token itself; no flag takes it.
-    #[arg(long, global = true, env = "RRCTL_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[arg(long, global = true, env = "RRCTL_TOKEN_FILE", value_name = "FILE", hide_short_help = true)]
+    pub(crate) token_file: Option<PathBuf>,
     /// PEM file of the certificate authority that signed the endpoint's certificate; the authorities of the system when
     /// not given.
-    #[arg(long, global = true, env = "RRCTL_CA_FILE", value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-    /// Organization, by name or id.
-    #[arg(long, global = true, env = "RRCTL_ORG", value_name = "ORG")]
-    org: Option<String>,
-    /// Format of the output.
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[arg(long, global = true, env = "RRCTL_CA_FILE", value_name = "FILE", hide_short_help = true)]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Organization, by name or id. A resource can name it as well: `proxy show acme.pay`.
+    #[arg(long, global = true, env = "RRCTL_ORG", value_name = "ORG", hide_short_help = true)]
+    pub(crate) org: Option<String>,
+    /// Format of the output: table, wide (with ids and details), json, yaml, name, or jsonpath=PATH, as
+    /// `jsonpath='$[*].name'`.
+    #[arg(
+        long,
+        short,
+        global = true,
+        default_value = "table",
+        value_name = "FORMAT",
+        hide_short_help = true
+    )]
+    pub(crate) output: Format,
+    /// Shows each call on standard error, as a line for `grpcurl`, and how long it took. Tokens, keys and sealed values are
+    /// left out.
+    #[arg(long, global = true, hide_short_help = true)]
+    verbose: bool,
+}
+
+impl Global {
+    /// The options of a line that is still typed, and of the environment.
+    pub(crate) fn of_line(line: impl Iterator<Item = OsString>) -> Self {
+        let line: Vec<String> = line.filter_map(|word| word.into_string().ok()).collect();
+        let typed = |flag: &str| {
+            let at = line.iter().position(|word| word == flag)?;
+            line.get(at + 1).filter(|value| !value.is_empty()).cloned()
+        };
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            endpoint: typed("--endpoint").or_else(|| set("RRCTL_ENDPOINT")),
+            context: typed("--context"),
+            token_file: typed("--token-file").or_else(|| set("RRCTL_TOKEN_FILE")).map(PathBuf::from),
+            ca_file: typed("--ca-file").or_else(|| set("RRCTL_CA_FILE")).map(PathBuf::from),
+            org: typed("--org").or_else(|| set("RRCTL_ORG")),
+            output: Format::Table,
+            verbose: false,
+        }
+    }
 }
 
 /// What a command works with.
 pub(crate) struct Session {
     pub(crate) endpoint: Endpoint,
     org: Option<String>,
+    regions_file: PathBuf,
     pub(crate) print: Printer,
 }
 
 impl Session {
-    /// Reads the token. Does not connect.
+    /// Reads the context and the token. Does not connect.
     pub(crate) fn open(global: Global) -> Result<Self> {
-        let token = connect::token(global.token_file.as_deref())?;
+        let chosen = chosen(&global)?;
+        let context = chosen.as_ref().map_or_else(Context::default, |it| it.context.clone());
+        let url = global.endpoint.as_deref().unwrap_or(match context.endpoint.as_str() {
+            "" => HERE,
+            endpoint => endpoint,
+        });
+        let token = connect::token(global.token_file.as_deref().or(context.token_file.as_deref()))?;
+        let regions_file = match context.regions_file {
+            Some(file) => file,
+            None => Folder::of_user().map_or_else(PathBuf::new, |folder| folder.regions_of(url)),
+        };
+        let ca = global.ca_file.as_deref().or(context.ca_file.as_deref());
+        let endpoint = Endpoint::new(url, token, ca)?.with_verbose(global.verbose);
         Ok(Self {
-            endpoint: Endpoint::new(&global.endpoint, token, global.ca_file.as_deref())?,
-            org: global.org,
+            endpoint: match &chosen {
+                Some(chosen) => endpoint.with_hint(hint(chosen)),
+                None => endpoint,
+            },
+            org: global.org.or(context.org),
+            regions_file,
             print: Printer::new(global.output),
         })
     }
 
     /// The organization that was named.
     pub(crate) fn org(&self) -> Result<String> {
-        self.org
-            .clone()
-            .ok_or_else(|| fault::usage("no organization was named", "give --org NAME or set RRCTL_ORG"))
+        self.org.clone().ok_or_else(|| {
+            fault::usage(
+                "no organization was named",
+                "give --org NAME, set RRCTL_ORG, or name it with the resource, as ORG.NAME",
+            )
+        })
     }
+
+    /// The file of fingerprints that counts where none is named.
+    pub(crate) fn regions_file(&self) -> &Path {
+        &self.regions_file
+    }
+}
+
+/// What to look at where nobody answers at the endpoint of a context.
+fn hint(chosen: &Chosen) -> String {
+    let name = &chosen.name;
+    match chosen.context.folders.first() {
+        Some(folder) => {
+            format!("context {name} is that of `rrctl dev` in {}: is it running there?", folder.display())
+        }
+        None => format!(
+            "is it running? `rrctl context show {name}` shows the context, and `rrctl context list` the others"
+        ),
+    }
+}
+
+/// The context that counts; none where an endpoint was given.
+pub(crate) fn chosen(global: &Global) -> Result<Option<Chosen>> {
+    if global.endpoint.is_some() {
+        if let Some(name) = &global.context {
+            return Err(fault::usage(
+                &format!("both an endpoint and the context {name} were given"),
+                "leave out --context, or --endpoint and RRCTL_ENDPOINT",
+            ));
+        }
+        return Ok(None);
+    }
+    let from_environment = || std::env::var("RRCTL_CONTEXT").ok().filter(|name| !name.is_empty());
+    let named = global.context.clone().or_else(from_environment);
+    let Some(folder) = Folder::of_user() else {
+        return match named {
+            Some(_) => Folder::needed().map(|_| None),
+            None => Ok(None),
+        };
+    };
+    let here = std::env::current_dir().and_then(|here| here.canonicalize()).ok();
+    folder.read().context("read the contexts")?.choose(named.as_deref(), here.as_deref())
 }

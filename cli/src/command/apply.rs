@@ -69,8 +69,9 @@ pub(crate) struct ApplyArgs {
 }
 
 impl ApplyArgs {
-    pub(crate) async fn run(self, session: Session) -> Result<()> {
+    pub(crate) async fn run(mut self, session: Session) -> Result<()> {
         let org = session.org()?;
+        self.trust.fall_back(session.regions_file());
         let mut written = file::read(&self.files)?;
         if written.is_empty() && !self.prune {
             return Err(fault::usage(
@@ -96,7 +97,7 @@ impl ApplyArgs {
             Err(status) => return Err(refused::located(&written, status)),
         };
         let tell = |outcome: &mg::ApplyOutcome| -> Result<()> {
-            if session.print.is_json() { session.print.one(outcome) } else { show(outcome, line_out) }
+            if session.print.is_data() { session.print.data(outcome) } else { show(outcome, line_out) }
         };
         if self.dry_run || planned.changes.is_empty() {
             return tell(&planned);
@@ -134,8 +135,8 @@ impl ApplyArgs {
             _ => Ok(()),
         };
         // The set is applied: a fault with the keys does not end the wait.
-        let text = if session.print.is_json() {
-            serde_json::to_string_pretty(&done)?
+        let text = if session.print.is_data() {
+            session.print.text(&done)?
         } else if done.keys.is_empty() {
             summary(&done)
         } else {

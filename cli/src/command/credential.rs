@@ -25,7 +25,7 @@ use crate::connect::Connection;
 use crate::flags::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::flags::count;
 use crate::flags::moment::{self, Moment};
-use crate::flags::page::{self, Listing};
+use crate::flags::page::Listing;
 use crate::flags::plan::Agreement;
 use crate::print::{Row, plain, time};
 use crate::session::Session;
@@ -115,11 +115,25 @@ impl Verb {
         let mut stub = CredentialServiceClient::new(connection.clone());
         let print = session.print;
         match self {
-            Self::CreateCaller(args) => args.run(connection, org, print).await,
-            Self::CreateUpstream(args) => print.one(&args.run(connection, org).await?),
-            Self::ReplaceSecret(args) => print.one(&args.run(connection, org).await?),
-            Self::Roll(args) => args.run(connection, org, print).await,
-            Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
+            Self::CreateCaller(mut args) => {
+                args.trust.fall_back(session.regions_file());
+                args.run(connection, org, print).await
+            }
+            Self::CreateUpstream(mut args) => {
+                args.sealing.trust.fall_back(session.regions_file());
+                print.one(&args.run(connection, org).await?)
+            }
+            Self::ReplaceSecret(mut args) => {
+                args.sealing.trust.fall_back(session.regions_file());
+                print.one(&args.run(connection, org).await?)
+            }
+            Self::Roll(mut args) => {
+                args.trust.fall_back(session.regions_file());
+                args.run(connection, org, print).await
+            }
+            Self::List(listing) => {
+                listing.print(print, async || list(connection.clone(), &org, &listing).await).await
+            }
             Self::Show { credential, at } => {
                 let ask = mg::GetCredentialRequest { org, credential, revision: at };
                 let credential = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();
@@ -178,13 +192,14 @@ pub(crate) async fn create(
 /// The credentials of an organization.
 pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Credential>> {
     let mut stub = CredentialServiceClient::new(connection);
-    page::all(async |page_size, page_token| {
-        let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
-        let ask = mg::ListCredentialsRequest { org, page_size, page_token, filter, order_by };
-        let reply = stub.list_credentials(ask).await?.into_inner();
-        Ok((reply.credentials, reply.next_page_token))
-    })
-    .await
+    which
+        .all(async |page_size, page_token| {
+            let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
+            let ask = mg::ListCredentialsRequest { org, page_size, page_token, filter, order_by };
+            let reply = stub.list_credentials(ask).await?.into_inner();
+            Ok((reply.credentials, reply.next_page_token))
+        })
+        .await
 }
 
 /// A credential as it was at a revision, which says nothing of its uses.

@@ -4,6 +4,7 @@
 //! real thing: the node joins with a token over TLS, the secret is sealed, the sample goes through the API.
 //! It differs in two things: the region key has no passphrase, and an upstream on loopback is allowed.
 
+mod context;
 mod echo;
 mod folder;
 mod sample;
@@ -20,7 +21,7 @@ use rr_contract::secret::Secret;
 use tokio::net::TcpListener;
 
 use crate::connect::Endpoint;
-use crate::print::line_out;
+use crate::print::{line_out, note};
 use folder::{PortArgs, StateFolder};
 use sample::Sample;
 
@@ -57,7 +58,11 @@ pub(crate) async fn run(args: DevArgs) -> Result<()> {
         None => Ok(()),
         Some(Err(error)) => Err(error),
         Some(Ok(running)) => {
-            announce(&folder, &running)?;
+            let context = context::write(&folder).unwrap_or_else(|error| {
+                note(&format!("commands need --endpoint, --token-file and --org here: {error:#}"));
+                None
+            });
+            announce(&folder, &running, context.as_deref())?;
             stop.requested().await;
             line_out("stopping")?;
             running.edge.stop().await;
@@ -105,7 +110,7 @@ async fn start(folder: &StateFolder, shutdown: &Shutdown, tasks: &Tasks) -> Resu
     Ok(Running { control, edge, token, caller_key: sample.caller_key })
 }
 
-fn announce(folder: &StateFolder, running: &Running) -> Result<()> {
+fn announce(folder: &StateFolder, running: &Running, context: Option<&str>) -> Result<()> {
     let rrctl = std::env::current_exe().ok().and_then(|path| {
         let here = std::env::current_dir().ok()?;
         Some(path.strip_prefix(&here).unwrap_or(&path).display().to_string())
@@ -114,12 +119,21 @@ fn announce(folder: &StateFolder, running: &Running) -> Result<()> {
     let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
     let ports = &folder.ports;
     let (token, key) = (text(&running.token), text(&running.caller_key));
-    let token_file = folder.path(sample::TOKEN_FILE);
-    let endpoint = if ports.management.port() == 7420 {
-        String::new()
-    } else {
-        format!(" --endpoint http://{}", ports.management)
+    let path = |name: &str| folder.path(name).display().to_string();
+    let (flags, counts) = match context {
+        Some(name) => {
+            (String::new(), format!("  context      {name}   (commands in this folder need no flags)\n"))
+        }
+        None => {
+            let (token, org) = (path(sample::TOKEN_FILE), sample::ORG);
+            (
+                format!(" --endpoint http://{} --token-file {token} --org {org}", ports.management),
+                String::new(),
+            )
+        }
     };
+    let regions =
+        context.map_or_else(|| format!(" --regions-file {}", path(sample::REGIONS_FILE)), |_| String::new());
     line_out(&format!(
         "\
 RequestRocket runs in {folder}
@@ -128,7 +142,7 @@ RequestRocket runs in {folder}
   edge         http://{edge}
   upstream     http://{upstream}   (shows what it is sent)
   token        {token}
-
+{counts}
 Call the sample proxy. The upstream gets its own secret and not your key. It answers with what it got, where the edge
 masks the secret:
 
@@ -142,14 +156,15 @@ left of the limit of {limit} a minute; a meter counts what POST, PUT and PATCH s
 
 See the records of these calls; with -o wide also what limit, meter and filter did:
 
-  {rrctl}{endpoint} --token-file {token_file} --org {org} request list
+  {rrctl}{flags} request list
 
-Seal the secret of an upstream of your own; it is asked for:
+Call an API of your own: its secret is asked for, and sealed here. The last line is a call that works:
 
-  {rrctl}{endpoint} --token-file {token_file} --org {org} credential create-upstream example --origin https://api.example.com --regions-file {regions_file}
+  {rrctl}{flags} init https://api.example.com{regions}
 
-Look around:
+Look around; `{rrctl} --help` names everything:
 
+  {rrctl}{flags} proxy list
   curl -H 'Authorization: Bearer {token}' http://{management}/v1/orgs/{org}/proxies
   grpcurl -plaintext -H 'authorization: Bearer {token}' {management} list
 
@@ -161,8 +176,6 @@ Ctrl-C stops it.",
         org = sample::ORG,
         proxy = sample::PROXY,
         limit = sample::LIMITS.per_minute_per_node,
-        token_file = token_file.display(),
-        regions_file = folder.path(sample::REGIONS_FILE).display(),
     ))
 }
 

@@ -1,7 +1,5 @@
 //! `rrctl export`: an organization as a file for `rrctl apply`. References are names, and no secret is in the file.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 use clap::Args;
 use rr_contract::wire::management as mg;
@@ -9,6 +7,7 @@ use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::document::Resource;
 
 use crate::command::apply::format::Exported;
+use crate::command::names::Names;
 use crate::command::{credential, filter, meter, proxy, region, rule, target};
 use crate::connect::Connection;
 use crate::flags::page::Listing;
@@ -30,8 +29,8 @@ impl ExportArgs {
         for document in read(&connection, &org, self.owner.as_deref()).await? {
             written.push(Exported::new(&document)?);
         }
-        if session.print.is_json() {
-            return line_out(&serde_json::to_string_pretty(&written)?);
+        if session.print.is_data() {
+            return session.print.data(&written);
         }
         line_out(
             "# For `rrctl apply`. It holds no secrets: an apply leaves the secrets of existing credentials as they are.",
@@ -50,11 +49,11 @@ async fn read(connection: &Connection, org: &str, owner: Option<&str>) -> Result
     let credentials = credential::list(connection.clone(), org, &all).await?;
     let proxies = proxy::list(connection.clone(), org, &all).await?;
     let mut names = Names::default();
-    names.learn(targets.iter().map(|one| (&one.id, &one.name)));
-    names.learn(credentials.iter().map(|one| (&one.id, &one.name)));
-    names.learn(proxies.iter().map(|one| (&one.id, &one.name)));
+    names.learn(targets.iter().map(|one| (one.id.clone(), one.name.clone())));
+    names.learn(credentials.iter().map(|one| (one.id.clone(), one.name.clone())));
+    names.learn(proxies.iter().map(|one| (one.id.clone(), one.name.clone())));
     let regions = region::list(connection.clone()).await?;
-    names.learn(regions.iter().map(|one| (&one.id, &one.name)));
+    names.learn(regions.iter().map(|one| (one.id.clone(), one.name.clone())));
     let mut found: Vec<Resource> = Vec::new();
     found.extend(targets.into_iter().map(Resource::Target));
     found.extend(credentials.into_iter().map(Resource::Credential));
@@ -67,23 +66,6 @@ async fn read(connection: &Connection, org: &str, owner: Option<&str>) -> Result
         owner.is_none_or(|owner| bears == owner).then_some(mg::Document { resource: Some(resource) })
     });
     Ok(documents.collect())
-}
-
-/// Names by id.
-#[derive(Default)]
-struct Names(BTreeMap<String, String>);
-
-impl Names {
-    fn learn<'a>(&mut self, pairs: impl Iterator<Item = (&'a String, &'a String)>) {
-        self.0.extend(pairs.map(|(id, name)| (id.clone(), name.clone())));
-    }
-
-    /// Replaces an id with its name. The id of a resource that the token may not see stays: an apply takes ids too.
-    fn put(&self, reference: &mut String) {
-        if let Some(name) = self.0.get(reference.as_str()) {
-            reference.clone_from(name);
-        }
-    }
 }
 
 /// A resource without the fields that the control plane sets, and its owner.
@@ -118,41 +100,28 @@ fn plain(resource: Resource, names: &Names) -> (Resource, String) {
             clear([&mut one.id, &mut one.org, &mut one.etag, &mut one.created_by]);
             (one.created_at, one.updated_at, one.urls, one.nodes) = (None, None, Vec::new(), 0);
             one.over_ceiling = false;
-            let references = one.caller_credentials.iter_mut().chain(&mut one.regions);
-            for reference in references.chain([&mut one.target, &mut one.upstream_credential]) {
-                names.put(reference);
-            }
+            names.put(&mut one);
             let owner = one.owner.clone();
             (Resource::Proxy(one), owner)
         }
         Resource::Rule(mut one) => {
-            use mg::rule::Parent;
             clear([&mut one.id, &mut one.org, &mut one.etag, &mut one.created_by]);
             (one.created_at, one.updated_at) = (None, None);
-            if let Some(Parent::Proxy(parent) | Parent::Target(parent) | Parent::Credential(parent)) =
-                &mut one.parent
-            {
-                names.put(parent);
-            }
+            names.put(&mut one);
             let owner = one.owner.clone();
             (Resource::Rule(one), owner)
         }
         Resource::Filter(mut one) => {
-            use mg::filter::Parent;
             clear([&mut one.id, &mut one.org, &mut one.etag, &mut one.created_by]);
             (one.created_at, one.updated_at) = (None, None);
-            if let Some(Parent::Proxy(parent) | Parent::Target(parent) | Parent::Credential(parent)) =
-                &mut one.parent
-            {
-                names.put(parent);
-            }
+            names.put(&mut one);
             let owner = one.owner.clone();
             (Resource::Filter(one), owner)
         }
         Resource::Meter(mut one) => {
             clear([&mut one.id, &mut one.org, &mut one.etag, &mut one.created_by]);
             (one.created_at, one.updated_at) = (None, None);
-            names.put(&mut one.proxy);
+            names.put(&mut one);
             let owner = one.owner.clone();
             (Resource::Meter(one), owner)
         }
@@ -173,12 +142,7 @@ mod tests {
     #[test]
     fn an_export_has_names_for_ids_and_nothing_that_the_control_plane_sets() {
         let mut names = Names::default();
-        names.learn(
-            [("tg_1", "echo"), ("cr_1", "key"), ("cr_2", "up"), ("rg_1", "eu")]
-                .map(owned)
-                .iter()
-                .map(|(id, name)| (id, name)),
-        );
+        names.learn([("tg_1", "echo"), ("cr_1", "key"), ("cr_2", "up"), ("rg_1", "eu")].map(owned));
         let proxy = mg::Proxy {
             id: "px_1".into(),
             org: "og_1".into(),

@@ -6,10 +6,11 @@ use rr_contract::wire::fleet::FilterAction;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::filter_service_client::FilterServiceClient;
 
+use crate::command::names;
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, Mask, Owner};
 use crate::flags::count;
-use crate::flags::page::{self, Listing};
+use crate::flags::page::Listing;
 use crate::flags::parent::{self, Parent};
 use crate::print::{Row, plain};
 use crate::session::Session;
@@ -149,14 +150,33 @@ impl Verb {
                 let mut filter = mg::Filter { name, parent: Some(on.into()), ..mg::Filter::default() };
                 DoesNow::from(does).put(&mut filter, &mut mask);
                 settings.put(&mut filter, &mut mask);
-                let ask =
-                    consent.with(mg::CreateFilterRequest { org, filter: Some(filter), ..Default::default() });
-                print.one(&stub.create_filter(ask).await?.into_inner().filter.unwrap_or_default())
+                let ask = consent.with(mg::CreateFilterRequest {
+                    org: org.clone(),
+                    filter: Some(filter),
+                    ..Default::default()
+                });
+                print.one(
+                    &names::of_one(
+                        print,
+                        &connection,
+                        &org,
+                        stub.create_filter(ask).await?.into_inner().filter,
+                    )
+                    .await?,
+                )
             }
-            Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
+            Self::List(listing) => {
+                let found = async || {
+                    names::of(print, &connection, &org, list(connection.clone(), &org, &listing).await?).await
+                };
+                listing.print(print, found).await
+            }
             Self::Show { filter, at } => {
-                let ask = mg::GetFilterRequest { org, filter, revision: at };
-                print.one(&stub.get_filter(ask).await?.into_inner().filter.unwrap_or_default())
+                let ask = mg::GetFilterRequest { org: org.clone(), filter, revision: at };
+                print.one(
+                    &names::of_one(print, &connection, &org, stub.get_filter(ask).await?.into_inner().filter)
+                        .await?,
+                )
             }
             Self::Update { filter: name, does, settings, condition, consent } => {
                 let mut filter = mg::Filter { etag: condition.etag, ..mg::Filter::default() };
@@ -164,13 +184,21 @@ impl Verb {
                 settings.put(&mut filter, &mut mask);
                 let update_mask = mask.finish()?;
                 let ask = consent.with(mg::UpdateFilterRequest {
-                    org,
+                    org: org.clone(),
                     name,
                     filter: Some(filter),
                     update_mask,
                     ..Default::default()
                 });
-                print.one(&stub.update_filter(ask).await?.into_inner().filter.unwrap_or_default())
+                print.one(
+                    &names::of_one(
+                        print,
+                        &connection,
+                        &org,
+                        stub.update_filter(ask).await?.into_inner().filter,
+                    )
+                    .await?,
+                )
             }
             Self::Delete { filter, condition, consent } => {
                 let ask = consent.with(mg::DeleteFilterRequest {
@@ -179,8 +207,8 @@ impl Verb {
                     etag: condition.etag,
                     ..Default::default()
                 });
-                let revision = stub.delete_filter(ask).await?.into_inner().revision;
-                print.done(&format!("deleted at revision {revision}"))
+                let done = stub.delete_filter(ask).await?.into_inner();
+                print.done(&format!("deleted at revision {}", done.revision), &done)
             }
         }
     }
@@ -189,13 +217,14 @@ impl Verb {
 /// The filters of an organization.
 pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Filter>> {
     let mut stub = FilterServiceClient::new(connection);
-    page::all(async |page_size, page_token| {
-        let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
-        let ask = mg::ListFiltersRequest { org, page_size, page_token, filter, order_by };
-        let reply = stub.list_filters(ask).await?.into_inner();
-        Ok((reply.filters, reply.next_page_token))
-    })
-    .await
+    which
+        .all(async |page_size, page_token| {
+            let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
+            let ask = mg::ListFiltersRequest { org, page_size, page_token, filter, order_by };
+            let reply = stub.list_filters(ask).await?.into_inner();
+            Ok((reply.filters, reply.next_page_token))
+        })
+        .await
 }
 
 impl Row for mg::Filter {

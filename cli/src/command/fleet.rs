@@ -44,8 +44,8 @@ pub(crate) async fn states(session: Session) -> Result<()> {
 pub(crate) async fn release(session: &Session, region: String, revision: u64) -> Result<()> {
     let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
     let ask = fleet::ReleaseRevisionRequest { region, revision };
-    let done = stub.release_revision(ask).await?.into_inner().revision;
-    session.print.done(&format!("released at revision {done}"))
+    let done = stub.release_revision(ask).await?.into_inner();
+    session.print.done(&format!("released at revision {}", done.revision), &done)
 }
 
 impl ExplainArgs {
@@ -54,8 +54,8 @@ impl ExplainArgs {
         let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
         let ask = fleet::ExplainResourceRequest { org, kind: self.kind, resource: self.name };
         let reply = stub.explain_resource(ask).await?.into_inner();
-        if session.print.is_json() {
-            return line_out(&serde_json::to_string_pretty(&reply)?);
+        if session.print.is_data() {
+            return session.print.data(&reply);
         }
         line_out(&reply.why)?;
         if reply.regions.is_empty() {
@@ -132,8 +132,8 @@ impl AdoptArgs {
             expected_plan: Vec::new(),
         };
         let planned = stub.adopt_revision(ask.clone()).await?.into_inner();
-        if self.dry_run && session.print.is_json() {
-            return line_out(&serde_json::to_string_pretty(&planned)?);
+        if self.dry_run && session.print.is_data() {
+            return session.print.data(&planned);
         }
         if self.dry_run {
             return show(&planned, line_out);
@@ -151,10 +151,12 @@ impl AdoptArgs {
             )?;
         }
         let ask = fleet::AdoptRevisionRequest { dry_run: false, expected_plan: planned.plan, ..ask };
-        let done = stub.adopt_revision(ask).await?.into_inner().revision;
-        session.print.done(&format!(
-            "adopted at revision {done}; `rrctl fleet` shows when the nodes of the region are in step"
-        ))
+        let done = stub.adopt_revision(ask).await?.into_inner();
+        let revision = done.revision;
+        let text = format!(
+            "adopted at revision {revision}; `rrctl fleet` shows when the nodes of the region are in step"
+        );
+        session.print.done(&text, &done)
     }
 }
 

@@ -6,7 +6,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::member_service_client::MemberServiceClient;
 
 use crate::flags::change::{Condition, Mask};
-use crate::flags::page::{self, Listing};
+use crate::flags::page::Listing;
 use crate::flags::role::{self, OrgRole};
 use crate::print::{Row, time};
 use crate::session::Session;
@@ -58,14 +58,19 @@ impl Verb {
                 let ask = mg::CreateMemberRequest { org, member: Some(member) };
                 print.one(&stub.create_member(ask).await?.into_inner().member.unwrap_or_default())
             }
-            Self::List(Listing { filter, order_by }) => {
-                let all = page::all(async |page_size, page_token| {
-                    let (org, filter, order_by) = (org.clone(), filter.clone(), order_by.clone());
-                    let ask = mg::ListMembersRequest { org, page_size, page_token, filter, order_by };
-                    let reply = stub.list_members(ask).await?.into_inner();
-                    Ok((reply.members, reply.next_page_token))
-                });
-                print.list(&all.await?)
+            Self::List(listing) => {
+                let list = async || {
+                    listing
+                        .all(async |page_size, page_token| {
+                            let (org, filter, order_by) =
+                                (org.clone(), listing.filter.clone(), listing.order_by.clone());
+                            let ask = mg::ListMembersRequest { org, page_size, page_token, filter, order_by };
+                            let reply = stub.list_members(ask).await?.into_inner();
+                            Ok((reply.members, reply.next_page_token))
+                        })
+                        .await
+                };
+                listing.print(print, list).await
             }
             Self::Show { member } => {
                 let reply = stub.get_member(mg::GetMemberRequest { org, member }).await?.into_inner();
@@ -82,8 +87,8 @@ impl Verb {
             }
             Self::Remove { member, condition } => {
                 let ask = mg::DeleteMemberRequest { org, member, etag: condition.etag };
-                let revision = stub.delete_member(ask).await?.into_inner().revision;
-                print.done(&format!("removed at revision {revision}"))
+                let done = stub.delete_member(ask).await?.into_inner();
+                print.done(&format!("removed at revision {}", done.revision), &done)
             }
         }
     }

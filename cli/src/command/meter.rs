@@ -7,13 +7,14 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::meter::Counts;
 use rr_contract::wire::management::meter_service_client::MeterServiceClient;
 
+use crate::command::names;
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask, Owner};
 use crate::flags::count;
 use crate::flags::limits;
 use crate::flags::matching::{self, OnlyWhen, Typed};
-use crate::flags::page::{self, Listing};
+use crate::flags::page::Listing;
 use crate::print::Row;
 use crate::session::Session;
 
@@ -214,14 +215,33 @@ impl Verb {
                 let mut meter = mg::Meter { name, proxy: on, ..mg::Meter::default() };
                 CountedNow::from(counts).put(&mut meter, &mut mask);
                 settings.put(&mut meter, &mut mask)?;
-                let ask =
-                    consent.with(mg::CreateMeterRequest { org, meter: Some(meter), ..Default::default() });
-                print.one(&stub.create_meter(ask).await?.into_inner().meter.unwrap_or_default())
+                let ask = consent.with(mg::CreateMeterRequest {
+                    org: org.clone(),
+                    meter: Some(meter),
+                    ..Default::default()
+                });
+                print.one(
+                    &names::of_one(
+                        print,
+                        &connection,
+                        &org,
+                        stub.create_meter(ask).await?.into_inner().meter,
+                    )
+                    .await?,
+                )
             }
-            Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
+            Self::List(listing) => {
+                let found = async || {
+                    names::of(print, &connection, &org, list(connection.clone(), &org, &listing).await?).await
+                };
+                listing.print(print, found).await
+            }
             Self::Show { meter, at } => {
-                let ask = mg::GetMeterRequest { org, meter, revision: at };
-                print.one(&stub.get_meter(ask).await?.into_inner().meter.unwrap_or_default())
+                let ask = mg::GetMeterRequest { org: org.clone(), meter, revision: at };
+                print.one(
+                    &names::of_one(print, &connection, &org, stub.get_meter(ask).await?.into_inner().meter)
+                        .await?,
+                )
             }
             Self::Update { meter: name, counts, settings, condition, consent } => {
                 let mut meter = mg::Meter::default();
@@ -234,13 +254,21 @@ impl Verb {
                 meter.etag = condition.or(meter.etag);
                 let update_mask = mask.finish()?;
                 let ask = consent.with(mg::UpdateMeterRequest {
-                    org,
+                    org: org.clone(),
                     name,
                     meter: Some(meter),
                     update_mask,
                     ..Default::default()
                 });
-                print.one(&stub.update_meter(ask).await?.into_inner().meter.unwrap_or_default())
+                print.one(
+                    &names::of_one(
+                        print,
+                        &connection,
+                        &org,
+                        stub.update_meter(ask).await?.into_inner().meter,
+                    )
+                    .await?,
+                )
             }
             Self::Delete { meter, condition, consent } => {
                 let ask = consent.with(mg::DeleteMeterRequest {
@@ -249,8 +277,8 @@ impl Verb {
                     etag: condition.etag,
                     ..Default::default()
                 });
-                let revision = stub.delete_meter(ask).await?.into_inner().revision;
-                print.done(&format!("deleted at revision {revision}"))
+                let done = stub.delete_meter(ask).await?.into_inner();
+                print.done(&format!("deleted at revision {}", done.revision), &done)
             }
         }
     }
@@ -259,13 +287,14 @@ impl Verb {
 /// The meters of an organization.
 pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Meter>> {
     let mut stub = MeterServiceClient::new(connection);
-    page::all(async |page_size, page_token| {
-        let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
-        let ask = mg::ListMetersRequest { org, page_size, page_token, filter, order_by };
-        let reply = stub.list_meters(ask).await?.into_inner();
-        Ok((reply.meters, reply.next_page_token))
-    })
-    .await
+    which
+        .all(async |page_size, page_token| {
+            let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
+            let ask = mg::ListMetersRequest { org, page_size, page_token, filter, order_by };
+            let reply = stub.list_meters(ask).await?.into_inner();
+            Ok((reply.meters, reply.next_page_token))
+        })
+        .await
 }
 
 impl Row for mg::Meter {

@@ -14,7 +14,7 @@ use super::request::RequestArgs;
 use crate::connect::ANSWER_MOST;
 use crate::flags::moment::{self, Moment};
 use crate::flags::span;
-use crate::print::{self, Printer, note, time};
+use crate::print::{Printer, note, time};
 use crate::session::Session;
 
 use self::row::SeriesRow;
@@ -118,8 +118,8 @@ impl Verb {
 }
 
 fn show(answer: &mg::QueryMetricsResponse, print: Printer) -> Result<()> {
-    if print.is_json() {
-        return print::json(answer);
+    if print.is_data() {
+        return print.data(answer);
     }
     let (from, to) = (time(answer.after.as_ref()), time(answer.before.as_ref()));
     let step = answer.step.as_ref().map(span::text).unwrap_or_default();

@@ -153,8 +153,8 @@ impl TokenVerb {
             Self::Revoke { region, token, condition } => {
                 let mut stub = NodeTokenServiceClient::new(session.endpoint.connect().await?);
                 let ask = mg::DeleteNodeTokenRequest { region, node_token: token, etag: condition.etag };
-                let revision = stub.delete_node_token(ask).await?.into_inner().revision;
-                session.print.done(&format!("revoked at revision {revision}"))
+                let done = stub.delete_node_token(ask).await?.into_inner();
+                session.print.done(&format!("revoked at revision {}", done.revision), &done)
             }
             Self::Create(args) => {
                 let keys = args.key.open()?;
@@ -163,7 +163,13 @@ impl TokenVerb {
                 let drawn = Drawn::draw(connection, &keys, args.uses, life).await?;
                 let Some(path) = &args.out else {
                     let token = drawn.register(&args.region).await?.to_secret();
-                    return once::out_or_aside("node token", token.expose(), token.expose());
+                    let text = if session.print.is_data() {
+                        let token = std::str::from_utf8(token.expose())?;
+                        session.print.text(&serde_json::json!({ "nodeToken": token }))?.into_bytes()
+                    } else {
+                        token.expose().to_vec()
+                    };
+                    return once::out_or_aside("node token", &text, token.expose());
                 };
                 let mut file = NewFile::make(path, 0)?;
                 file.write(drawn.token.to_secret().expose())?;
@@ -211,12 +217,13 @@ async fn show(session: &Session, node: String) -> Result<fleet::Node> {
 
 async fn drain(session: &Session, node: String, undo: bool) -> Result<()> {
     let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
-    let revision = stub.drain_node(fleet::DrainNodeRequest { node, undo }).await?.into_inner().revision;
+    let done = stub.drain_node(fleet::DrainNodeRequest { node, undo }).await?.into_inner();
     let state = if undo { "in service" } else { "out of service" };
-    session.print.done(&match revision {
+    let text = match done.revision {
         0 => format!("it is {state} already"),
         revision => format!("{state} at revision {revision}"),
-    })
+    };
+    session.print.done(&text, &done)
 }
 
 async fn watch(session: &Session, region: String, only_unhealthy: bool) -> Result<()> {
@@ -225,10 +232,11 @@ async fn watch(session: &Session, region: String, only_unhealthy: bool) -> Resul
     let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
     let ask = fleet::WatchNodesRequest { region, only_unhealthy };
     let mut coming = stub.watch_nodes(ask).await?.into_inner();
+    let mut stream = session.print.stream::<fleet::Node>()?;
     while let Some(reply) = coming.message().await? {
         match reply.change {
-            _ if session.print.is_json() => line_out(&serde_json::to_string(&reply)?)?,
-            Some(Change::Node(node)) => session.print.line(&node)?,
+            _ if session.print.is_data() => session.print.data_line(&reply)?,
+            Some(Change::Node(node)) => stream.line(&node)?,
             Some(Change::Gone(id)) => line_out(&format!("{id}  gone"))?,
             Some(Change::Listed(_)) => note("these are all nodes; changes follow"),
             None => {}

@@ -110,7 +110,10 @@ impl Verb {
                 for ids in notifications.chunks(MARKED) {
                     marked += feed.mark(&mut stub, Marks::These(ids.to_vec())).await?;
                 }
-                print.done(&format!("marked {marked} as read"))
+                print.done(
+                    &format!("marked {marked} as read"),
+                    &serde_json::json!({ "marked": marked.to_string() }),
+                )
             }
             Self::Read { through, .. } => {
                 let through = match through {
@@ -122,13 +125,17 @@ impl Verb {
                     }
                 };
                 let marked = feed.mark(&mut stub, Marks::Through(through)).await?;
-                print.done(&format!("marked {marked} as read"))
+                print.done(
+                    &format!("marked {marked} as read"),
+                    &serde_json::json!({ "marked": marked.to_string() }),
+                )
             }
             Self::Watch => {
                 let ask = mg::WatchNotificationsRequest { org: session.org()? };
                 let mut coming = stub.watch_notifications(ask).await?.into_inner();
+                let mut stream = print.stream::<mg::Notification>()?;
                 while let Some(reply) = coming.message().await? {
-                    print.line(&reply.notification.unwrap_or_default())?;
+                    stream.line(&reply.notification.unwrap_or_default())?;
                     if !print::is_read() {
                         return Ok(());
                     }

@@ -9,7 +9,7 @@ use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask};
 use crate::flags::count;
 use crate::flags::limits::{self, CeilingArgs, LimitArgs};
-use crate::flags::page::{self, Listing};
+use crate::flags::page::Listing;
 use crate::flags::plan::Agreement;
 use crate::print::{Row, note, time};
 use crate::session::Session;
@@ -177,14 +177,18 @@ impl Verb {
                     .into_inner();
                 print.one(&reply.org.unwrap_or_default())
             }
-            Self::List(Listing { filter, order_by }) => {
-                let all = page::all(async |page_size, page_token| {
-                    let (filter, order_by) = (filter.clone(), order_by.clone());
-                    let ask = mg::ListOrgsRequest { page_size, page_token, filter, order_by };
-                    let reply = stub.list_orgs(ask).await?.into_inner();
-                    Ok((reply.orgs, reply.next_page_token))
-                });
-                print.list(&all.await?)
+            Self::List(listing) => {
+                let list = async || {
+                    listing
+                        .all(async |page_size, page_token| {
+                            let (filter, order_by) = (listing.filter.clone(), listing.order_by.clone());
+                            let ask = mg::ListOrgsRequest { page_size, page_token, filter, order_by };
+                            let reply = stub.list_orgs(ask).await?.into_inner();
+                            Ok((reply.orgs, reply.next_page_token))
+                        })
+                        .await
+                };
+                listing.print(print, list).await
             }
             Self::Show { org, at } => {
                 let reply = stub.get_org(mg::GetOrgRequest { org, revision: at }).await?.into_inner();

@@ -6,12 +6,13 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 
+use crate::command::names;
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::flags::count;
 use crate::flags::keeping::{self, KeepingArgs};
 use crate::flags::limits::{self, KeyedLimitArgs, LimitArgs};
-use crate::flags::page::{self, Listing};
+use crate::flags::page::Listing;
 use crate::flags::recording::{self, RecordingArgs};
 use crate::flags::resilience::{self, Setting};
 use crate::flags::shape::{self, ShapeArgs};
@@ -226,14 +227,33 @@ impl Verb {
             Self::Create { name, settings, consent } => {
                 let mut proxy = mg::Proxy { name, ..mg::Proxy::default() };
                 settings.put(&mut proxy, &mut Mask::default());
-                let ask =
-                    consent.with(mg::CreateProxyRequest { org, proxy: Some(proxy), ..Default::default() });
-                print.one(&stub.create_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
+                let ask = consent.with(mg::CreateProxyRequest {
+                    org: org.clone(),
+                    proxy: Some(proxy),
+                    ..Default::default()
+                });
+                print.one(
+                    &names::of_one(
+                        print,
+                        &connection,
+                        &org,
+                        stub.create_proxy(ask).await?.into_inner().proxy,
+                    )
+                    .await?,
+                )
             }
-            Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
+            Self::List(listing) => {
+                let found = async || {
+                    names::of(print, &connection, &org, list(connection.clone(), &org, &listing).await?).await
+                };
+                listing.print(print, found).await
+            }
             Self::Show { proxy, at } => {
-                let ask = mg::GetProxyRequest { org, proxy, revision: at };
-                print.one(&stub.get_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
+                let ask = mg::GetProxyRequest { org: org.clone(), proxy, revision: at };
+                print.one(
+                    &names::of_one(print, &connection, &org, stub.get_proxy(ask).await?.into_inner().proxy)
+                        .await?,
+                )
             }
             Self::Update { proxy: name, settings, condition, consent } => {
                 let mut proxy = mg::Proxy::default();
@@ -247,13 +267,21 @@ impl Verb {
                 proxy.etag = condition.or(proxy.etag);
                 let update_mask = mask.finish()?;
                 let ask = consent.with(mg::UpdateProxyRequest {
-                    org,
+                    org: org.clone(),
                     name,
                     proxy: Some(proxy),
                     update_mask,
                     ..Default::default()
                 });
-                print.one(&stub.update_proxy(ask).await?.into_inner().proxy.unwrap_or_default())
+                print.one(
+                    &names::of_one(
+                        print,
+                        &connection,
+                        &org,
+                        stub.update_proxy(ask).await?.into_inner().proxy,
+                    )
+                    .await?,
+                )
             }
             Self::Delete { proxy, condition, consent } => {
                 let ask = consent.with(mg::DeleteProxyRequest {
@@ -262,8 +290,8 @@ impl Verb {
                     etag: condition.etag,
                     ..Default::default()
                 });
-                let revision = stub.delete_proxy(ask).await?.into_inner().revision;
-                print.done(&format!("deleted at revision {revision}"))
+                let done = stub.delete_proxy(ask).await?.into_inner();
+                print.done(&format!("deleted at revision {}", done.revision), &done)
             }
         }
     }
@@ -272,13 +300,14 @@ impl Verb {
 /// The proxies of an organization.
 pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Proxy>> {
     let mut stub = ProxyServiceClient::new(connection);
-    page::all(async |page_size, page_token| {
-        let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
-        let ask = mg::ListProxiesRequest { org, page_size, page_token, filter, order_by };
-        let reply = stub.list_proxies(ask).await?.into_inner();
-        Ok((reply.proxies, reply.next_page_token))
-    })
-    .await
+    which
+        .all(async |page_size, page_token| {
+            let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
+            let ask = mg::ListProxiesRequest { org, page_size, page_token, filter, order_by };
+            let reply = stub.list_proxies(ask).await?.into_inner();
+            Ok((reply.proxies, reply.next_page_token))
+        })
+        .await
 }
 
 impl Row for mg::Proxy {

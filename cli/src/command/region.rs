@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use rr_contract::model::id::RegionId;
 use rr_contract::model::name::Name;
@@ -16,14 +16,14 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::region_service_client::RegionServiceClient;
 
 use crate::connect::Connection;
-use crate::fault;
 use crate::flags::change::{Condition, Mask};
 use crate::flags::key_file::{PassphraseArgs, write_new};
-use crate::flags::page::{self, Listing};
+use crate::flags::page::Listing;
 use crate::flags::plan::Agreement;
 use crate::flags::trust::TrustFile;
 use crate::print::{Row, note, time};
 use crate::session::Session;
+use crate::{fault, prompt};
 
 /// The life of a key statement: secrets are sealed to it until it is renewed.
 pub(crate) const STATEMENT_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -98,9 +98,10 @@ pub(crate) struct CreateArgs {
     /// Makes no second copy. If the key file is lost, the region needs new keys and every secret has to be sealed again.
     #[arg(long)]
     no_recovery_copy: bool,
-    /// File of fingerprints that the new one is added to, for sealing from this machine.
-    #[arg(long, env = "RRCTL_REGIONS_FILE", default_value = "regions.toml", value_name = "FILE")]
-    regions_file: PathBuf,
+    /// File of fingerprints that the new one is added to, for sealing. Without it that of the context, or one of the endpoint
+    /// in the configuration folder.
+    #[arg(long, env = "RRCTL_REGIONS_FILE", value_name = "FILE")]
+    regions_file: Option<PathBuf>,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
@@ -110,7 +111,10 @@ impl Verb {
         let print = session.print;
         match self {
             Self::Create(args) => args.run(session).await,
-            Self::List(listing) => print.list(&list_some(session.endpoint.connect().await?, &listing).await?),
+            Self::List(listing) => {
+                let connection = session.endpoint.connect().await?;
+                listing.print(print, async || list_some(connection.clone(), &listing).await).await
+            }
             Self::Show { region } => {
                 let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
                 let reply = stub.get_region(mg::GetRegionRequest { region }).await?.into_inner();
@@ -169,7 +173,8 @@ impl CreateArgs {
         let now = SystemTime::now();
         let statement = keys.statement(now, now + STATEMENT_LIFE);
         // The files are on disk before anybody can seal to the keys; a refused call removes them.
-        let noted = TrustFile::add(&self.regions_file, &self.name, &statement)?;
+        let regions_file = self.regions_file.as_deref().unwrap_or(session.regions_file());
+        let noted = TrustFile::add(regions_file, &self.name, &statement)?;
         let files = NewKeyFiles::write(&text, &self.key_file, copy.as_deref())?;
         let region = mg::Region {
             name: self.name,
@@ -184,9 +189,9 @@ impl CreateArgs {
         noted.keep();
         session.print.one(&region)?;
         note(&format!(
-            "fingerprint {} was added to {}; check that file in, or give the fingerprint to everybody who seals to this region",
+            "fingerprint {} was added to {}; give it to everybody who seals to this region",
             statement.fingerprint(),
-            self.regions_file.display()
+            regions_file.display()
         ));
         Ok(())
     }
@@ -204,7 +209,7 @@ impl CreateArgs {
         note(
             "If the key file and its recovery copy are both lost, the region needs new keys, and every secret has to be sealed again.",
         );
-        let answer = ask("file for the recovery copy: ")?;
+        let answer = prompt::ask("file for the recovery copy")?;
         if answer.is_empty() {
             return Err(fault::usage(
                 "no file was named for the recovery copy",
@@ -213,13 +218,6 @@ impl CreateArgs {
         }
         Ok(Some(PathBuf::from(answer)))
     }
-}
-
-fn ask(prompt: &str) -> Result<String> {
-    note(prompt);
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).context("read the answer")?;
-    Ok(line.trim().to_owned())
 }
 
 /// New files, removed when dropped unless they are kept.
@@ -269,13 +267,14 @@ pub(crate) async fn list(connection: Connection) -> Result<Vec<mg::Region>> {
 
 async fn list_some(connection: Connection, which: &Listing) -> Result<Vec<mg::Region>> {
     let mut stub = RegionServiceClient::new(connection);
-    page::all(async |page_size, page_token| {
-        let (filter, order_by) = (which.filter.clone(), which.order_by.clone());
-        let ask = mg::ListRegionsRequest { page_size, page_token, filter, order_by };
-        let reply = stub.list_regions(ask).await?.into_inner();
-        Ok((reply.regions, reply.next_page_token))
-    })
-    .await
+    which
+        .all(async |page_size, page_token| {
+            let (filter, order_by) = (which.filter.clone(), which.order_by.clone());
+            let ask = mg::ListRegionsRequest { page_size, page_token, filter, order_by };
+            let reply = stub.list_regions(ask).await?.into_inner();
+            Ok((reply.regions, reply.next_page_token))
+        })
+        .await
 }
 
 impl Row for mg::Region {

@@ -4,6 +4,7 @@ pub(super) mod row;
 mod search;
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -17,8 +18,11 @@ use crate::connect::{ANSWER_MOST, Connection};
 use crate::fault;
 use crate::flags::moment::Moment;
 use crate::flags::page::Newest;
-use crate::print::{self, Printer, note};
+use crate::print::{self, Printer, Stream, note};
 use crate::session::Session;
+
+/// A record of a request that was just answered is there in this time. A list without any looks again until then.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,7 +60,7 @@ pub(crate) struct ListArgs {
     #[command(flatten)]
     newest: Newest,
     /// Lists the oldest of them first, and goes on with those that come, until Ctrl-C.
-    #[arg(long, conflicts_with = "until")]
+    #[arg(long, visible_alias = "watch", conflicts_with = "until")]
     follow: bool,
 }
 
@@ -71,7 +75,7 @@ impl Verb {
             Self::List(args) => args.run(&mut stub, org, session.print).await,
             Self::Tail(search) => {
                 let coming = tail(&mut stub, &org, &search).await?;
-                follow(coming, &HashSet::new(), session.print).await
+                follow(coming, &HashSet::new(), session.print.stream()?).await
             }
             Self::Show { request } => {
                 let ask = mg::GetRequestRequest { org, request };
@@ -86,23 +90,32 @@ impl ListArgs {
         let filter = self.search.filter()?;
         // Before the list, so that nothing comes in between.
         let coming = if self.follow { Some(tail(stub, &org, &self.search).await?) } else { None };
-        let found = self.newest.of(async |page_size, page_token| {
-            let ask = mg::ListRequestsRequest {
-                org: org.clone(),
-                proxy: self.search.requests.proxy.clone(),
-                after: self.since.map(Moment::ago),
-                before: self.until.map(Moment::ago),
-                page_size,
-                page_token,
-                filter: filter.clone(),
+        let list = async |stub: &mut Stub| {
+            let page = async |page_size, page_token| {
+                let ask = mg::ListRequestsRequest {
+                    org: org.clone(),
+                    proxy: self.search.requests.proxy.clone(),
+                    after: self.since.map(Moment::ago),
+                    before: self.until.map(Moment::ago),
+                    page_size,
+                    page_token,
+                    filter: filter.clone(),
+                };
+                let reply = stub.list_requests(ask).await?.into_inner();
+                Ok((reply.requests, reply.next_page_token))
             };
-            let reply = stub.list_requests(ask).await?.into_inner();
-            Ok((reply.requests, reply.next_page_token))
-        });
-        let found = found.await?;
+            self.newest.of(page).await
+        };
+        let mut found = list(stub).await?;
+        let asked = Instant::now();
+        while found.is_empty() && !self.follow && self.until.is_none() && asked.elapsed() < UNDER_WAY {
+            tokio::time::sleep(UNDER_WAY / 5).await;
+            found = list(stub).await?;
+        }
         let Some(coming) = coming else { return print.list(&found) };
-        found.iter().rev().try_for_each(|request| print.line(request))?;
-        follow(coming, &found.iter().map(id).collect(), print).await
+        let mut stream = print.stream()?;
+        found.iter().rev().try_for_each(|request| stream.line(request))?;
+        follow(coming, &found.iter().map(id).collect(), stream).await
     }
 }
 
@@ -122,7 +135,11 @@ async fn tail(stub: &mut Stub, org: &str, search: &SearchArgs) -> Result<Coming>
 }
 
 /// Prints what comes, but for what was printed.
-async fn follow(mut coming: Coming, printed: &HashSet<String>, print: Printer) -> Result<()> {
+async fn follow(
+    mut coming: Coming,
+    printed: &HashSet<String>,
+    mut stream: Stream<mg::Request>,
+) -> Result<()> {
     while let Some(said) = coming.message().await? {
         let request = said.request.unwrap_or_default();
         if said.skipped > 0 {
@@ -132,7 +149,7 @@ async fn follow(mut coming: Coming, printed: &HashSet<String>, print: Printer) -
             ));
         }
         if !printed.contains(&id(&request)) {
-            print.line(&request)?;
+            stream.line(&request)?;
         }
         if !print::is_read() {
             return Ok(());

@@ -5,11 +5,12 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::rule_service_client::RuleServiceClient;
 
+use crate::command::names::Names;
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, Effect, Mask, Owner};
 use crate::flags::count;
 use crate::flags::matching::{Typed, When};
-use crate::flags::page::{self, Listing};
+use crate::flags::page::Listing;
 use crate::flags::parent::Parent;
 use crate::print::Printer;
 use crate::session::Session;
@@ -153,11 +154,16 @@ impl Verb {
                 stub.create_rule(ask).await?.into_inner().rule
             }
             Self::List(listing) => {
-                let mut rules = list(connection.clone(), &org, &listing).await?;
-                if listing.order_by.is_empty() {
-                    rules.sort_by(row::by_priority);
-                }
-                return rows(print, &connection, &org, rules).await;
+                let (all, limit) = listing.unlimited();
+                let rules = async || {
+                    let mut rules = list(connection.clone(), &org, &all).await?;
+                    if listing.order_by.is_empty() {
+                        rules.sort_by(row::by_priority);
+                    }
+                    rules.truncate(limit);
+                    rows(print, &connection, &org, rules).await
+                };
+                return listing.print(print, rules).await;
             }
             Self::Show { rule, at } => {
                 let ask = mg::GetRuleRequest { org: org.clone(), rule, revision: at };
@@ -190,36 +196,43 @@ impl Verb {
                     etag: condition.etag,
                     ..Default::default()
                 });
-                let revision = stub.delete_rule(ask).await?.into_inner().revision;
-                return print.done(&format!("deleted at revision {revision}"));
+                let done = stub.delete_rule(ask).await?.into_inner();
+                return print.done(&format!("deleted at revision {}", done.revision), &done);
             }
         };
-        let rule = shown.unwrap_or_default();
-        if print.is_json() {
+        let mut rule = shown.unwrap_or_default();
+        if print.is_data() {
             return print.one(&row::Listed::without_names(rule));
         }
-        let parents = row::Parents::of(&connection, &org, std::slice::from_ref(&rule)).await?;
-        print.one(&parents.listed(rule))
+        let names = Names::find(&connection, &org, std::slice::from_mut(&mut rule)).await?;
+        print.one(&row::listed(&names, rule))
     }
 }
 
-/// Prints rules; a table names what they belong to.
-async fn rows(print: Printer, connection: &Connection, org: &str, rules: Vec<mg::Rule>) -> Result<()> {
-    if print.is_json() {
-        return print.list(&rules.into_iter().map(row::Listed::without_names).collect::<Vec<_>>());
+/// Rows of rules; a table names what they belong to.
+async fn rows(
+    print: Printer,
+    connection: &Connection,
+    org: &str,
+    rules: Vec<mg::Rule>,
+) -> Result<Vec<row::Listed>> {
+    if print.is_data() {
+        return Ok(rules.into_iter().map(row::Listed::without_names).collect());
     }
-    let parents = row::Parents::of(connection, org, &rules).await?;
-    print.list(&rules.into_iter().map(|rule| parents.listed(rule)).collect::<Vec<_>>())
+    let mut rules = rules;
+    let names = Names::find(connection, org, &mut rules).await?;
+    Ok(rules.into_iter().map(|rule| row::listed(&names, rule)).collect())
 }
 
 /// The rules of an organization.
 pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Rule>> {
     let mut stub = RuleServiceClient::new(connection);
-    page::all(async |page_size, page_token| {
-        let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
-        let ask = mg::ListRulesRequest { org, page_size, page_token, filter, order_by };
-        let reply = stub.list_rules(ask).await?.into_inner();
-        Ok((reply.rules, reply.next_page_token))
-    })
-    .await
+    which
+        .all(async |page_size, page_token| {
+            let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
+            let ask = mg::ListRulesRequest { org, page_size, page_token, filter, order_by };
+            let reply = stub.list_rules(ask).await?.into_inner();
+            Ok((reply.rules, reply.next_page_token))
+        })
+        .await
 }

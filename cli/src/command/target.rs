@@ -13,7 +13,7 @@ use crate::authority;
 use crate::connect::Connection;
 use crate::flags::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::flags::count;
-use crate::flags::page::{self, Listing};
+use crate::flags::page::Listing;
 use crate::flags::plan::Agreement;
 use crate::flags::resilience::{self, Balance, Setting};
 use crate::flags::span;
@@ -188,7 +188,9 @@ impl Verb {
                     consent.with(mg::CreateTargetRequest { org, target: Some(target), ..Default::default() });
                 print.one(&stub.create_target(ask).await?.into_inner().target.unwrap_or_default())
             }
-            Self::List(listing) => print.list(&list(connection, &org, &listing).await?),
+            Self::List(listing) => {
+                listing.print(print, async || list(connection.clone(), &org, &listing).await).await
+            }
             Self::Show { target, at } => {
                 let ask = mg::GetTargetRequest { org, target, revision: at };
                 print.one(&stub.get_target(ask).await?.into_inner().target.unwrap_or_default())
@@ -240,13 +242,14 @@ impl Verb {
 /// The targets of an organization.
 pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Target>> {
     let mut stub = TargetServiceClient::new(connection);
-    page::all(async |page_size, page_token| {
-        let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
-        let ask = mg::ListTargetsRequest { org, page_size, page_token, filter, order_by };
-        let reply = stub.list_targets(ask).await?.into_inner();
-        Ok((reply.targets, reply.next_page_token))
-    })
-    .await
+    which
+        .all(async |page_size, page_token| {
+            let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
+            let ask = mg::ListTargetsRequest { org, page_size, page_token, filter, order_by };
+            let reply = stub.list_targets(ask).await?.into_inner();
+            Ok((reply.targets, reply.next_page_token))
+        })
+        .await
 }
 
 fn certificates(text: &str) -> String {

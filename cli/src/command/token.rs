@@ -94,8 +94,8 @@ impl Verb {
             }
             Self::Revoke { token, condition } => {
                 let ask = mg::DeleteTokenRequest { token, etag: condition.etag };
-                let revision = stub.delete_token(ask).await?.into_inner().revision;
-                print.done(&format!("revoked at revision {revision}"))
+                let done = stub.delete_token(ask).await?.into_inner();
+                print.done(&format!("revoked at revision {}", done.revision), &done)
             }
             Self::Create(_) => Ok(()),
         }

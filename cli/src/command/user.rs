@@ -6,7 +6,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::user_service_client::UserServiceClient;
 
 use crate::flags::change::{Condition, Mask};
-use crate::flags::page::{self, Listing};
+use crate::flags::page::Listing;
 use crate::print::{Row, time};
 use crate::session::Session;
 
@@ -87,14 +87,18 @@ impl Verb {
                 let ask = mg::CreateUserRequest { user: Some(user) };
                 return print.one(&stub.create_user(ask).await?.into_inner().user.unwrap_or_default());
             }
-            Self::List(Listing { filter, order_by }) => {
-                let all = page::all(async |page_size, page_token| {
-                    let (filter, order_by) = (filter.clone(), order_by.clone());
-                    let ask = mg::ListUsersRequest { page_size, page_token, filter, order_by };
-                    let reply = stub.list_users(ask).await?.into_inner();
-                    Ok((reply.users, reply.next_page_token))
-                });
-                return print.list(&all.await?);
+            Self::List(listing) => {
+                let list = async || {
+                    listing
+                        .all(async |page_size, page_token| {
+                            let (filter, order_by) = (listing.filter.clone(), listing.order_by.clone());
+                            let ask = mg::ListUsersRequest { page_size, page_token, filter, order_by };
+                            let reply = stub.list_users(ask).await?.into_inner();
+                            Ok((reply.users, reply.next_page_token))
+                        })
+                        .await
+                };
+                return listing.print(print, list).await;
             }
             Self::Show { user } => {
                 let reply = stub.get_user(mg::GetUserRequest { user }).await?.into_inner();
@@ -102,8 +106,8 @@ impl Verb {
             }
             Self::Delete { user, condition } => {
                 let ask = mg::DeleteUserRequest { user, etag: condition.etag };
-                let revision = stub.delete_user(ask).await?.into_inner().revision;
-                return print.done(&format!("deleted at revision {revision}"));
+                let done = stub.delete_user(ask).await?.into_inner();
+                return print.done(&format!("deleted at revision {}", done.revision), &done);
             }
             Self::Update { user: name, settings, condition } => {
                 let mut user = mg::User { etag: condition.etag, ..mg::User::default() };

@@ -1,7 +1,13 @@
-//! Lists: their flags, and the loop over their pages.
+//! Lists: their flags, the loop over their pages, and looking again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use serde::Serialize;
+
+use crate::print::{self, Printer, Progress, Row, note};
 
 /// The largest page that the API answers.
 const PAGE: usize = 1000;
@@ -14,8 +20,76 @@ pub(crate) struct Listing {
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TERMS")]
     pub(crate) filter: String,
     /// `name`, `created_at` or `updated_at`, followed by ` desc` for descending order; `name` when not given.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "FIELD")]
+    #[arg(
+        long = "sort",
+        alias = "order-by",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "FIELD"
+    )]
     pub(crate) order_by: String,
+    /// Lists at most this many.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: Option<u32>,
+    /// Lists once, and then each that is new or has changed, until Ctrl-C. Looks every second.
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Between two looks of a list that is watched.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Listing {
+    /// The items, over as many pages as it takes.
+    pub(crate) async fn all<T>(
+        &self,
+        page: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String)>,
+    ) -> Result<Vec<T>> {
+        first(self.limit.map_or(usize::MAX, |limit| limit as usize), page).await
+    }
+
+    /// The same of all, for a list that is sorted here, and its length.
+    pub(crate) fn unlimited(&self) -> (Self, usize) {
+        let all = Self { filter: self.filter.clone(), order_by: self.order_by.clone(), ..Self::default() };
+        (all, self.limit.map_or(usize::MAX, |limit| limit as usize))
+    }
+
+    /// Prints a list, and what changes in it if that was asked for.
+    pub(crate) async fn print<T: Row + Serialize>(
+        &self,
+        print: Printer,
+        mut list: impl AsyncFnMut() -> Result<Vec<T>>,
+    ) -> Result<()> {
+        let mut found = list().await?;
+        if !self.watch {
+            return print.list(&found);
+        }
+        let mut stream = print.stream::<T>()?;
+        let mut shown: BTreeMap<String, String> = BTreeMap::new();
+        while print::is_read() {
+            let now: Vec<(String, String)> = found.iter().map(identity).collect::<Result<_>>()?;
+            for ((id, text), item) in now.iter().zip(&found) {
+                if shown.get(id) != Some(text) {
+                    stream.line(item)?;
+                }
+            }
+            for id in shown.keys().filter(|id| now.iter().all(|(here, _)| here != *id)) {
+                note(&format!("{id} is gone"));
+            }
+            shown = now.into_iter().collect();
+            tokio::time::sleep(LOOK).await;
+            found = list().await?;
+        }
+        Ok(())
+    }
+}
+
+/// What tells an item from others, and all that it says.
+fn identity<T: Serialize>(item: &T) -> Result<(String, String)> {
+    let value = serde_json::to_value(item)?;
+    let text = value.to_string();
+    let id = value.get("id").or_else(|| value.get("name")).and_then(|id| id.as_str());
+    Ok((id.map_or_else(|| text.clone(), str::to_owned), text))
 }
 
 /// Length of a list that grows without end.
@@ -47,9 +121,11 @@ async fn first<T>(
 ) -> Result<Vec<T>> {
     let mut items = Vec::new();
     let mut token = String::new();
+    let progress = Progress::of("listing", 0);
     loop {
         let size = (limit - items.len()).min(PAGE);
         let (found, next) = page(size as i32, token.clone()).await?;
+        progress.more(found.len() as u64);
         items.extend(found);
         if next.is_empty() || items.len() >= limit {
             items.truncate(limit);

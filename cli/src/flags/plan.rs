@@ -114,8 +114,8 @@ impl Agreement {
     ) -> Result<Option<P>> {
         let planned = ask().await?;
         if self.dry_run {
-            if print.is_json() {
-                line_out(&serde_json::to_string_pretty(&planned)?)?;
+            if print.is_data() {
+                print.data(&planned)?;
             } else {
                 lines(&planned).iter().try_for_each(|line| line_out(line))?;
             }
@@ -123,7 +123,7 @@ impl Agreement {
             return Ok(None);
         }
         if planned.change_count() == 0 {
-            print.done("nothing to change: the state is already as asked for")?;
+            print.done("nothing to change: the state is already as asked for", &planned)?;
             return Ok(None);
         }
         // The user has to see the plan even when standard output goes to a program.
@@ -150,7 +150,7 @@ impl Agreement {
         let ask = async || call(true, String::new()).await;
         let Some(planned) = self.to(print, what, ask).await? else { return Ok(()) };
         let removed = call(false, planned.plan().to_owned()).await?;
-        print.done(&removed.done())
+        print.done(&removed.done(), &removed)
     }
 }
 

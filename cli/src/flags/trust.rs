@@ -24,9 +24,10 @@ pub(crate) struct TrustArgs {
     /// Fingerprint of the keys of a region, from its operator; can be repeated.
     #[arg(long = "fingerprint", value_name = "REGION=FINGERPRINT", value_parser = pair)]
     fingerprints: Vec<(String, Fingerprint)>,
-    /// File of fingerprints, by region.
-    #[arg(long, env = "RRCTL_REGIONS_FILE", default_value = "regions.toml", value_name = "FILE")]
-    regions_file: PathBuf,
+    /// File of fingerprints, by region. Without it that of the context, or one of the endpoint in the configuration folder;
+    /// `rrctl context show` names it. A file in the working folder counts only if it is named.
+    #[arg(long, env = "RRCTL_REGIONS_FILE", value_name = "FILE")]
+    regions_file: Option<PathBuf>,
 }
 
 /// `regions.toml`: fingerprints by region name.
@@ -54,9 +55,15 @@ impl TrustArgs {
         !(self.regions.is_empty() && self.fingerprints.is_empty())
     }
 
+    /// Takes the file of fingerprints that counts where none was named.
+    pub(crate) fn fall_back(&mut self, regions_file: &Path) {
+        self.regions_file.get_or_insert_with(|| regions_file.to_owned());
+    }
+
     /// The key statements of the regions to seal to, each checked against its fingerprint.
     pub(crate) fn choose(&self, offered: &[mg::Region]) -> Result<Vec<RegionStatement>> {
-        let mut file = TrustFile::read(&self.regions_file)?;
+        let regions_file = self.regions_file.as_deref().unwrap_or(Path::new(""));
+        let mut file = TrustFile::read(regions_file)?;
         let mut given: BTreeMap<String, Fingerprint> = file.fingerprints()?;
         given.extend(self.fingerprints.iter().cloned());
         let wanted: Vec<String> =
@@ -65,8 +72,13 @@ impl TrustArgs {
             return Err(fault::usage(
                 "no region to seal to was given",
                 &format!(
-                    "give --fingerprint REGION=FINGERPRINT, or --regions-file FILE, as {} has none: `rrctl region create` writes that file, `rrctl dev` its own in its folder; `rrctl region list` shows fingerprints, which the operator of a region confirms",
-                    self.regions_file.display()
+                    "give --fingerprint REGION=FINGERPRINT, or --regions-file FILE, as {} has none: `rrctl region create` and `rrctl dev` write them; `rrctl region list` shows fingerprints, which the operator of a region confirms{}",
+                    regions_file.display(),
+                    if Path::new("regions.toml").exists() {
+                        "; regions.toml of this folder counts only if --regions-file names it"
+                    } else {
+                        ""
+                    }
                 ),
             ));
         }
@@ -85,7 +97,7 @@ impl TrustArgs {
             file.saw(&name, &statement)?;
             statements.push(statement);
         }
-        file.write_if_there(&self.regions_file)?;
+        file.write_if_there(regions_file)?;
         Ok(statements)
     }
 }
@@ -107,6 +119,9 @@ impl TrustFile {
             name.to_owned(),
             Trusted { fingerprint: statement.fingerprint().to_string(), epoch: statement.epoch() },
         );
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("make folder {}", folder.display()))?;
+        }
         std::fs::write(path, toml::to_string(&file)?).with_context(|| format!("write {}", path.display()))?;
         Ok(Added { path: path.to_owned(), before, kept: false })
     }

@@ -14,7 +14,8 @@ use std::process::{Command, Output, Stdio};
 use tree::verbs;
 
 /// What the environment may say in the place of options.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 9] = [
+    "RRCTL_CONTEXT",
     "RRCTL_TOKEN",
     "RRCTL_TOKEN_FILE",
     "RRCTL_ENDPOINT",
@@ -30,6 +31,8 @@ fn forget(command: &mut Command) {
     for name in VARIABLES {
         command.env_remove(name);
     }
+    // No contexts of whoever runs the tests.
+    command.env("RRCTL_CONFIG_DIR", "/nonexistent/config");
 }
 
 fn rrctl(args: &[&str]) -> Output {

@@ -12,6 +12,7 @@ async fn rrctl(world: &World, folder: &std::path::Path, args: &[&str]) -> Output
         .args(["--endpoint", &format!("http://{}", world.control_plane.management)])
         .args(args)
         .env("RRCTL_TOKEN", world.api.token())
+        .env("RRCTL_CONFIG_DIR", folder.join("config"))
         .env("RRCTL_PASSPHRASE", "correct horse");
     // The control plane shares this runtime and has to answer meanwhile.
     tokio::task::spawn_blocking(move || command.output().expect("rrctl runs")).await.expect("joins")
@@ -30,7 +31,8 @@ async fn a_region_that_is_refused_leaves_no_key_and_no_fingerprint_behind() {
     let world = World::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     // The name is taken.
-    let args = ["region", "create", "eu", "--key-file", "eu.key", "--no-recovery-copy"];
+    let key = ["region", "create", "eu", "--key-file", "eu.key", "--no-recovery-copy"];
+    let args = [key.as_slice(), &["--regions-file", "regions.toml"]].concat();
     let output = rrctl(&world, folder.path(), &args).await;
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
@@ -45,7 +47,7 @@ async fn a_region_that_is_refused_leaves_no_key_and_no_fingerprint_behind() {
         "us.key",
         "--no-recovery-copy",
         "--regions-file",
-        "no/regions.toml",
+        "/dev/null/regions.toml",
     ];
     let output = rrctl(&world, folder.path(), &args).await;
     assert_eq!(output.status.code(), Some(1));

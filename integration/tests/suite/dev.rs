@@ -28,7 +28,8 @@ fn ports() -> Ports {
 impl Dev {
     fn start(folder: &Path, run: &str, flags: &[String]) -> Self {
         let mut command = Command::new(program("rrctl"));
-        command.current_dir(folder).args(["dev", "--dir", "state"]).args(flags);
+        command.current_dir(folder).env("RRCTL_CONFIG_DIR", folder.join("config"));
+        command.args(["dev", "--dir", "state"]).args(flags);
         Self { process: Process::start(&mut command, &folder.join(run)), folder: folder.to_owned() }
     }
 
@@ -75,8 +76,14 @@ fn run_with(folder: &Path, printed: &str, part: &str, flags: &str) -> String {
         .lines()
         .find(|line| line.contains(part))
         .unwrap_or_else(|| panic!("no line with {part:?} in:\n{printed}"));
-    let line = format!("{line}{flags}");
-    let output = Command::new("sh").current_dir(folder).args(["-c", &line]).output().expect("sh runs");
+    shell(folder, folder, &format!("{line}{flags}"))
+}
+
+/// Runs a line in a folder, with the contexts of a run.
+fn shell(run: &Path, folder: &Path, line: &str) -> String {
+    let mut command = Command::new("sh");
+    command.current_dir(folder).env("RRCTL_CONFIG_DIR", run.join("config")).args(["-c", line]);
+    let output = command.output().expect("sh runs");
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -104,8 +111,23 @@ async fn what_it_prints_works_and_a_second_run_continues_on_the_same_ports_and_t
     })
     .await;
     std::fs::write(folder.path().join("value"), "s3cret\n").expect("a file");
-    let sealed = run_with(folder.path(), &printed, "create-upstream", " --value-file value");
-    assert!(sealed.contains("example"), "{sealed}");
+    let upstream =
+        printed.lines().find_map(|line| line.trim().strip_prefix("upstream ")).expect("is printed");
+    let upstream = upstream.split_whitespace().next().expect("a URL");
+    let printed_here = printed.replace("https://api.example.com", upstream);
+    let flags = " --danger-plaintext --name mine --auth bearer --secret-file value";
+    let call = run_with(folder.path(), &printed_here, " init ", flags);
+    assert!(call.starts_with("curl "), "standard output is the call alone: {call}");
+    let answered = shell(folder.path(), folder.path(), &format!("{} -s", call.trim()));
+    assert!(answered.contains("\"authorization\""), "{answered}");
+    // Any command works in the folder and below it, and nowhere else.
+    let below = folder.path().join("below");
+    std::fs::create_dir(&below).expect("a folder");
+    let rrctl_here = program("rrctl").display().to_string();
+    let shown = shell(folder.path(), &below, &format!("{rrctl_here} proxy show demo.mine"));
+    assert!(shown.contains("mine-caller") && shown.contains("local"), "names and not ids: {shown}");
+    let elsewhere = shell(folder.path(), Path::new("/"), &format!("{rrctl_here} context show 2>&1; true"));
+    assert!(elsewhere.contains("no context counts here"), "{elsewhere}");
     assert_eq!(first.process.terminate().await.code(), Some(0), "{}", first.process.log());
 
     let mut second = Dev::start(folder.path(), "second.log", &[]);
@@ -113,6 +135,50 @@ async fn what_it_prints_works_and_a_second_run_continues_on_the_same_ports_and_t
     assert_eq!(again.replace("stopping\n", ""), printed, "a second run prints the same");
     assert_eq!(caller.get(&path).await.status, 200);
     assert!(rrctl(folder.path(), &again).contains(&path), "records are still there");
+}
+
+#[tokio::test]
+async fn a_second_run_in_the_folder_names_the_one_that_runs_and_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = ports();
+    let mut first = Dev::start(folder.path(), "first.log", &ports.flags);
+    let printed = first.printed().await;
+    let mut second = Dev::start(folder.path(), "second.log", &ports.flags);
+    let said = second.printed().await;
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let management =
+        printed.lines().find_map(|line| line.trim().strip_prefix("management ")).expect("is printed");
+    let management = management.split_whitespace().next().expect("a URL");
+    for part in ["runs in", "state", management, &format!("process {}", first.process.id())] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    let (caller, path) = curl(&printed);
+    assert_eq!(caller.get(&path).await.status, 200, "the first one still serves");
+}
+
+/// What is cloned must not choose where a token goes, nor to whose key a secret is sealed.
+#[tokio::test]
+async fn files_of_the_working_folder_choose_no_endpoint_and_no_fingerprint() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = ports();
+    let mut dev = Dev::start(folder.path(), "log", &ports.flags);
+    dev.printed().await;
+    let cloned = folder.path().join("cloned");
+    std::fs::create_dir_all(cloned.join(".config/requestrocket")).expect("a folder");
+    let hostile = "used = 'evil'\n[contexts.evil]\nendpoint = 'http://127.0.0.1:1'\n";
+    for name in ["contexts.toml", ".config/requestrocket/contexts.toml", "rrctl.toml"] {
+        std::fs::write(cloned.join(name), hostile).expect("a file");
+    }
+    let zeros = "[local]\nfingerprint = \"0000-0000-0000-0000-0000-0000-0000-0000\"\n";
+    std::fs::write(cloned.join("regions.toml"), zeros).expect("a file");
+    std::fs::write(cloned.join("value"), "s3cret\n").expect("a file");
+    let rrctl = program("rrctl").display().to_string();
+    let shown = shell(folder.path(), &cloned, &format!("{rrctl} context show -o jsonpath=endpoint"));
+    assert!(!shown.contains("127.0.0.1:1\n"), "{shown}");
+    let line = format!(
+        "{rrctl} credential create-upstream c --origin https://api.example.com --value-file value -o name"
+    );
+    assert_eq!(shell(folder.path(), &cloned, &line), "c\n", "sealed by the context's own fingerprints");
 }
 
 #[tokio::test]

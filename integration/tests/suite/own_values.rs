@@ -139,6 +139,7 @@ pub(crate) fn rrctl(control: &Control, api: &Api, folder: &Path, args: &[&str]) 
         .current_dir(folder)
         .args(["--endpoint", &format!("http://{}", control.management), "--org", ORG])
         .args(args)
+        .env("RRCTL_CONFIG_DIR", folder.join("config"))
         .env("RRCTL_TOKEN", api.token());
     command
 }

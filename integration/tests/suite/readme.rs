@@ -48,6 +48,7 @@ impl Shell {
             .args(["-c", line])
             .env("PATH", format!("{programs}:{}", std::env::var("PATH").unwrap_or_default()))
             .env("RRCTL_PASSPHRASE", "correct horse")
+            .env("RRCTL_CONFIG_DIR", self.folder.join("config"))
             .envs(self.variables.iter().cloned());
         command
     }

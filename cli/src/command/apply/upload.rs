@@ -7,6 +7,7 @@ use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 use tonic::Status;
 
 use crate::connect::Connection;
+use crate::print::Progress;
 
 /// The size of a chunk. A larger document is a chunk of its own.
 const CHUNK: usize = 512 * 1024;
@@ -16,7 +17,10 @@ pub(super) async fn send(
     header: mg::ApplyHeader,
     documents: Vec<mg::Document>,
 ) -> Result<mg::ApplyOutcome, Status> {
-    let reply = stub.apply(tokio_stream::iter(parts(header, documents))).await?;
+    let parts = parts(header, documents);
+    let progress = Progress::of("sending", parts.len() as u64);
+    let parts = parts.into_iter().inspect(move |_| progress.more(1));
+    let reply = stub.apply(tokio_stream::iter(parts)).await?;
     Ok(reply.into_inner().outcome.unwrap_or_default())
 }
 

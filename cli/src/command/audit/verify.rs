@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::claim::{Claim, of_nodes};
 use crate::command::node;
-use crate::print::Row;
+use crate::print::{Progress, Row};
 use crate::session::Session;
 
 #[derive(Args)]
@@ -75,7 +75,12 @@ impl VerifyArgs {
         if installation.revision > 0 {
             let ask = mg::ExportAuditRequest { from: 1, to: installation.revision };
             let mut parts = AuditServiceClient::new(connection).export_audit(ask).await?.into_inner();
+            let progress = Progress::of("verifying", installation.revision);
+            let mut seen = 0;
             while let Some(part) = parts.message().await? {
+                let revision = part.entry.as_ref().map_or(seen, |entry| entry.revision);
+                progress.more(revision.saturating_sub(seen));
+                seen = revision.max(seen);
                 if let Err(misfit) = history.take(part.entry.unwrap_or_default()) {
                     broken = Some(misfit);
                     break;

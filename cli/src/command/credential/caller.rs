@@ -89,7 +89,7 @@ pub(crate) struct CallerArgs {
     #[command(flatten)]
     value: OwnValue,
     #[command(flatten)]
-    trust: TrustArgs,
+    pub(super) trust: TrustArgs,
     #[command(flatten)]
     client_key: OwnKey,
     /// Name that a client certificate must have as its only URI, for --kind certificate: `spiffe://TRUST-DOMAIN/PATH`. Cannot be

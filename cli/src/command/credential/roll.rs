@@ -44,7 +44,7 @@ pub(crate) struct RollArgs {
     #[command(flatten)]
     value: OwnValue,
     #[command(flatten)]
-    trust: TrustArgs,
+    pub(super) trust: TrustArgs,
     #[command(flatten)]
     client_key: OwnKey,
     /// New file that the new key is written to; it is made before the key. Without it, the key is the only line on standard

@@ -45,7 +45,7 @@ pub(crate) struct SealingArgs {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     #[command(flatten)]
-    trust: TrustArgs,
+    pub(super) trust: TrustArgs,
 }
 
 impl SealingArgs {

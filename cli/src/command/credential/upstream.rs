@@ -139,7 +139,7 @@ pub(crate) struct UpstreamArgs {
     #[command(flatten)]
     value: SecretArgs,
     #[command(flatten)]
-    sealing: SealingArgs,
+    pub(super) sealing: SealingArgs,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -158,7 +158,7 @@ pub(crate) struct ReplaceArgs {
     #[command(flatten)]
     value: SecretArgs,
     #[command(flatten)]
-    sealing: SealingArgs,
+    pub(super) sealing: SealingArgs,
     #[command(flatten)]
     consent: Consent,
 }

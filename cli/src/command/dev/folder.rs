@@ -1,6 +1,7 @@
 //! The folder of `rrctl dev`: its files, and the ports of the last start.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use rr_contract::seam::{Disk as _, RealDisk};
 use rr_contract::secret::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::fault;
+use crate::{context, fault};
 
 /// The ports, all on loopback.
 #[derive(Args, Clone, Default, Serialize, Deserialize)]
@@ -96,14 +97,51 @@ impl Ports {
             (self.upstream, "sample upstream", "--upstream-port"),
         ] {
             if let Err(error) = TcpListener::bind(address) {
+                let whose = of_endpoint(address).map_or_else(String::new, |folder| {
+                    format!(", because `rrctl dev` of {} uses it", folder.display())
+                });
                 bail!(
-                    "port {} of the {what} cannot be used ({error}); choose another with {flag} PORT",
+                    "port {} of the {what} cannot be used ({error}){whose}; choose another with {flag} PORT",
                     address.port()
                 );
             }
         }
         Ok(())
     }
+}
+
+/// The folder of the `rrctl dev` whose management API listens at an address.
+fn of_endpoint(address: SocketAddr) -> Option<PathBuf> {
+    let contexts = context::Folder::of_user()?.read().ok()?.contexts;
+    let endpoint = format!("http://{address}");
+    contexts.into_values().find(|it| it.endpoint == endpoint)?.folders.into_iter().next()
+}
+
+/// The lock of a folder, or the process that has it.
+fn locked(path: &Path) -> Result<Result<File, String>> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let mut file = file.with_context(|| format!("open the folder's lock {}", path.display()))?;
+    if file.try_lock().is_ok() {
+        return Ok(Ok(file));
+    }
+    let mut process = String::new();
+    file.read_to_string(&mut process).ok();
+    Ok(Err(process))
+}
+
+/// Names the `rrctl dev` that runs in a folder, and where it listens.
+fn running_already(folder: &Path, process: &str) -> anyhow::Error {
+    let saved = fs::read_to_string(folder.join("dev.toml")).unwrap_or_default();
+    let ports = toml::from_str::<PortArgs>(&saved).unwrap_or_default().filled().addresses();
+    fault::usage(
+        &format!(
+            "`rrctl dev` runs in {} already (process {process}): management http://{}, edge http://{}",
+            folder.display(),
+            ports.management,
+            ports.edge
+        ),
+        "use it, stop it with Ctrl-C, or name another folder with --dir",
+    )
 }
 
 /// The folder, locked by this process.
@@ -123,6 +161,10 @@ impl StateFolder {
         } else {
             (std::path::absolute(folder)?, None)
         };
+        let held = folder.join("lock");
+        if let Some(running) = held.exists().then(|| locked(&held)).transpose()?.and_then(Result::err) {
+            return Err(running_already(&folder, &running));
+        }
         let saved = folder.join("dev.toml");
         let before: PortArgs = match fs::read_to_string(&saved) {
             Ok(text) => toml::from_str(&text).map_err(|error| fault::toml(&saved, &text, &error))?,
@@ -133,15 +175,20 @@ impl StateFolder {
         ports.addresses().check()?;
 
         RealDisk.create_dir_all(&folder).with_context(|| format!("make folder {}", folder.display()))?;
-        let lock = File::create(folder.join("lock")).context("make the folder's lock")?;
-        if lock.try_lock().is_err() {
-            return Err(fault::usage(
-                &format!("another `rrctl dev` runs in {}", folder.display()),
-                "stop it, or name another folder with --dir",
-            ));
-        }
+        let mut lock = match locked(&held)? {
+            Ok(lock) => lock,
+            Err(running) => return Err(running_already(&folder, &running)),
+        };
+        lock.set_len(0)
+            .and_then(|()| write!(lock, "{}", std::process::id()))
+            .context("write the folder's lock")?;
         RealDisk.replace(&saved, toml::to_string(&ports)?.as_bytes())?;
         Ok(Self { root: folder, ports: ports.addresses(), _lock: lock, _ephemeral: temporary })
+    }
+
+    /// Whether the folder goes at the end.
+    pub(super) const fn is_ephemeral(&self) -> bool {
+        self._ephemeral.is_some()
     }
 
     pub(super) fn root(&self) -> &Path {

@@ -8,7 +8,7 @@ use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 
 use crate::command::metrics::step;
 use crate::flags::moment::Moment;
-use crate::print::{self, Row, note, time};
+use crate::print::{Row, note, time};
 use crate::session::Session;
 
 #[derive(Args)]
@@ -41,8 +41,8 @@ impl AccountsArgs {
             step: self.step,
         };
         let answer = stub.query_accounts(ask).await?.into_inner();
-        if session.print.is_json() {
-            return print::json(&answer);
+        if session.print.is_data() {
+            return session.print.data(&answer);
         }
         let all = fleet::NodeAccount { node: "(all)".to_owned(), ..answer.all.unwrap_or_default() };
         let mut rows = answer.accounts;

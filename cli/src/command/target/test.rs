@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::fault;
 use crate::flags::span;
-use crate::print::{Row, json, plain, time};
+use crate::print::{Row, plain, time};
 use crate::session::Session;
 
 /// Time for the answer beyond that of the nodes.
@@ -74,8 +74,8 @@ impl TestArgs {
 }
 
 fn show(session: &Session, tests: Vec<mg::TargetTest>) -> Result<()> {
-    if session.print.is_json() {
-        return json(&tests);
+    if session.print.is_data() {
+        return session.print.data(&tests);
     }
     let lines: Vec<Line> = tests.iter().flat_map(Line::of).collect();
     session.print.list(&lines)

@@ -26,7 +26,7 @@ fn args(fingerprints: Vec<(String, Fingerprint)>) -> TrustArgs {
     TrustArgs {
         regions: vec!["eu".to_owned()],
         fingerprints,
-        regions_file: PathBuf::from("/nonexistent/regions.toml"),
+        regions_file: Some(PathBuf::from("/nonexistent/regions.toml")),
     }
 }
 
@@ -61,7 +61,7 @@ fn seen(keys: &RegionKeys, epoch: u32) -> (tempfile::TempDir, TrustArgs) {
     let path = folder.path().join("regions.toml");
     let text = format!("[eu]\nfingerprint = \"{}\"\nepoch = {epoch}\n", keys.fingerprint());
     std::fs::write(&path, text).expect("a file");
-    let args = TrustArgs { regions: Vec::new(), fingerprints: Vec::new(), regions_file: path };
+    let args = TrustArgs { regions: Vec::new(), fingerprints: Vec::new(), regions_file: Some(path) };
     (folder, args)
 }
 
@@ -74,12 +74,12 @@ fn a_key_of_an_older_epoch_than_one_that_was_seen_is_refused() {
     let error = args.choose(std::slice::from_ref(&offered)).expect_err("an older epoch").to_string();
     assert!(error.contains("was seen before"), "{error}");
     // What was refused is not noted as seen.
-    let text = std::fs::read_to_string(&args.regions_file).expect("reads");
+    let text = std::fs::read_to_string(args.regions_file.as_deref().expect("a file")).expect("reads");
     assert!(text.contains(&format!("epoch = {}", epoch + 1)), "{text}");
 
     let (_folder, args) = seen(&keys, 0);
     assert_eq!(args.choose(&[offered]).expect("a newer one").len(), 1);
-    let text = std::fs::read_to_string(&args.regions_file).expect("reads");
+    let text = std::fs::read_to_string(args.regions_file.as_deref().expect("a file")).expect("reads");
     assert!(text.contains(&format!("epoch = {epoch}")), "{text}");
 }
 

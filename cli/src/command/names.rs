@@ -1,0 +1,248 @@
+//! Names in the place of ids: a table shows what people typed.
+//!
+//! The API answers ids, and JSON keeps them. What a narrowed token may not see keeps its id in tables too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::credential::Usage;
+use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
+use rr_contract::wire::management::target_service_client::TargetServiceClient;
+use tonic::Code;
+
+use super::{credential, region, target};
+use crate::connect::Connection;
+use crate::flags::page::Listing;
+use crate::print::Printer;
+
+/// Up to how many resources of a kind are asked for one by one.
+const FEW: usize = 8;
+
+/// A kind of resource that others refer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Proxy,
+    Target,
+    Credential,
+    Region,
+}
+
+/// A resource that refers to others.
+pub(super) trait References {
+    fn each(&mut self, visit: impl FnMut(Kind, &mut String));
+}
+
+impl References for mg::Proxy {
+    fn each(&mut self, mut visit: impl FnMut(Kind, &mut String)) {
+        visit(Kind::Target, &mut self.target);
+        visit(Kind::Credential, &mut self.upstream_credential);
+        self.caller_credentials.iter_mut().for_each(|id| visit(Kind::Credential, id));
+        self.regions.iter_mut().for_each(|id| visit(Kind::Region, id));
+    }
+}
+
+impl References for mg::Meter {
+    fn each(&mut self, mut visit: impl FnMut(Kind, &mut String)) {
+        visit(Kind::Proxy, &mut self.proxy);
+    }
+}
+
+macro_rules! of_parent {
+    ($message:ident, $module:ident) => {
+        impl References for mg::$message {
+            fn each(&mut self, mut visit: impl FnMut(Kind, &mut String)) {
+                match &mut self.parent {
+                    Some(mg::$module::Parent::Proxy(id)) => visit(Kind::Proxy, id),
+                    Some(mg::$module::Parent::Target(id)) => visit(Kind::Target, id),
+                    Some(mg::$module::Parent::Credential(id)) => visit(Kind::Credential, id),
+                    None => {}
+                }
+            }
+        }
+    };
+}
+of_parent!(Rule, rule);
+of_parent!(Filter, filter);
+
+/// Names by id, and which credentials are upstream credentials.
+#[derive(Default)]
+pub(super) struct Names {
+    names: BTreeMap<String, String>,
+    upstream: BTreeSet<String>,
+}
+
+/// Resources with names for what they refer to; as they are where the output is data.
+pub(super) async fn of<T: References>(
+    print: Printer,
+    connection: &Connection,
+    org: &str,
+    mut items: Vec<T>,
+) -> Result<Vec<T>> {
+    if !print.is_data() {
+        let names = Names::find(connection, org, &mut items).await?;
+        items.iter_mut().for_each(|item| names.put(item));
+    }
+    Ok(items)
+}
+
+/// The same of one.
+pub(super) async fn of_one<T: References + Default>(
+    print: Printer,
+    connection: &Connection,
+    org: &str,
+    item: Option<T>,
+) -> Result<T> {
+    let found = of(print, connection, org, item.into_iter().collect()).await?;
+    Ok(found.into_iter().next().unwrap_or_default())
+}
+
+impl Names {
+    /// The names of what these refer to.
+    pub(super) async fn find<T: References>(
+        connection: &Connection,
+        org: &str,
+        items: &mut [T],
+    ) -> Result<Self> {
+        let mut ids: BTreeMap<Kind, BTreeSet<String>> = BTreeMap::new();
+        for item in items {
+            item.each(|kind, id| {
+                ids.entry(kind).or_default().insert(id.clone());
+            });
+        }
+        let mut found = Self::default();
+        for (kind, ids) in ids {
+            found.ask(connection, org, kind, &ids).await?;
+        }
+        Ok(found)
+    }
+
+    /// Asks for each of a few, and for all where there are more.
+    async fn ask(
+        &mut self,
+        connection: &Connection,
+        org: &str,
+        kind: Kind,
+        ids: &BTreeSet<String>,
+    ) -> Result<()> {
+        let all = Listing::default();
+        let few = ids.len() <= FEW && kind != Kind::Region;
+        for id in ids.iter().filter(|id| few && !id.is_empty()) {
+            let (org, id) = (org.to_owned(), id.clone());
+            match kind {
+                Kind::Proxy => {
+                    let ask = mg::GetProxyRequest { org, proxy: id, revision: 0 };
+                    let one = seen(ProxyServiceClient::new(connection.clone()).get_proxy(ask).await)?;
+                    self.learn(one.and_then(|reply| reply.proxy).map(|one| (one.id, one.name)));
+                }
+                Kind::Target => {
+                    let ask = mg::GetTargetRequest { org, target: id, revision: 0 };
+                    let one = seen(TargetServiceClient::new(connection.clone()).get_target(ask).await)?;
+                    self.learn(one.and_then(|reply| reply.target).map(|one| (one.id, one.name)));
+                }
+                Kind::Credential => {
+                    let ask = mg::GetCredentialRequest { org, credential: id, revision: 0 };
+                    let one =
+                        seen(CredentialServiceClient::new(connection.clone()).get_credential(ask).await)?;
+                    self.learn_credentials(one.and_then(|reply| reply.credential));
+                }
+                Kind::Region => {}
+            }
+        }
+        if few {
+            return Ok(());
+        }
+        match kind {
+            Kind::Proxy => {
+                let mut stub = ProxyServiceClient::new(connection.clone());
+                let found = all.all(async |page_size, page_token| {
+                    let org = org.to_owned();
+                    let ask = mg::ListProxiesRequest { org, page_size, page_token, ..Default::default() };
+                    let reply = stub.list_proxies(ask).await?.into_inner();
+                    Ok((reply.proxies, reply.next_page_token))
+                });
+                self.learn(found.await?.into_iter().map(|one| (one.id, one.name)));
+            }
+            Kind::Target => {
+                let all = target::list(connection.clone(), org, &all).await?;
+                self.learn(all.into_iter().map(|one| (one.id, one.name)));
+            }
+            Kind::Credential => {
+                self.learn_credentials(credential::list(connection.clone(), org, &all).await?)
+            }
+            Kind::Region => {
+                let all = region::list(connection.clone()).await?;
+                self.learn(all.into_iter().map(|one| (one.id, one.name)));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn learn(&mut self, pairs: impl IntoIterator<Item = (String, String)>) {
+        self.names.extend(pairs);
+    }
+
+    pub(super) fn learn_credentials(&mut self, credentials: impl IntoIterator<Item = mg::Credential>) {
+        for one in credentials {
+            if matches!(one.usage, Some(Usage::Upstream(_))) {
+                self.upstream.insert(one.id.clone());
+            }
+            self.names.insert(one.id, one.name);
+        }
+    }
+
+    /// Puts names where the ids are.
+    pub(super) fn put(&self, item: &mut impl References) {
+        item.each(|_, reference| {
+            if let Some(name) = self.names.get(reference.as_str()) {
+                reference.clone_from(name);
+            }
+        });
+    }
+
+    /// Whether a credential is an upstream credential; none where it is not known.
+    pub(super) fn is_upstream(&self, id: &str) -> Option<bool> {
+        self.names.contains_key(id).then(|| self.upstream.contains(id))
+    }
+}
+
+/// `None` for what is not there any more, or is not for this token to see.
+fn seen<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<Option<T>> {
+    match answer {
+        Ok(reply) => Ok(Some(reply.into_inner())),
+        Err(status) if matches!(status.code(), Code::NotFound | Code::PermissionDenied) => Ok(None),
+        Err(status) => Err(status.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reference_becomes_a_name_and_what_is_not_known_stays() {
+        let mut names = Names::default();
+        let pairs = [("tg_1", "echo"), ("cr_1", "app"), ("rg_1", "eu"), ("px_1", "pay")];
+        names.learn(pairs.map(|(id, name)| (id.to_owned(), name.to_owned())));
+        let mut proxy = mg::Proxy {
+            id: "px_1".into(),
+            target: "tg_1".into(),
+            upstream_credential: "cr_9".into(),
+            caller_credentials: vec!["cr_1".into()],
+            regions: vec!["rg_1".into()],
+            ..mg::Proxy::default()
+        };
+        names.put(&mut proxy);
+        assert_eq!((proxy.target.as_str(), proxy.upstream_credential.as_str()), ("echo", "cr_9"));
+        assert_eq!(
+            (proxy.caller_credentials, proxy.regions),
+            (vec!["app".to_owned()], vec!["eu".to_owned()])
+        );
+        assert_eq!(proxy.id, "px_1");
+        let parent = Some(mg::filter::Parent::Proxy("px_1".into()));
+        let mut filter = mg::Filter { parent, ..mg::Filter::default() };
+        names.put(&mut filter);
+        assert_eq!(filter.parent, Some(mg::filter::Parent::Proxy("pay".into())));
+    }
+}
