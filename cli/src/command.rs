@@ -9,6 +9,7 @@ mod context;
 mod credential;
 #[cfg(feature = "dev")]
 mod dev;
+mod doctor;
 mod examples;
 mod export;
 mod filter;
@@ -138,6 +139,9 @@ enum Noun {
     Whoami,
     /// Shows the versions of this program, of the control plane and of the nodes.
     Version,
+    /// Looks at everything that commands need: files, connection, clock, versions, fingerprints, nodes.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
     /// Prints the completions of a shell, or writes the pages of the manual.
     #[command(after_help = complete::EXAMPLES)]
     Completion(complete::CompletionArgs),
@@ -199,6 +203,7 @@ impl Args {
             Noun::Login(args) => Box::pin(args.run(global)).await,
             Noun::Context(verb) => verb.run(&global),
             Noun::Version => Box::pin(version::run(global)).await,
+            Noun::Doctor(args) => Box::pin(args.run(global)).await,
             Noun::Completion(args) => args.run(Self::tree()),
         }
     }

@@ -100,6 +100,17 @@ impl Endpoint {
         self.uri.host().unwrap_or_default()
     }
 
+    /// The certificate that the endpoint shows, verified; none without TLS.
+    pub(crate) async fn certificate(&self) -> Result<Option<Vec<u8>>> {
+        match dial(self.uri.clone(), self.tls.clone()).await?.into_inner() {
+            Either::Left(_) => Ok(None),
+            Either::Right(tls) => {
+                let shown = tls.get_ref().1.peer_certificates().and_then(|shown| shown.first());
+                Ok(shown.map(|certificate| certificate.to_vec()))
+            }
+        }
+    }
+
     /// The same endpoint with another token.
     pub(crate) fn bearing(&self, token: &Secret) -> Self {
         let token = Some(Secret::new(token.expose().to_vec()));

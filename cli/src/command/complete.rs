@@ -17,7 +17,7 @@ use rr_contract::wire::management::org_service_client::OrgServiceClient;
 
 use super::{credential, filter, meter, node, proxy, region, rule, target};
 use crate::flags::page::Listing;
-use crate::print::{bytes_out, note};
+use crate::print::{line_out, note};
 use crate::session::{Global, Session};
 
 /// The variable by which a shell asks for candidates.
@@ -73,7 +73,7 @@ impl CompletionArgs {
         let shell = shells.completer(name).context("the shell is known")?;
         let mut script = Vec::new();
         shell.write_registration(ASKED, "rrctl", "rrctl", "rrctl", &mut script)?;
-        Ok(bytes_out(script.trim_ascii_end())?)
+        line_out(std::str::from_utf8(script.trim_ascii_end())?)
     }
 }
 

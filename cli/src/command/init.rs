@@ -176,7 +176,7 @@ impl InitArgs {
         let mut stub = ApplyServiceClient::new(connection.clone());
         let outcome = stub.apply_once(ask).await?.into_inner().outcome.unwrap_or_default();
         let key = outcome.keys.first().map(|key| key.key.clone()).context("the control plane made no key")?;
-        wait::until_served(&session, outcome.revision, SERVED, false).await?;
+        wait::until_served_beside(&session, outcome.revision, SERVED).await?;
         show(&session, connection, &org, &name, &key).await
     }
 }

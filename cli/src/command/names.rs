@@ -8,6 +8,7 @@ use anyhow::Result;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+use rr_contract::wire::management::org_service_client::OrgServiceClient;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
 use tonic::Code;
@@ -27,6 +28,7 @@ pub(super) enum Kind {
     Target,
     Credential,
     Region,
+    Org,
 }
 
 /// A resource that refers to others.
@@ -40,6 +42,28 @@ impl References for mg::Proxy {
         visit(Kind::Credential, &mut self.upstream_credential);
         self.caller_credentials.iter_mut().for_each(|id| visit(Kind::Credential, id));
         self.regions.iter_mut().for_each(|id| visit(Kind::Region, id));
+    }
+}
+
+impl References for mg::Token {
+    fn each(&mut self, mut visit: impl FnMut(Kind, &mut String)) {
+        each_grant(&mut self.grants, &mut visit);
+    }
+}
+
+impl References for mg::GetSelfResponse {
+    fn each(&mut self, mut visit: impl FnMut(Kind, &mut String)) {
+        each_grant(&mut self.grants, &mut visit);
+        self.token.iter_mut().for_each(|token| each_grant(&mut token.grants, &mut visit));
+    }
+}
+
+fn each_grant(grants: &mut [mg::Grant], visit: &mut impl FnMut(Kind, &mut String)) {
+    for grant in grants {
+        match grant.region.is_empty() {
+            true => visit(Kind::Org, &mut grant.org),
+            false => visit(Kind::Region, &mut grant.region),
+        }
     }
 }
 
@@ -108,12 +132,18 @@ impl Names {
         let mut ids: BTreeMap<Kind, BTreeSet<String>> = BTreeMap::new();
         for item in items {
             item.each(|kind, id| {
+                if id.is_empty() {
+                    return;
+                }
                 ids.entry(kind).or_default().insert(id.clone());
             });
         }
         let mut found = Self::default();
         for (kind, ids) in ids {
-            found.ask(connection, org, kind, &ids).await?;
+            match found.ask(connection, org, kind, &ids).await {
+                Err(error) if is_denied(&error) => {}
+                asked => asked?,
+            }
         }
         Ok(found)
     }
@@ -127,8 +157,8 @@ impl Names {
         ids: &BTreeSet<String>,
     ) -> Result<()> {
         let all = Listing::default();
-        let few = ids.len() <= FEW && kind != Kind::Region;
-        for id in ids.iter().filter(|id| few && !id.is_empty()) {
+        let few = ids.len() <= FEW && kind != Kind::Region && kind != Kind::Org;
+        for id in ids.iter().filter(|_| few) {
             let (org, id) = (org.to_owned(), id.clone());
             match kind {
                 Kind::Proxy => {
@@ -147,7 +177,7 @@ impl Names {
                         seen(CredentialServiceClient::new(connection.clone()).get_credential(ask).await)?;
                     self.learn_credentials(one.and_then(|reply| reply.credential));
                 }
-                Kind::Region => {}
+                Kind::Region | Kind::Org => {}
             }
         }
         if few {
@@ -170,6 +200,15 @@ impl Names {
             }
             Kind::Credential => {
                 self.learn_credentials(credential::list(connection.clone(), org, &all).await?)
+            }
+            Kind::Org => {
+                let mut stub = OrgServiceClient::new(connection.clone());
+                let found = all.all(async |page_size, page_token| {
+                    let ask = mg::ListOrgsRequest { page_size, page_token, ..Default::default() };
+                    let reply = stub.list_orgs(ask).await?.into_inner();
+                    Ok((reply.orgs, reply.next_page_token))
+                });
+                self.learn(found.await?.into_iter().map(|one| (one.id, one.name)));
             }
             Kind::Region => {
                 let all = region::list(connection.clone()).await?;
@@ -205,6 +244,11 @@ impl Names {
     pub(super) fn is_upstream(&self, id: &str) -> Option<bool> {
         self.names.contains_key(id).then(|| self.upstream.contains(id))
     }
+}
+
+/// Whether a token may not ask: its ids stay as they are.
+fn is_denied(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<tonic::Status>().is_some_and(|status| status.code() == Code::PermissionDenied)
 }
 
 /// `None` for what is not there any more, or is not for this token to see.

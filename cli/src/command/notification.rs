@@ -208,7 +208,7 @@ impl Feed {
 }
 
 impl Row for mg::Notification {
-    const COLUMNS: &'static [&'static str] = &["id", "at", "read", "kind", "subject", "title", "message"];
+    const COLUMNS: &'static [&'static str] = &["id", "at", "read", "kind", "title", "message", "subject"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -216,9 +216,9 @@ impl Row for mg::Notification {
             time(self.created_at.as_ref()),
             time(self.read_at.as_ref()),
             plain(self.kind().as_str_name(), "NOTIFICATION_KIND_"),
-            self.subject.clone(),
             self.title.clone(),
             self.message.replace('\n', " "),
+            self.subject.clone(),
         ]
     }
 }
@@ -230,7 +230,7 @@ struct Mine(mg::Notification);
 
 impl Row for Mine {
     const COLUMNS: &'static [&'static str] =
-        &["id", "at", "read", "org", "kind", "subject", "title", "message"];
+        &["id", "at", "read", "org", "kind", "title", "message", "subject"];
 
     fn cells(&self) -> Vec<String> {
         let Self(it) = self;
@@ -241,9 +241,9 @@ impl Row for Mine {
             if it.seen { "yes" } else { "no" }.to_owned(),
             org.to_owned(),
             plain(it.kind().as_str_name(), "NOTIFICATION_KIND_"),
-            it.subject.clone(),
             it.title.clone(),
             it.message.replace('\n', " "),
+            it.subject.clone(),
         ]
     }
 }

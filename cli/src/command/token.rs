@@ -11,6 +11,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use serde::Serialize;
 
+use crate::command::names;
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::Condition;
@@ -78,7 +79,8 @@ impl Verb {
         if let Self::Create(args) = self {
             return args.run(session).await;
         }
-        let mut stub = TokenServiceClient::new(session.endpoint.connect().await?);
+        let connection = session.endpoint.connect().await?;
+        let mut stub = TokenServiceClient::new(connection.clone());
         match self {
             Self::List => {
                 let all = page::all(async |page_size, page_token| {
@@ -86,11 +88,11 @@ impl Verb {
                     let reply = stub.list_tokens(ask).await?.into_inner();
                     Ok((reply.tokens, reply.next_page_token))
                 });
-                print.list(&all.await?)
+                print.list(&names::of(print, &connection, "", all.await?).await?)
             }
             Self::Show { token } => {
                 let reply = stub.get_token(mg::GetTokenRequest { token }).await?.into_inner();
-                print.one(&reply.token.unwrap_or_default())
+                print.one(&names::of_one(print, &connection, "", reply.token).await?)
             }
             Self::Revoke { token, condition } => {
                 let ask = mg::DeleteTokenRequest { token, etag: condition.etag };
@@ -185,8 +187,10 @@ async fn of_bearer(session: &Session, secret: &Secret) -> Option<mg::Token> {
 
 /// Shows the user or service that the token belongs to, and its roles.
 pub(crate) async fn whoami(session: Session) -> Result<()> {
-    let mut stub = TokenServiceClient::new(session.endpoint.connect().await?);
-    session.print.one(&Oneself(stub.get_self(mg::GetSelfRequest {}).await?.into_inner()))
+    let connection = session.endpoint.connect().await?;
+    let answer =
+        TokenServiceClient::new(connection.clone()).get_self(mg::GetSelfRequest {}).await?.into_inner();
+    session.print.one(&Oneself(names::of_one(session.print, &connection, "", Some(answer)).await?))
 }
 
 /// The caller.

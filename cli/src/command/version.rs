@@ -10,6 +10,7 @@ use rr_contract::wire::management::installation_service_client::InstallationServ
 use serde::Serialize;
 
 use super::node;
+use crate::connect::Connection;
 use crate::print::{Printer, Row, note};
 use crate::session::{Global, Session};
 
@@ -17,28 +18,28 @@ const OURS: &str = env!("CARGO_PKG_VERSION");
 
 /// One program and its version.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Program {
-    program: &'static str,
-    version: String,
+pub(super) struct Program {
+    pub(super) program: &'static str,
+    pub(super) version: String,
     /// How many run it.
     count: usize,
-    /// How it differs from this program.
-    skew: &'static str,
+    /// How it differs from this program; empty where it does not.
+    pub(super) skew: &'static str,
 }
 
 pub(crate) async fn run(global: Global) -> Result<()> {
     let print = Printer::new(global.output);
     let mut programs = vec![Program::of("rrctl", OURS.to_owned(), 1)];
-    let asked = ask(global).await;
-    match asked {
+    let asked = async { ask(Session::open(global)?.endpoint.connect().await?).await };
+    match asked.await {
         Ok(found) => programs.extend(found),
         Err(error) => note(&format!("the other versions are not known: {error:#}")),
     }
     print.list(&programs)
 }
 
-async fn ask(global: Global) -> Result<Vec<Program>> {
-    let connection = Session::open(global)?.endpoint.connect().await?;
+/// The versions of the control plane and of the nodes.
+pub(super) async fn ask(connection: Connection) -> Result<Vec<Program>> {
     let mut stub = InstallationServiceClient::new(connection.clone());
     let installation = stub.get_installation(mg::GetInstallationRequest {}).await?.into_inner();
     let mut found = vec![Program::of("rr-control", installation.version, 1)];

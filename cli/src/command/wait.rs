@@ -99,6 +99,14 @@ pub(crate) async fn until_served(
     wait(session, ask, deadline, allow_refusals).await
 }
 
+/// The same, where another output is what was asked for: prints nothing, and refusals are an error.
+pub(crate) async fn until_served_beside(session: &Session, revision: u64, deadline: Duration) -> Result<()> {
+    let deadline_said = Some(wire_duration(deadline));
+    let ask = fleet::WaitForRevisionRequest { revision, deadline: deadline_said, ..Default::default() };
+    let mut stub = FleetServiceClient::new(session.endpoint.connect_for(deadline + GRACE).await?);
+    judge(&stub.wait_for_revision(ask).await?.into_inner(), false)
+}
+
 async fn wait(
     session: &Session,
     ask: fleet::WaitForRevisionRequest,

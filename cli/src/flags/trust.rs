@@ -126,7 +126,8 @@ impl TrustFile {
         Ok(Added { path: path.to_owned(), before, kept: false })
     }
 
-    fn fingerprints(&self) -> Result<BTreeMap<String, Fingerprint>> {
+    /// By the name of the region.
+    pub(crate) fn fingerprints(&self) -> Result<BTreeMap<String, Fingerprint>> {
         self.0
             .iter()
             .map(|(name, trusted)| {
@@ -190,7 +191,8 @@ impl Drop for Added {
     }
 }
 
-fn vouched(region: &mg::Region, fingerprint: Fingerprint) -> Result<RegionStatement> {
+/// The key statement of a region, if its fingerprint is the one that was given.
+pub(crate) fn vouched(region: &mg::Region, fingerprint: Fingerprint) -> Result<RegionStatement> {
     let name = &region.name;
     let wire = region.key.clone().with_context(|| format!("region {name} has no key"))?;
     let statement: RegionStatement =

@@ -94,14 +94,15 @@ fn names(value: &Value) -> Vec<String> {
     if let Value::Array(items) = value {
         return items.iter().flat_map(names).collect();
     }
-    let own = |value: &Value| {
-        ["name", "id", "revision", "region"]
-            .iter()
-            .find_map(|field| value.get(field).and_then(Value::as_str).filter(|text| !text.is_empty()))
-            .map(str::to_owned)
+    let text = |value: &Value, fields: [&str; 2]| {
+        let text = fields.iter().find_map(|field| value.get(field)?.as_str().filter(|text| !text.is_empty()));
+        text.map(str::to_owned)
     };
-    let below = || value.as_object()?.values().find_map(own);
-    own(value).or_else(below).into_iter().collect()
+    const OWN: [&str; 2] = ["name", "id"];
+    let below = || value.as_object()?.values().find_map(|below| text(below, OWN));
+    // What has neither is known by the revision that it is, or the region that it is about.
+    let other = || text(value, ["revision", "region"]);
+    text(value, OWN).or_else(below).or_else(other).into_iter().collect()
 }
 
 #[cfg(test)]
@@ -140,7 +141,8 @@ mod tests {
     #[test]
     fn a_resource_is_named_by_its_name_or_else_by_its_id() {
         assert_eq!(shown("name", &json!([{"name": "a", "id": "tg_1"}, {"id": "tg_2"}])), "a\ntg_2");
-        assert_eq!(shown("name", &json!({"record": {"id": "rq_1"}})), "rq_1");
+        assert_eq!(shown("name", &json!({"region": "rg_1", "record": {"id": "rq_1"}})), "rq_1");
+        assert_eq!(shown("name", &json!([{"revision": "7"}, {"region": "eu"}])), "7\neu");
         assert_eq!(shown("name", &json!([{"count": 1}])), "");
     }
 

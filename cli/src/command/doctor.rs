@@ -1,0 +1,113 @@
+//! `rrctl doctor`: looks at everything that a command needs, from the files of the user to the disks of the nodes.
+//!
+//! Changes nothing. A check that needs one before it which failed is left out. What may not be seen with the token is no
+//! fault, and is said.
+
+mod local;
+mod remote;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use crate::fault;
+use crate::print::{Printer, Row};
+use crate::session::{self, Global, Session};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  rrctl doctor
+  rrctl doctor -o json | jq '.[] | select(.verdict != \"ok\")'";
+
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// Key file of a region whose mode is looked at, too.
+    #[arg(long, env = "RRCTL_REGION_KEY", value_name = "FILE")]
+    region_key: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    /// It works, and somebody should look at it.
+    Warning,
+    Failed,
+    /// It could not be looked at.
+    Unknown,
+}
+
+/// What was found of one thing.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    check: &'static str,
+    verdict: Verdict,
+    found: String,
+    /// What to do; empty where nothing is to be done.
+    remedy: String,
+}
+
+impl Finding {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Ok, found: found.into(), remedy: String::new() }
+    }
+
+    fn warning(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Warning, found: found.into(), remedy: remedy.into() }
+    }
+
+    fn failed(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Failed, found: found.into(), remedy: remedy.into() }
+    }
+
+    fn unknown(check: &'static str, found: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Unknown, found: found.into(), remedy: String::new() }
+    }
+}
+
+impl DoctorArgs {
+    pub(crate) async fn run(self, global: Global) -> Result<()> {
+        let print = Printer::new(global.output);
+        let mut findings = Vec::new();
+        let chosen = match session::chosen(&global) {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                findings.push(Finding::failed("context", format!("{error:#}"), "see `rrctl context list`"));
+                return tell(print, &findings);
+            }
+        };
+        findings.push(local::context(chosen.as_ref(), global.endpoint.as_deref()));
+        let token_file = global.token_file.clone();
+        let token_file = token_file.or_else(|| chosen.as_ref().and_then(|it| it.context.token_file.clone()));
+        findings.extend(local::files(token_file.as_deref(), self.region_key.as_deref()));
+        match Session::open(global) {
+            Ok(session) => findings.extend(remote::look(&session).await),
+            Err(error) => findings.push(Finding::failed("endpoint", format!("{error:#}"), "")),
+        }
+        tell(print, &findings)
+    }
+}
+
+fn tell(print: Printer, findings: &[Finding]) -> Result<()> {
+    print.list(findings)?;
+    let failed = findings.iter().filter(|it| it.verdict == Verdict::Failed).count();
+    match failed {
+        0 => Ok(()),
+        1 => Err(fault::ended("1 check failed", "its remedy is in the table")),
+        _ => Err(fault::ended(&format!("{failed} checks failed"), "their remedies are in the table")),
+    }
+}
+
+impl Row for Finding {
+    const COLUMNS: &'static [&'static str] = &["check", "verdict", "found", "remedy"];
+
+    fn cells(&self) -> Vec<String> {
+        let verdict = match self.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Failed => "failed",
+            Verdict::Unknown => "unknown",
+        };
+        vec![self.check.to_owned(), verdict.to_owned(), self.found.clone(), self.remedy.clone()]
+    }
+}
