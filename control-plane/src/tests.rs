@@ -28,6 +28,7 @@ mod management;
 mod members;
 mod metrics;
 mod model;
+mod node_states;
 mod notifications;
 mod orgs;
 mod outbound;

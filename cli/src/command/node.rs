@@ -25,7 +25,7 @@ use crate::flags::change::Condition;
 use crate::flags::key_file::KeyFileArgs;
 use crate::flags::page;
 use crate::once::{self, NewFile};
-use crate::print::{self, Row, line_out, note, time};
+use crate::print::{self, Row, line_out, note, plain, time};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -38,7 +38,7 @@ pub(crate) enum Verb {
         /// Lists only nodes that need attention.
         #[arg(long)]
         unhealthy: bool,
-        /// Lists only connected nodes that do not run everything that is published for them.
+        /// Lists only connected nodes that something for their region has not reached yet.
         #[arg(long)]
         behind: bool,
     },
@@ -300,6 +300,7 @@ impl Row for fleet::Node {
     const COLUMNS: &'static [&'static str] = &[
         "id",
         "region",
+        "state",
         "connected",
         "desired",
         "running",
@@ -313,18 +314,25 @@ impl Row for fleet::Node {
     ];
 
     fn cells(&self) -> Vec<String> {
-        let at = |position: &Option<fleet::Position>| {
-            position.as_ref().map_or_else(|| "-".to_owned(), |position| position.revision.to_string())
-        };
+        let number = |revision: u64| if revision == 0 { "-".to_owned() } else { revision.to_string() };
+        // A control plane of before says only where positions are.
+        let told = |position: &Option<fleet::Position>| position.as_ref().map_or(0, |at| at.revision);
+        let at = self.revisions.unwrap_or_else(|| fleet::NodeRevisions {
+            running: told(&self.running),
+            serving: told(&self.serving),
+            on_disk: told(&self.on_disk),
+            proven: told(&self.proven),
+        });
         vec![
             self.id.clone(),
             self.region.clone(),
+            plain(self.state().as_str_name(), "NODE_STATE_"),
             self.connected.to_string(),
-            at(&self.desired),
-            at(&self.running),
-            at(&self.serving),
-            at(&self.proven),
-            at(&self.on_disk),
+            number(told(&self.desired)),
+            number(at.running),
+            number(at.serving),
+            number(at.proven),
+            number(at.on_disk),
             self.standing.len().to_string(),
             time(self.last_seen_at.as_ref()),
             self.build.clone(),

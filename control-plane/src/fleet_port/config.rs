@@ -83,9 +83,11 @@ impl FleetPort {
             self.events.stream_not_let_in();
             retry::unavailable("too many nodes are connecting; come again later", after)
         })?;
+        let mut proven = None;
         match store::node::by_id(&self.store, &identity.node.to_string()).await {
             // Read here because it is at hand: what was read of all nodes is up to three seconds old.
             Ok(Some(row)) => {
+                proven = store::ledger::proven(&row);
                 let lease = store::ledger::lease(row, self.store.now());
                 self.publisher.fleet().hear_of(lease);
             }
@@ -111,6 +113,7 @@ impl FleetPort {
             node: identity.node,
             region: identity.region,
             address: address(extensions),
+            proven,
             inbound,
             out,
             stop: self.stop.clone(),

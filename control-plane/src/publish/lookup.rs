@@ -24,6 +24,11 @@ impl Publisher {
         self.read().as_ref().is_some_and(|index| index.has_reached(region, at, revision))
     }
 
+    /// Up to which revision a node of a region, given its position, has what revisions brought there.
+    pub(crate) fn reached(&self, region: RegionId, at: &fleet::Position) -> u64 {
+        self.read().as_ref().map_or(at.revision, |index| index.reached(region, at))
+    }
+
     /// Where the configuration stands, and how many nodes here are not there.
     pub(crate) fn standing(&self) -> Standing {
         let regions = self.fleet().connected_by_region().into_keys();

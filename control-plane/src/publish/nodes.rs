@@ -84,7 +84,8 @@ struct State {
     regions: RegionNotes,
     /// Nodes that said something since the last report.
     said: HashSet<NodeId>,
-    left: HashSet<NodeId>,
+    /// Nodes that went since the last report, with what they said last where the place was written as ours.
+    left: HashMap<NodeId, Option<LiveNode>>,
     /// Counts up when a node came, went or said something.
     spoke: watch::Sender<u64>,
     /// Nodes that were met twice, for people.
@@ -227,6 +228,19 @@ impl Fleet {
 }
 
 impl State {
+    /// Takes a node out, and remembers what it said last until that is written.
+    fn leave(&mut self, id: NodeId) -> Option<Slot> {
+        let slot = self.nodes.remove(&id);
+        self.left.insert(id, slot.as_ref().filter(|slot| slot.claimed).map(|slot| slot.node.clone()));
+        slot
+    }
+
+    /// What a node that comes had proven, as it said last to this process.
+    fn proven(&self, id: NodeId) -> Option<fleet::Position> {
+        let there = self.nodes.get(&id).map(|slot| &slot.node);
+        there.or_else(|| self.left.get(&id)?.as_ref())?.status.proven.clone()
+    }
+
     /// Remembers a clash until somebody was told.
     fn meet(&mut self, clash: &Clash, at: i64) {
         if self.met.len() >= MET_MOST {
@@ -260,8 +274,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut state = self.fleet.state();
         if state.nodes.get(&self.node).is_some_and(|slot| slot.session == self.session) {
-            state.nodes.remove(&self.node);
-            state.left.insert(self.node);
+            state.leave(self.node);
             state.spoke.send_modify(|count| *count += 1);
             self.pulse.told.notify_waiters();
             self.fleet.0.moved.notify_one();
@@ -270,6 +283,13 @@ impl Drop for Seat {
 }
 
 impl LiveNode {
+    /// Takes in what the node had proven, as it said before; its Hello does not say it. Of another history it says nothing.
+    pub(super) fn had_proven(&mut self, proven: fleet::Position) {
+        if self.status.running.as_ref().is_some_and(|running| running.lineage == proven.lineage) {
+            self.status.proven = Some(proven);
+        }
+    }
+
     /// Takes the refusals of a verdict in. `touched` is what the transaction was about; none for all.
     pub(super) fn refused(&mut self, refusals: &[fleet::Refusal], touched: Option<&[Key]>) {
         let standing = &mut self.status.standing;

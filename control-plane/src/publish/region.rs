@@ -235,6 +235,15 @@ impl RegionView {
         self.ring.range(..=revision).next_back().map(|(_, digest)| *digest)
     }
 
+    /// The newest revision at which the view had the content of a position: that has all that later revisions up to there
+    /// brought to the region. What is not remembered is where it says.
+    pub(super) fn reached(&self, at: &fleet::Position, head: u64) -> u64 {
+        let found = self.ring.iter().rev().find(|(_, digest)| at.digest == **digest);
+        let Some((start, _)) = found else { return at.revision };
+        let next = self.ring.range(start.saturating_add(1)..).next();
+        next.map_or(head, |(next, _)| next - 1).max(at.revision)
+    }
+
     /// The first revision after one that changed the view, for who has another content than the view. Where the log does
     /// not go back so far, where it begins: what was lacking then was lacking before, too.
     pub(super) fn lacks(&self, from: u64, content: &[u8]) -> Option<u64> {

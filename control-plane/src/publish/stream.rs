@@ -66,6 +66,8 @@ pub(crate) struct Session<I> {
     pub(crate) node: NodeId,
     pub(crate) region: RegionId,
     pub(crate) address: String,
+    /// What the node had proven, as it said last to whichever replica.
+    pub(crate) proven: Option<fleet::Position>,
     pub(crate) inbound: I,
     pub(crate) out: mpsc::Sender<Result<Outgoing, Status>>,
     pub(crate) stop: Stop,
@@ -241,7 +243,7 @@ where
         }
         let heads = self.publisher.announced.subscribe();
         let changes = self.publisher.fleet.changes();
-        let node = LiveNode {
+        let mut node = LiveNode {
             region: self.region,
             address: self.address.clone(),
             build: sanitize::text(&hello.build, 64),
@@ -255,6 +257,9 @@ where
             last_seen_at: micros(self.seams.clock.now()),
             diverged: false,
         };
+        if let Some(proven) = self.proven.take() {
+            node.had_proven(proven);
+        }
         let boot_id = node.boot_id.clone();
         let entered = tokio::select! {
             biased;

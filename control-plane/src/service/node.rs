@@ -16,7 +16,7 @@ use crate::noun::Noun;
 use crate::store::decision::{self, Notes};
 use crate::store::{self, Stored, Written, node_row, time_of};
 
-use why::{in_step, is_unhealthy, why, why_region};
+use why::{has_all, is_behind, is_unhealthy, state, why, why_region};
 
 /// How many nodes are read at once where all are asked for.
 const READ: u64 = 1_000;
@@ -158,6 +158,10 @@ impl Services {
             let rows = store::resource::all(&self.store, Noun::Region, "").await?;
             let mut regions: Vec<Stored<Region>> = store::resource::with_documents(&self.store, rows).await?;
             regions.retain(|region| operates(principal, region));
+            // An empty answer would say that there is nothing to see.
+            if regions.is_empty() && !principal.operator {
+                return Err(ServiceError::Role(Least::InRegion));
+            }
             return Ok(regions);
         }
         let region = self.region_show(principal, reference).await?;
@@ -223,7 +227,7 @@ impl Services {
 
 impl NodeQuery {
     fn wants(&self, node: &fleet::Node) -> bool {
-        (!self.only_unhealthy || is_unhealthy(node)) && (!self.behind || (node.connected && !in_step(node)))
+        (!self.only_unhealthy || is_unhealthy(node)) && (!self.behind || is_behind(node))
     }
 }
 
@@ -258,6 +262,7 @@ impl Look<'_> {
             }),
             at: at(crash.at),
         });
+        let revisions = self.revisions(&row.region, &status);
         let mut node = fleet::Node {
             id: row.id,
             region: self.names.get(&row.region).cloned().unwrap_or(row.region),
@@ -288,15 +293,33 @@ impl Look<'_> {
             why: String::new(),
             clash: None,
             clock_skew_ms: status.clock_skew_ms,
+            state: fleet::NodeState::Unspecified.into(),
+            revisions: Some(revisions),
         };
         node.clash = self
             .notes
             .clashes
             .get(&node.id)
             .map(|clash| fleet::NodeClash { newcomer: clash.newcomer.clone(), at: at(clash.at) });
-        node.held = held.is_some_and(|held| stands < held.unsigned_abs()) && !in_step(&node);
-        node.why = why(&node);
+        node.held = held.is_some_and(|held| stands < held.unsigned_abs()) && !has_all(&node);
+        let is = state(&node);
+        node.state = is.into();
+        node.why = why(&node, is);
         Ok(node)
+    }
+
+    fn revisions(&self, region: &str, status: &fleet::Status) -> fleet::NodeRevisions {
+        let region = region.parse().ok();
+        let reached = |at: &Option<fleet::Position>| match (at, region) {
+            (Some(at), Some(region)) => self.services.publisher.reached(region, at),
+            (at, _) => at.as_ref().map_or(0, |at| at.revision),
+        };
+        fleet::NodeRevisions {
+            running: reached(&status.running),
+            serving: reached(&status.serving),
+            on_disk: reached(&status.on_disk),
+            proven: reached(&status.proven),
+        }
     }
 
     fn region(
@@ -315,7 +338,10 @@ impl Look<'_> {
             desired: Some(self.services.desired(&region.row.id)?),
             nodes: count(&|_| true),
             connected: count(&|node| node.connected),
-            in_step: count(&|node| node.connected && in_step(node)),
+            in_step: count(&|node| {
+                matches!(node.state(), fleet::NodeState::InStep | fleet::NodeState::Draining)
+            }),
+            behind: count(&is_behind),
             refusing: count(&|node| node.connected && !node.standing.is_empty()),
             draining: count(&|node| node.draining),
             diverged: self.strays(&region.row.id),

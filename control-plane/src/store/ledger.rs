@@ -18,7 +18,7 @@ use super::{Store, StoreError};
 
 pub(crate) use crash::crashed;
 pub(crate) use question::{answer, answered, ask, questions, withdraw};
-pub(crate) use report::{lease, report};
+pub(crate) use report::{lease, proven, report};
 
 /// A node with an open stream at some replica, as it is written.
 #[derive(Debug, Clone, PartialEq)]

@@ -23,7 +23,7 @@ use tonic::{Code, Streaming};
 use super::machine::Node;
 use super::world::{World, by};
 
-const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
 /// The node's side of a stream, and what it holds.
 pub(super) struct Edge {
@@ -81,7 +81,7 @@ impl Edge {
     }
 
     /// Takes the next transaction, and checks it as a node does.
-    async fn take(&mut self) -> Taken {
+    pub(super) async fn take(&mut self) -> Taken {
         let begin = loop {
             match self.hear().await {
                 Down::Begin(begin) => break begin,
@@ -156,7 +156,7 @@ impl Edge {
         fleet::Position { digest, count, ..self.stands.clone() }
     }
 
-    async fn answer(&self, taken: &Taken, outcome: fleet::Outcome, refusals: Vec<fleet::Refusal>) {
+    pub(super) async fn answer(&self, taken: &Taken, outcome: fleet::Outcome, refusals: Vec<fleet::Refusal>) {
         let verdict = fleet::Verdict {
             txn: taken.txn.clone(),
             outcome: outcome.into(),

@@ -192,6 +192,7 @@ impl Node {
             node: self.id,
             region: REGION,
             address: "192.0.2.1:1".to_owned(),
+            proven: None,
             inbound: ReceiverStream::new(inbound),
             out,
             stop: shutdown.stop(),

@@ -67,6 +67,8 @@ pub(crate) struct Journal {
     proof: Option<Proof>,
     /// The content on which the node has proven to live, on disk or not.
     lived: Option<Position>,
+    /// The position that was written last.
+    stands: Option<Position>,
     /// The file of the boundary that is next to be proven.
     awaited: Option<u64>,
     counter: Counter,
@@ -81,6 +83,15 @@ pub(crate) struct Journal {
 struct Proof {
     position: Position,
     file: u64,
+}
+
+impl Proof {
+    /// This proof, by a later position that has the same content: what was proven does not fall behind it.
+    fn carried_to(self, position: &Position) -> Self {
+        let is_later =
+            position.is_same_content(&self.position) && position.revision >= self.position.revision;
+        if is_later { Self { position: *position, ..self } } else { self }
+    }
 }
 
 struct Open {
@@ -114,6 +125,7 @@ impl Journal {
             open: None,
             proof: None,
             lived: None,
+            stands: None,
             awaited: None,
             counter: Counter::default(),
             mark: None,
@@ -176,7 +188,14 @@ impl Journal {
         open.file.sync()?;
         open.appended += bytes.len() as u64;
         self.open = Some(open);
+        self.stand_at(position);
         Ok(())
+    }
+
+    /// Notes which position was written last.
+    fn stand_at(&mut self, position: &Position) {
+        self.stands = Some(*position);
+        self.proof = self.proof.map(|proof| proof.carried_to(position));
     }
 
     /// Records that the node has stayed alive on a boundary; `file` is where it was written, if it was. Not synced:
@@ -187,6 +206,7 @@ impl Journal {
         let Some(file) = file else { return Ok(()) };
         let Some(mut open) = self.open.take() else { return Ok(()) };
         let proof = Proof { position: *position, file };
+        let proof = self.stands.map_or(proof, |stands| proof.carried_to(&stands));
         let mut bytes = Vec::new();
         self.seal(&mut open.chain, Kind::Proven, &proof.encode(), &mut bytes);
         open.file.write_all(&bytes)?;
@@ -222,6 +242,7 @@ impl Journal {
             drop(self.seams.disk.remove(&beside));
         })?;
         (self.newest, self.proof) = (number, proof);
+        self.stand_at(position);
         self.good = FILES.min(self.good + 1);
         self.seams.disk.replace(&self.marker(), number.to_string().as_bytes())?;
         let file = self.seams.disk.append(&path)?;

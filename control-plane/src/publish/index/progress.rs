@@ -40,6 +40,18 @@ impl Index {
             }
     }
 
+    /// Up to which revision a node that stands somewhere in a region has what revisions brought there.
+    pub(in crate::publish) fn reached(&self, region: RegionId, at: &fleet::Position) -> u64 {
+        if at.lineage != self.lineage || at.revision > self.head {
+            return at.revision;
+        }
+        match self.regions.get(&region) {
+            Some(view) => view.reached(at, self.head),
+            None if at.digest == RegionView::empty_digest() => self.head,
+            None => at.revision,
+        }
+    }
+
     /// The first remembered revision of a region that a node lacks which stands somewhere, or nowhere yet. None where it
     /// lacks nothing, or stands in another history.
     pub(in crate::publish) fn lacks(

@@ -332,6 +332,22 @@ fn a_node_stands_where_its_content_was_ours_and_nowhere_else() {
 }
 
 #[test]
+fn a_position_reaches_as_far_as_its_content_stays_what_the_region_has() {
+    let mut index = Index::load(HEAD, 0, Vec::new());
+    index.apply(news(proxied(1)));
+    let first = index.position(region(0));
+    let other = Step::Proxy { n: 1, target: 0, credential: 0, callers: vec![0], regions: vec![1] };
+    index.apply(news(vec![change(&other, 4)]));
+    assert_eq!(index.reached(region(0), &first), 4, "revision 4 is about another region");
+    index.apply(news(vec![change(&Step::Target { n: 0, content: 1 }, 6)]));
+    assert_eq!(index.reached(region(0), &first), 5, "and does not fall back when something else is there");
+    assert_eq!(index.reached(region(0), &index.position(region(0))), 6);
+    let elsewhere = fleet::Position { lineage: vec![9; 16], ..first.clone() };
+    assert_eq!(index.reached(region(0), &elsewhere), 1);
+    assert_eq!(index.reached(region(0), &fleet::Position { digest: vec![0; 32], ..first }), 1);
+}
+
+#[test]
 fn what_another_region_changes_settles_nothing_new_here() {
     let mut index = Index::load(HEAD, 0, Vec::new());
     index.apply(news(proxied(1)));

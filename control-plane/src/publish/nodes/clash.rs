@@ -128,13 +128,17 @@ impl Fleet {
         state.next += 1;
         let session = state.next;
         let (fence, pulse) = (CancellationToken::new(), Arc::new(Pulse::default()));
+        let mut node = node.clone();
+        if let Some(proven) = state.proven(id) {
+            node.had_proven(proven);
+        }
         state.elsewhere.remove(&id);
         state.left.remove(&id);
         state.spoke.send_modify(|count| *count += 1);
         let slot = Slot {
             session,
             fence: fence.clone(),
-            node: node.clone(),
+            node,
             claimed: false,
             askers: Vec::new(),
             tests: Vec::new(),
@@ -180,11 +184,10 @@ impl Fleet {
         if state.nodes.get(&id).is_none_or(|slot| !silent(&slot)) {
             return;
         }
-        if let Some(slot) = state.nodes.remove(&id) {
+        if let Some(slot) = state.leave(id) {
             slot.fence.cancel();
             slot.pulse.told.notify_waiters();
         }
-        state.left.insert(id);
         state.spoke.send_modify(|count| *count += 1);
         drop(state);
         self.0.moved.notify_one();

@@ -65,6 +65,7 @@ impl Fleet {
         let until = self.0.ledger.now().saturating_add(LEASE);
         let mut reports = Reports { replica: self.0.replica.clone(), until, keep, ..Reports::default() };
         let mut claims = Vec::new();
+        let left: HashMap<NodeId, Option<LiveNode>>;
         {
             let mut state = self.state();
             let state = &mut *state;
@@ -81,11 +82,14 @@ impl Fleet {
                     reports.said.push(self.leased(id, &slot.node));
                 }
             }
-            reports.left.extend(state.left.drain());
+            left = std::mem::take(&mut state.left);
+            for (id, node) in &left {
+                reports.said.extend(node.as_ref().map(|node| self.leased(*id, node)));
+                reports.left.push(*id);
+            }
             reports.met.extend(state.met_anew.drain().filter_map(|id| state.met.get(&id).cloned()));
         }
-        let (said, left): (Vec<NodeId>, _) =
-            (reports.said.iter().map(|node| node.node).collect(), reports.left.clone());
+        let said: Vec<NodeId> = reports.said.iter().map(|node| node.node).collect();
         let met: Vec<NodeId> = reports.met.iter().map(|met| met.node).collect();
         match self.0.ledger.report(reports).await {
             Ok(lost) => {
@@ -105,7 +109,11 @@ impl Fleet {
             Err(error) => {
                 let mut state = self.state();
                 state.said.extend(said);
-                state.left.extend(left);
+                for (id, node) in left {
+                    if !state.nodes.contains_key(&id) {
+                        state.left.entry(id).or_insert(node);
+                    }
+                }
                 state.met_anew.extend(met);
                 Err(error)
             }

@@ -1,15 +1,20 @@
-//! The state of a node or a region, in one sentence for people.
+//! The state of a node or a region: in one word, and in one sentence for people.
 
-use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::{self, NodeState};
 
-/// Whether a node runs the published view of its region, whichever revision either names for it.
-pub(super) fn in_step(node: &fleet::Node) -> bool {
+/// Whether a node holds the published view of its region, whichever revision either names for it. It may refuse parts of it.
+pub(super) fn has_all(node: &fleet::Node) -> bool {
     match (&node.desired, &node.running) {
         (Some(desired), Some(running)) => {
             running.lineage == desired.lineage && running.digest == desired.digest
         }
         _ => false,
     }
+}
+
+/// Whether something that concerns its region is not yet at a connected node.
+pub(super) fn is_behind(node: &fleet::Node) -> bool {
+    node.connected && !has_all(node)
 }
 
 fn crashed_on_desired(node: &fleet::Node) -> bool {
@@ -24,39 +29,63 @@ pub(super) fn is_unhealthy(node: &fleet::Node) -> bool {
 /// From which difference on a clock is reported as wrong.
 const SKEW_MS: i64 = 60_000;
 
-/// The worst problem of a node; empty when it has none.
-pub(super) fn why(node: &fleet::Node) -> String {
-    let revision = |at: &Option<fleet::Position>| at.as_ref().map_or(0, |at| at.revision);
-    let (stands, wanted) = (revision(&node.running), revision(&node.desired));
+/// How what a node runs compares to what is published.
+pub(super) fn state(node: &fleet::Node) -> NodeState {
     if node.diverged {
+        NodeState::Diverged
+    } else if node.history_rewritten {
+        NodeState::Rewritten
+    } else if crashed_on_desired(node) {
+        NodeState::Crashed
+    } else if node.held {
+        NodeState::Held
+    } else if !node.connected {
+        NodeState::Disconnected
+    } else if !node.standing.is_empty() {
+        NodeState::Refusing
+    } else if !has_all(node) {
+        NodeState::Behind
+    } else if node.draining {
+        NodeState::Draining
+    } else {
+        NodeState::InStep
+    }
+}
+
+/// The worst problem of a node that is in a state; empty when it has none.
+pub(super) fn why(node: &fleet::Node, state: NodeState) -> String {
+    let revision = |at: &Option<fleet::Position>| at.as_ref().map_or(0, |at| at.revision);
+    let stands = node.revisions.map_or_else(|| revision(&node.running), |at| at.running);
+    let wanted = revision(&node.desired);
+    if state == NodeState::Diverged {
         return format!(
             "it is at revision {stands} of a history that is not this database's, and receives nothing: \
              `rrctl revision adopt --region {} --dry-run` lists what an adopt would change",
             node.region
         );
     }
-    if node.history_rewritten {
+    if state == NodeState::Rewritten {
         return "its audit head differs from the published one: a revision was changed after it was published"
             .to_owned();
     }
     if let Some(clash) = &node.clash {
         return clash_word(&clash.newcomer);
     }
-    if crashed_on_desired(node) {
+    if state == NodeState::Crashed {
         return format!(
             "it crashed on revision {}, runs {stands} and does not receive that revision again: change or roll back \
              what is new, or update the node",
             node.crash.as_ref().map_or(0, |crash| revision(&crash.tried))
         );
     }
-    if node.held {
+    if state == NodeState::Held {
         return format!(
             "its region is held because nodes crashed: it stays at revision {stands}, apart from removals, until the \
              cause is changed and `rrctl revision release --region {}` sends the newest revision",
             node.region
         );
     }
-    if !node.connected {
+    if state == NodeState::Disconnected {
         return format!("it is not connected: it runs revision {stands} from its disk");
     }
     if let Some(refusal) = node.standing.first() {
@@ -70,7 +99,7 @@ pub(super) fn why(node: &fleet::Node) -> String {
             "disk-stalled: it runs revision {stands} but cannot write it to its disk: check the disk of its state folder"
         );
     }
-    if !in_step(node) {
+    if state == NodeState::Behind {
         return format!("it runs revision {stands} and is behind {wanted}");
     }
     if node.clock_skew_ms.abs() >= SKEW_MS {
@@ -114,11 +143,87 @@ pub(super) fn why_region(state: &fleet::RegionState) -> String {
             state.held_revision, state.held_why, state.region, state.held_revision
         );
     }
-    match (state.nodes, state.connected, state.connected - state.in_step, state.refusing) {
+    match (state.nodes, state.connected, state.behind, state.refusing) {
         (0, ..) => "no node has joined".to_owned(),
         (_, 0, ..) => "no node is connected".to_owned(),
         (_, _, 0, 0) => "all connected nodes run what is published".to_owned(),
         (_, connected, 0, refusing) => format!("{refusing} of {connected} connected nodes refuse something"),
-        (_, connected, behind, _) => format!("{behind} of {connected} connected nodes are behind"),
+        (_, connected, behind, 0) => format!("{behind} of {connected} connected nodes are behind"),
+        (_, connected, behind, refusing) => {
+            format!("{behind} of {connected} connected nodes are behind, and {refusing} refuse something")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(revision: u64, digest: u8) -> Option<fleet::Position> {
+        Some(fleet::Position { revision, digest: vec![digest], ..fleet::Position::default() })
+    }
+
+    /// Connected, with the published content, which it knows by an older number.
+    fn node() -> fleet::Node {
+        fleet::Node {
+            connected: true,
+            desired: position(9, 1),
+            running: position(4, 1),
+            ..fleet::Node::default()
+        }
+    }
+
+    #[test]
+    fn a_node_is_behind_by_content_and_not_by_the_number_of_a_revision() {
+        assert_eq!(state(&node()), NodeState::InStep);
+        assert_eq!(why(&node(), NodeState::InStep), "");
+        let behind = fleet::Node { running: position(4, 2), ..node() };
+        assert_eq!(state(&behind), NodeState::Behind);
+        assert_eq!(why(&behind, NodeState::Behind), "it runs revision 4 and is behind 9");
+    }
+
+    #[test]
+    fn the_state_is_the_worst_that_holds() {
+        let mut node = node();
+        for (worse, expected) in [
+            (
+                &(|node: &mut fleet::Node| node.draining = true) as &dyn Fn(&mut fleet::Node),
+                NodeState::Draining,
+            ),
+            (&|node| node.running = position(4, 2), NodeState::Behind),
+            (&|node| node.standing.push(fleet::Refusal::default()), NodeState::Refusing),
+            (&|node| node.connected = false, NodeState::Disconnected),
+            (&|node| node.held = true, NodeState::Held),
+            (
+                &|node| node.crash = Some(fleet::NodeCrash { tried: position(9, 1), at: None }),
+                NodeState::Crashed,
+            ),
+            (&|node| node.history_rewritten = true, NodeState::Rewritten),
+            (&|node| node.diverged = true, NodeState::Diverged),
+        ] {
+            worse(&mut node);
+            assert_eq!(state(&node), expected);
+            assert!(!why(&node, expected).is_empty(), "{expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_region_says_how_many_nodes_are_behind_and_how_many_refuse() {
+        let state = |in_step, behind, refusing| fleet::RegionState {
+            nodes: 3,
+            connected: 3,
+            in_step,
+            behind,
+            refusing,
+            ..fleet::RegionState::default()
+        };
+        for (region, words) in [
+            (state(3, 0, 0), "all connected nodes run what is published"),
+            (state(2, 0, 1), "1 of 3 connected nodes refuse something"),
+            (state(2, 1, 0), "1 of 3 connected nodes are behind"),
+            (state(1, 1, 1), "1 of 3 connected nodes are behind, and 1 refuse something"),
+        ] {
+            assert_eq!(why_region(&region), words);
+        }
     }
 }

@@ -78,6 +78,11 @@ pub(crate) fn lease(row: node::Model, now: i64) -> Option<Leased> {
     if row.leased_until > now { leased(row).ok() } else { None }
 }
 
+/// What a row says that its node had proven.
+pub(crate) fn proven(row: &node::Model) -> Option<fleet::Position> {
+    fleet::Status::decode(row.status.as_slice()).ok()?.proven
+}
+
 pub(super) fn leased(row: node::Model) -> Result<Leased, StoreError> {
     let bytes = row.boot_id.as_bytes().chunks(2);
     let boot_id = bytes

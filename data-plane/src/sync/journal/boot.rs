@@ -85,6 +85,7 @@ pub(super) fn boot(journal: &mut Journal, empty: &impl Fn() -> Inventory) -> Opt
         info!(position = ?replayed.recovered.position, "last-known-good loaded");
         journal.good = super::FILES.min(older + 1);
         journal.proof = replayed.proof;
+        journal.stand_at(&replayed.recovered.position);
         if number == journal.newest {
             journal.open = reopen(journal, number, &replayed, cut > 0);
         }
@@ -228,11 +229,15 @@ impl Intake {
                 self.inventory.reached(&position, &mut self.snapshot);
                 self.snapshot.revision = position.revision;
                 self.snapshot.ready = true;
+                self.proof = self.proof.map(|proof| proof.carried_to(&position));
                 let base = self.last.as_ref().map_or(offset, |last| last.base);
                 self.last = Some(Boundary { position, chain, base, good: offset });
             }
             Content::Other(Kind::Proven, body) => {
                 self.proof = read_proof(&body).or(self.proof);
+                if let Some(last) = &self.last {
+                    self.proof = self.proof.map(|proof| proof.carried_to(&last.position));
+                }
                 // It belongs to no transaction, and comes behind one.
                 if let Some(last) = self.last.as_mut().filter(|_| self.changes.is_empty()) {
                     (last.chain, last.good) = (chain, offset);

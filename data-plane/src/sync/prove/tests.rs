@@ -71,6 +71,12 @@ impl Node {
         position
     }
 
+    /// Moves on without a change.
+    fn mark(&mut self, revision: u64) {
+        self.running = Position { revision, ..self.running };
+        self.journal.append(&[], &self.running).expect("room");
+    }
+
     fn tend(&mut self) -> Option<u64> {
         let proven = self.prover.tend(self.generation, self.now);
         self.journal.await_proof(self.prover.awaited());
@@ -107,6 +113,30 @@ fn a_place_is_proven_when_its_time_has_gone_by_since_every_worker_ran_on_it() {
     node.tend();
     node.now += 2 * SECOND;
     assert_eq!(node.tend(), Some(2));
+}
+
+#[test]
+fn what_was_proven_goes_with_marks_and_not_back_to_an_older_number() {
+    let mut node = Node::new();
+    node.tend();
+    node.now += 10 * SECOND;
+    assert_eq!(node.tend(), Some(1));
+    // Revisions that do not concern the region.
+    node.mark(5);
+    assert_eq!(node.tend(), Some(5));
+    node.change(1);
+    assert_eq!(node.tend(), Some(5), "of the new content nothing is proven");
+    let (journal, _) = start(&node.disk, &node.region);
+    assert_eq!(journal.proven().map(|position| position.revision), Some(5), "after a restart");
+    // A mark that came while the time of its content was running.
+    node.mark(9);
+    node.now += 10 * SECOND;
+    assert_eq!(node.tend(), Some(9));
+    node.journal.fold(&node.inventory.image(), &node.running).expect("room");
+    node.change(2);
+    assert_eq!(node.tend(), Some(9));
+    let (journal, _) = start(&node.disk, &node.region);
+    assert_eq!(journal.proven().map(|position| position.revision), Some(9));
 }
 
 #[test]
@@ -155,5 +185,5 @@ fn what_was_gone_back_from_is_not_proven() {
     node.now += SECOND;
     node.take(&[target(1, "https://a.example")]);
     node.now += 60 * SECOND;
-    assert_eq!(node.tend(), Some(2));
+    assert_eq!(node.tend(), Some(4), "what is proven is in force again, and the rest was given up");
 }
