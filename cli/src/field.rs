@@ -55,7 +55,6 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("only_when.path.flags", &["only_flags"]),
     ("only_when.query.name.flags", &["only_flags"]),
     ("only_when.query.value.flags", &["only_flags"]),
-    ("org", &["id"]),
     ("page_size", &["limit"]),
     ("parent", &["on"]),
     ("password_hash", &["value_from"]),

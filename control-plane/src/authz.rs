@@ -285,7 +285,8 @@ pub(crate) enum Named<'a> {
 /// Why a call is not permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Denied {
-    /// The caller has no role in the organization: it must look as if the organization did not exist.
+    /// The caller has no role in the organization and is no operator, who sees all of them: it must look as if the
+    /// organization did not exist.
     Invisible,
     /// The role of the caller is not sufficient.
     Least(Least),
@@ -321,7 +322,7 @@ pub(crate) fn permit(principal: &Principal, permission: Permission, named: Named
     match (allowed, permission.level) {
         (true, _) if !principal.is_for(permission.call) => Err(Denied::Call),
         (true, _) => Ok(()),
-        (false, Org) if role.is_none() => Err(Denied::Invisible),
+        (false, Org) if role.is_none() && !principal.operator => Err(Denied::Invisible),
         (false, _) => Err(Denied::Least(permission.least)),
     }
 }

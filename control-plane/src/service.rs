@@ -65,6 +65,7 @@ pub(crate) use audit::{AuditQuery, ExportCursor};
 pub(crate) use error::{Reason, ServiceError};
 pub(crate) use etag::shown;
 pub(crate) use node::NodeQuery;
+pub(crate) use org::purge_at;
 pub(crate) use page::{Page, PageRequest};
 pub(crate) use plan::Plan;
 pub(crate) use removal::Removal;

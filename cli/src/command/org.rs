@@ -5,7 +5,6 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::org_service_client::OrgServiceClient;
 
-use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask};
 use crate::flags::count;
 use crate::flags::limits::{self, CeilingArgs, LimitArgs};
@@ -26,7 +25,13 @@ pub(crate) enum Verb {
         consent: Consent,
     },
     /// Lists the organizations that you may see.
-    List(Listing),
+    List {
+        #[command(flatten)]
+        listing: Listing,
+        /// Lists deleted organizations too, as long as they can be brought back. Operators only.
+        #[arg(long)]
+        deleted: bool,
+    },
     /// Shows an organization.
     Show {
         /// Name or id.
@@ -59,8 +64,8 @@ pub(crate) enum Verb {
     },
     /// Brings back an organization that was deleted less than 30 days ago.
     Undelete {
-        /// Id. The name does not do: another organization may have it by now.
-        id: String,
+        /// Name or id. A name that several deleted organizations had does not do.
+        org: String,
         #[command(flatten)]
         consent: Consent,
     },
@@ -177,12 +182,12 @@ impl Verb {
                     .into_inner();
                 print.one(&reply.org.unwrap_or_default())
             }
-            Self::List(listing) => {
+            Self::List { listing, deleted } => {
                 let list = async || {
                     listing
                         .all(async |page_size, page_token| {
                             let (filter, order_by) = (listing.filter.clone(), listing.order_by.clone());
-                            let ask = mg::ListOrgsRequest { page_size, page_token, filter, order_by };
+                            let ask = mg::ListOrgsRequest { page_size, page_token, filter, order_by, deleted };
                             let reply = stub.list_orgs(ask).await?.into_inner();
                             Ok((reply.orgs, reply.next_page_token))
                         })
@@ -225,15 +230,9 @@ impl Verb {
                 };
                 agreement.remove(print, &what, delete).await
             }
-            Self::Undelete { id, consent } => {
-                if !id.starts_with(rr_contract::model::id::OrgId::PREFIX) {
-                    return Err(fault::usage(
-                        &format!("{id:?} is not the id of an organization"),
-                        "another organization may have the name by now; `rrctl org delete` printed the id, and `rrctl revision list -o json` has it",
-                    ));
-                }
+            Self::Undelete { org, consent } => {
                 let reply = stub
-                    .undelete_org(consent.with(mg::UndeleteOrgRequest { org: id, ..Default::default() }))
+                    .undelete_org(consent.with(mg::UndeleteOrgRequest { org, ..Default::default() }))
                     .await?
                     .into_inner();
                 print.one(&reply.org.unwrap_or_default())
@@ -254,11 +253,21 @@ fn over_ceiling(changed: &mg::UpdateOrgResponse) -> String {
     )
 }
 
+/// Whether callers of the proxies of an organization are served.
+fn state(org: &mg::Org) -> &'static str {
+    match (org.deleted_at.is_some(), org.suspended) {
+        (true, _) => "deleted",
+        (false, true) => "suspended",
+        (false, false) => "active",
+    }
+}
+
 impl Row for mg::Org {
     const COLUMNS: &'static [&'static str] = &[
         "name",
         "id",
-        "suspended",
+        "state",
+        "purged",
         "default limits",
         "limit ceilings",
         "regions",
@@ -283,7 +292,8 @@ impl Row for mg::Org {
         vec![
             self.name.clone(),
             self.id.clone(),
-            self.suspended.to_string(),
+            state(self).to_owned(),
+            time(self.purge_at.as_ref()),
             limits::of(self.default_limits.as_ref()),
             limits::of(self.limit_ceilings.as_ref()),
             self.allowed_regions.join(" "),

@@ -140,7 +140,7 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
         ("rrctl org update acme --per-minute 3", "org.default_limits.per_minute_per_node", "--per-minute"),
         ("rrctl org update acme --share targets=off", "org.sharing", "--share"),
         ("rrctl org update acme --record-days 7", "org.record_days", "--record-days"),
-        ("rrctl org undelete og_1", "org", "ID"),
+        ("rrctl org undelete og_1", "org", "ORG"),
         ("rrctl rule create --on proxy/p --deny", "rule.proxy", "--on"),
         ("rrctl rule create --on proxy/p --deny", "rule.effect", "--deny"),
         ("rrctl rule create --on proxy/p --deny --path (", "rule.when.path.regex", "--path"),

@@ -50,6 +50,7 @@ impl wire::user_service_server::UserService for Api {
                 page_token: request.page_token,
                 filter: request.filter,
                 order_by: request.order_by,
+                ..ListRequest::default()
             };
             let page = self.services.user_list(&caller, list).await?;
             let users = page.items.into_iter().map(shown).collect();
@@ -132,6 +133,7 @@ impl wire::member_service_server::MemberService for Api {
                 page_token: request.page_token,
                 filter: request.filter,
                 order_by: request.order_by,
+                ..ListRequest::default()
             };
             let page = self.services.member_list(&at, list).await?;
             let members = page.items.into_iter().map(shown).collect();

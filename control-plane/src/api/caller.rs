@@ -14,8 +14,8 @@ use tonic::Request;
 use tracing::info;
 
 use super::Api;
-use crate::authz::{Denied, Named, Permission, Principal, permit};
-use crate::service::{self, Caller, OrgCaller, ServiceError};
+use crate::authz::{self, Denied, Named, Permission, Principal, permit};
+use crate::service::{self, Caller, OrgCaller, OrgRow, ServiceError};
 use crate::store::{Consent, Stored};
 
 /// How many characters of a user agent are kept.
@@ -146,13 +146,27 @@ impl Api {
         if principal.bootstrap {
             return Err(ServiceError::BootstrapOnly);
         }
-        let found = service::scope::org(&self.services.store, reference).await?;
+        let mut found = service::scope::org(&self.services.store, reference).await?;
+        if found.is_none() && principal.operator {
+            found = self.deleted(permission, reference).await?;
+        }
         // An organization that does not exist and one of others get the same answer from here on.
         let Some(org) = found else {
             return Err(self.refused(&principal, permission, Denied::Invisible, reference));
         };
         self.permitted(&principal, permission, Named::Org(&org.id), reference)?;
         Ok(OrgCaller { caller: self.caller(principal, permission), org })
+    }
+
+    /// A deleted organization, of which operators see that it was and nothing else.
+    async fn deleted(&self, permission: Permission, reference: &str) -> Result<Option<OrgRow>, ServiceError> {
+        let Some(org) = service::scope::deleted_org(&self.services.store, reference).await? else {
+            return Ok(None);
+        };
+        if permission == authz::GET_ORG {
+            return Ok(Some(org));
+        }
+        Err(ServiceError::Deleted { name: org.document.name, id: org.id })
     }
 
     fn permitted(

@@ -61,6 +61,7 @@ impl wire::credential_service_server::CredentialService for Api {
                 page_token: request.page_token,
                 filter: request.filter,
                 order_by: request.order_by,
+                ..ListRequest::default()
             };
             let page = self.services.list(&at, list).await?;
             let credentials = self.services.credentials_shown(page.items).await?;

@@ -85,6 +85,7 @@ macro_rules! crud {
                         page_token: request.page_token,
                         filter: request.filter,
                         order_by: request.order_by,
+                        ..ListRequest::default()
                     };
                     let page = self.services.list::<wire::$message>(&at, request).await?;
                     Ok(wire::$list_response {

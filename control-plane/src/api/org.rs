@@ -6,7 +6,14 @@ use tonic::{Request, Response, Status};
 use super::Api;
 use super::crud::{removal, removed};
 use crate::authz;
-use crate::service::{ListRequest, shown};
+use crate::service::{ListRequest, purge_at, shown};
+use crate::store::Stored;
+
+/// An organization as callers see it: a deleted one with when it goes.
+fn told(stored: Stored<wire::Org>) -> wire::Org {
+    let org = shown(stored);
+    wire::Org { purge_at: purge_at(&org), ..org }
+}
 
 #[tonic::async_trait]
 impl wire::org_service_server::OrgService for Api {
@@ -19,7 +26,7 @@ impl wire::org_service_server::OrgService for Api {
             let request = request.into_inner();
             let made = self.services.org_create(caller, request.org).await?;
             Ok(wire::CreateOrgResponse {
-                org: Some(shown(made.value)),
+                org: Some(told(made.value)),
                 revision: made.revision.unwrap_or_default(),
             })
         };
@@ -34,7 +41,7 @@ impl wire::org_service_server::OrgService for Api {
             let at = self.enter_org(&request, authz::GET_ORG, |request| &request.org).await?;
             let request = request.into_inner();
             let org = self.services.org_show(at, request.revision).await?;
-            Ok(wire::GetOrgResponse { org: Some(shown(org)) })
+            Ok(wire::GetOrgResponse { org: Some(told(org)) })
         };
         self.answer(authz::GET_ORG, result.await)
     }
@@ -51,9 +58,10 @@ impl wire::org_service_server::OrgService for Api {
                 page_token: request.page_token,
                 filter: request.filter,
                 order_by: request.order_by,
+                ..ListRequest::default()
             };
-            let page = self.services.org_list(&caller, list).await?;
-            let orgs = page.items.into_iter().map(shown).collect();
+            let page = self.services.org_list(&caller, list, request.deleted).await?;
+            let orgs = page.items.into_iter().map(told).collect();
             Ok(wire::ListOrgsResponse { orgs, next_page_token: page.next })
         };
         self.answer(authz::LIST_ORGS, result.await)
@@ -72,7 +80,7 @@ impl wire::org_service_server::OrgService for Api {
             let changed = self.services.org_update(at, request.org, request.update_mask).await?;
             let (org, exceeding) = changed.value;
             Ok(wire::UpdateOrgResponse {
-                org: Some(shown(org)),
+                org: Some(told(org)),
                 revision: changed.revision.unwrap_or_default(),
                 proxies_over_ceiling: exceeding.names,
                 proxies_over_ceiling_count: exceeding.count,
@@ -106,7 +114,7 @@ impl wire::org_service_server::OrgService for Api {
             let request = request.into_inner();
             let back = self.services.org_undelete(caller, request.org).await?;
             Ok(wire::UndeleteOrgResponse {
-                org: Some(shown(back.value)),
+                org: Some(told(back.value)),
                 revision: back.revision.unwrap_or_default(),
             })
         };

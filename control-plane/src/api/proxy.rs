@@ -54,6 +54,7 @@ impl wire::proxy_service_server::ProxyService for Api {
                 page_token: request.page_token,
                 filter: request.filter,
                 order_by: request.order_by,
+                ..ListRequest::default()
             };
             let page = self.services.list(&at, list).await?;
             let proxies = self.services.proxies_shown(&at.org, page.items).await?;

@@ -51,6 +51,7 @@ impl wire::region_service_server::RegionService for Api {
                 page_token: request.page_token,
                 filter: request.filter,
                 order_by: request.order_by,
+                ..ListRequest::default()
             };
             let page = self.services.region_list(&caller, list).await?;
             let regions = page.items.into_iter().map(shown).collect();

@@ -41,12 +41,12 @@ fn every_call_of_the_schemas_is_in_the_table_and_nothing_else_is() {
 }
 
 #[test]
-fn an_operator_sees_no_targets_credentials_proxies_or_requests_of_an_org() {
+fn an_operator_sees_no_targets_credentials_proxies_or_requests_of_an_org_and_is_told_which_role_does() {
     let operator = principal(true, &[]);
     for permission in TABLE.iter().filter(|it| matches!(it.least, InOrg(_))) {
         assert_eq!(
             permit(&operator, *permission, Named::Org("og_a")),
-            Err(Denied::Invisible),
+            Err(Denied::Least(permission.least)),
             "{}",
             permission.call
         );

@@ -7,6 +7,9 @@ use crate::authz::Least;
 use crate::kind::Kind;
 use crate::store::{NotAdmitted, Obstacle, StoreError};
 
+/// How many ids an error names.
+const NAMED: usize = 10;
+
 /// Stable names for programs, in `ErrorInfo.reason` and as `code` of problem+json.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -83,6 +86,9 @@ pub(crate) struct Precondition {
 pub(crate) enum ServiceError {
     #[error("{noun} {name:?} was not found")]
     NotFound { noun: &'static str, name: String },
+    /// For operators: others are told that there is none.
+    #[error("organization {name:?} is deleted: `rrctl org undelete {id}` brings it back within 30 days")]
+    Deleted { name: String, id: String },
     #[error("{noun} {name:?} already exists: choose another name, or change the one that exists")]
     AlreadyThere { noun: &'static str, name: String },
     /// Of a credential: its secret was sealed to the id, so that none is used a second time.
@@ -136,7 +142,7 @@ pub(crate) enum ServiceError {
 impl ServiceError {
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::NotFound { .. } => Kind::NotFound,
+            Self::NotFound { .. } | Self::Deleted { .. } => Kind::NotFound,
             Self::AlreadyThere { .. } | Self::IdSpent(_) => Kind::AlreadyThere,
             Self::Invalid(_) => Kind::Invalid,
             Self::Refused { .. } | Self::NotAdmitted(_) => Kind::Refused,
@@ -154,7 +160,7 @@ impl ServiceError {
 
     pub(crate) fn reason(&self) -> Reason {
         match self {
-            Self::NotFound { .. } => Reason::NotFound,
+            Self::NotFound { .. } | Self::Deleted { .. } => Reason::NotFound,
             Self::AlreadyThere { .. } | Self::IdSpent(_) => Reason::NameTaken,
             Self::Invalid(_) => Reason::Invalid,
             Self::Refused { reason, .. } | Self::Conflict { reason, .. } => *reason,
@@ -179,6 +185,14 @@ impl ServiceError {
                 _ => Reason::Internal,
             },
         }
+    }
+
+    /// A name that several resources have; `what` they are, in the plural.
+    pub(crate) fn ambiguous(field: &str, what: &str, ids: &[&str]) -> Self {
+        let shown = ids.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+        let more = ids.len().saturating_sub(NAMED);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        Self::field(field, format!("is the name of {} {what}: {shown}{more}; give the id of one", ids.len()))
     }
 
     /// One field at fault.
@@ -216,7 +230,7 @@ fn needs(least: &Least) -> String {
         Least::Anybody | Least::AnybodyOrBootstrap => "a token".to_owned(),
         Least::Operator => "ROLE_OPERATOR".to_owned(),
         Least::InRegion => {
-            "ROLE_REGION_OPERATOR of the region, ROLE_ADMIN in the organization that has it, or ROLE_OPERATOR"
+            "ROLE_REGION_OPERATOR of a region, ROLE_ADMIN in the organization that a region is dedicated to, or ROLE_OPERATOR"
                 .to_owned()
         }
         Least::InOrg(role) => format!("{} or higher in the organization", role.as_str_name()),

@@ -13,13 +13,14 @@ use super::etag::same_etag;
 use super::fields::{self, Chosen};
 use super::plan::change as told;
 use super::resource::{ListRequest, show};
-use super::scope::{Scope, live_org};
+use super::scope::{Scope, deleted_org, live_org};
 use super::{Caller, OrgCaller, Page, Plan, Removal, ServiceError, Services};
 use crate::authz::{self, Least};
 use crate::compile;
 use crate::document::{self, MaskPath, Resource as _};
 use crate::noun::Noun;
 use crate::payload::Hashed;
+use crate::store::resource::Term;
 use crate::store::{self, Put, Stored, Txn, Written, time_of};
 
 /// How long a deleted organization can be brought back.
@@ -35,7 +36,7 @@ impl Services {
         let mut wire = fields::required("org", org)?;
         fields::unset_id("org.id", &wire.id)?;
         wire.id = Noun::Org.id(self.random());
-        wire.deleted_at = None;
+        (wire.deleted_at, wire.purge_at) = (None, None);
         let member = Noun::Member.id(self.random());
         let written = self
             .store
@@ -54,11 +55,12 @@ impl Services {
         Ok(written)
     }
 
-    /// The organizations that the caller may see.
+    /// The organizations that the caller may see; with `deleted`, those too that an operator can bring back.
     pub(crate) async fn org_list(
         &self,
         caller: &Caller,
         request: ListRequest,
+        deleted: bool,
     ) -> Result<Page<Stored<Org>>, ServiceError> {
         let among = if caller.principal.operator {
             None
@@ -71,6 +73,9 @@ impl Services {
         };
         let mut principal = caller.principal.clone();
         principal.resources.clear();
+        // The name of a deleted one is its id.
+        let live = Term::NotNamePrefix(Noun::Org.prefix());
+        let request = ListRequest { terms: if deleted { Vec::new() } else { vec![live] }, ..request };
         self.list_in(Scope { org: "", principal: &principal, ceilings: None }, request, among).await
     }
 
@@ -158,10 +163,12 @@ impl Services {
             .store
             .write(caller.author(), move |txn| {
                 Box::pin(async move {
-                    let found = show::<Org>(txn, caller.installation(), &reference, 0).await?;
-                    if found.document.deleted_at.is_none() {
+                    let Some(found) = deleted_org(txn, &reference).await? else {
+                        // It is not deleted, or there is none.
+                        show::<Org>(txn, caller.installation(), &reference, 0).await?;
                         return Err(ServiceError::field("org", "is not deleted"));
-                    }
+                    };
+                    let found = Stored { row: found.row, document: found.document };
                     let name = found.document.name.clone();
                     if store::resource::find(txn, Noun::Org, "", &name).await?.is_some() {
                         return Err(ServiceError::AlreadyThere { noun: "organization", name });
@@ -197,6 +204,12 @@ impl Services {
         }
         Ok(purged)
     }
+}
+
+/// When a deleted organization is removed for good.
+pub(crate) fn purge_at(org: &Org) -> Option<pbjson_types::Timestamp> {
+    let deleted_at = time::system_time(org.deleted_at.as_ref()?).ok()?;
+    Some(time::timestamp(deleted_at + HIDDEN_FOR))
 }
 
 /// An organization that is about to be hidden, and everything in it.

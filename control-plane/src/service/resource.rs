@@ -24,6 +24,8 @@ pub(crate) struct ListRequest {
     pub(crate) page_token: String,
     pub(crate) filter: String,
     pub(crate) order_by: String,
+    /// What holds beside the filter.
+    pub(crate) terms: Vec<Term>,
 }
 
 impl Services {
@@ -84,7 +86,7 @@ impl Services {
         let page = PageRequest::parse(request.page_size, &request.page_token)?;
         let (sort, descending) = list_filter::order(&request.order_by)?;
         let filter = list_filter::parse(&request.filter, R::NOUN)?;
-        let mut terms = filter.terms;
+        let mut terms = [request.terms, filter.terms].concat();
         for reference in filter.uses {
             terms.push(Term::Uses(self.named(scope.org, &reference).await?));
         }

@@ -5,7 +5,12 @@ use rr_contract::wire::management::Org;
 
 use super::{Caller, OrgCaller, OrgRow, ServiceError};
 use crate::authz::Principal;
+use crate::noun::Noun;
+use crate::store::resource::{Query, Term};
 use crate::store::{self, Reader, Stored};
+
+/// Among how many deleted organizations a name is looked for.
+const DELETED_MOST: u64 = 10_000;
 
 /// Where a resource belongs: an organization, or the installation.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +51,34 @@ impl From<Stored<Org>> for OrgRow {
 pub(crate) async fn org(db: &impl Reader, reference: &str) -> Result<Option<OrgRow>, store::StoreError> {
     let found = store::resource::read::<Org>(db, "", reference).await?;
     Ok(found.filter(|org| org.document.deleted_at.is_none()).map(OrgRow::from))
+}
+
+/// Deleted organizations that can still be brought back, by an id or by the name that they had.
+pub(crate) async fn deleted_orgs(
+    db: &impl Reader,
+    reference: &str,
+) -> Result<Vec<OrgRow>, store::StoreError> {
+    let found: Vec<Stored<Org>> = if reference.starts_with(Noun::Org.prefix()) {
+        store::resource::read(db, "", reference).await?.into_iter().collect()
+    } else {
+        let terms = vec![Term::NamePrefix(Noun::Org.prefix().to_owned())];
+        let query = Query { terms, limit: DELETED_MOST, ..Query::default() };
+        let rows = store::resource::list(db, Noun::Org, query).await?;
+        let mut hidden: Vec<Stored<Org>> = store::resource::with_documents(db, rows).await?;
+        hidden.retain(|org| org.document.name == reference);
+        hidden
+    };
+    Ok(found.into_iter().filter(|org| org.document.deleted_at.is_some()).map(OrgRow::from).collect())
+}
+
+/// The one deleted organization that a reference means; none where there is no such organization.
+pub(crate) async fn deleted_org(db: &impl Reader, reference: &str) -> Result<Option<OrgRow>, ServiceError> {
+    let mut found = deleted_orgs(db, reference).await?;
+    if found.len() > 1 {
+        let ids: Vec<&str> = found.iter().map(|org| org.id.as_str()).collect();
+        return Err(ServiceError::ambiguous("org", "deleted organizations", &ids));
+    }
+    Ok(found.pop())
 }
 
 /// An organization as a write finds it: it may have changed or gone since the caller was authorized.

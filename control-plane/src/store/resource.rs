@@ -43,6 +43,8 @@ pub(crate) enum Term {
     Name(Compare, String),
     /// The name begins with this.
     NamePrefix(String),
+    /// The name does not.
+    NotNamePrefix(&'static str),
     Owner(Compare, String),
     CreatedAt(Compare, i64),
     UpdatedAt(Compare, i64),
@@ -288,6 +290,7 @@ fn condition(noun: Noun, term: &Term) -> Condition {
         Term::Name(how, value) => how.condition(Column::Name, value.as_str()),
         // Names hold no character that a pattern would read as its own.
         Term::NamePrefix(prefix) => Condition::all().add(Column::Name.starts_with(prefix.as_str())),
+        Term::NotNamePrefix(prefix) => Condition::all().add(Column::Name.starts_with(*prefix).not()),
         Term::Owner(how, value) => how.condition(Column::Owner, value.as_str()),
         Term::CreatedAt(how, at) => how.condition(Column::CreatedAt, *at),
         Term::UpdatedAt(how, at) => how.condition(Column::UpdatedAt, *at),

@@ -45,18 +45,35 @@ async fn a_deleted_organization_is_hidden_stops_and_can_be_brought_back() {
     let proxy = operator.get("/v1/orgs/acme/proxies/echo").await.good();
     operator.delete("/v1/orgs/acme").await.good();
     published(&world, 0).await;
-    for client in [&operator, &viewer] {
-        for name in ["acme", org.id.as_str()] {
-            client.get(&format!("/v1/orgs/{name}")).await.refused(404, "not-found");
-            client.get(&format!("/v1/orgs/{name}/targets")).await.refused(404, "not-found");
+    for name in ["acme", org.id.as_str()] {
+        for client in [&operator, &viewer] {
+            let refused = client.get(&format!("/v1/orgs/{name}/targets")).await.refused(404, "not-found");
+            let way_back = format!("rrctl org undelete {}", org.id);
+            let detail = refused["detail"].as_str().expect("a text");
+            assert_eq!(detail.contains(&way_back), client.token == operator.token, "{detail}");
         }
+        viewer.get(&format!("/v1/orgs/{name}")).await.refused(404, "not-found");
+        // Who can bring it back sees that it is deleted, and until when that can be done.
+        let shown = &operator.get(&format!("/v1/orgs/{name}")).await.good()["org"];
+        assert_eq!(shown["id"], json!(org.id));
+        assert!(shown["deletedAt"].is_string() && shown["purgeAt"].is_string(), "{shown}");
     }
-    assert!(viewer.names("/v1/orgs", "orgs").await.is_empty());
+    for (client, path, names) in [
+        (&viewer, "/v1/orgs", vec![]),
+        (&viewer, "/v1/orgs?deleted=true", vec![]),
+        (&operator, "/v1/orgs", vec![]),
+        (&operator, "/v1/orgs?deleted=true", vec!["acme"]),
+    ] {
+        assert_eq!(client.names(path, "orgs").await, names, "{path}");
+    }
     // Its name is another's to take, and then it cannot have it back.
     world.org("acme").await;
     let undelete = format!("/v1/orgs/{}:undelete", org.id);
     operator.post(&undelete, json!({})).await.refused(409, "name-taken");
     operator.delete("/v1/orgs/acme").await.good();
+    // Two had the name.
+    let named = operator.post("/v1/orgs/acme:undelete", json!({})).await.refused(400, "invalid");
+    assert!(named.to_string().contains(&org.id), "{named}");
     let back = operator.post(&undelete, json!({})).await.good();
     assert_eq!((&back["org"]["name"], &back["org"]["id"]), (&json!("acme"), &json!(org.id)));
     published(&world, 5).await;
