@@ -30,12 +30,12 @@ pub(crate) enum Verb {
     List,
     /// Shows a token, without its secret.
     Show {
-        /// Id of the token, from `rrctl token list`.
+        /// Name or id. A name that several tokens have does not do.
         token: String,
     },
     /// Revokes a token: it is refused from now on, and stays in the list.
     Revoke {
-        /// Id of the token, from `rrctl token list`.
+        /// Name or id. A name that several tokens have does not do.
         token: String,
         #[command(flatten)]
         condition: Condition,

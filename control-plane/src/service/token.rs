@@ -14,9 +14,11 @@ use super::{Caller, Page, PageRequest, ServiceError, Services, fields};
 use crate::authz::{Principal, TABLE, service_of};
 use crate::noun::Noun;
 use crate::store::resource::{Query, Sort};
-use crate::store::{self, Reader, Stored, Txn, Written, time_of, token_row};
+use crate::store::{self, Reader, StoreError, Stored, Txn, Written, time_of, token_row};
 
 const GRANTS_MAX: usize = 100;
+/// How many tokens are read at once where one is looked for by name.
+const READ: u64 = 1_000;
 /// How many calls, and how many resources, a token may be narrowed to: they are read with each call.
 const NARROWED_MAX: usize = 100;
 
@@ -109,9 +111,13 @@ impl Services {
         Ok(Written { value, revision: written.revision })
     }
 
-    /// By id, if the caller may see it.
-    pub(crate) async fn token_show(&self, caller: &Caller, id: &str) -> Result<Stored<Token>, ServiceError> {
-        visible(&self.store, &caller.principal, id).await
+    /// By id or name, if the caller may see it.
+    pub(crate) async fn token_show(
+        &self,
+        caller: &Caller,
+        reference: &str,
+    ) -> Result<Stored<Token>, ServiceError> {
+        visible(&self.store, &caller.principal, reference).await
     }
 
     /// The tokens that the caller may see, by id.
@@ -144,22 +150,22 @@ impl Services {
     pub(crate) async fn token_revoke(
         &self,
         caller: Caller,
-        id: String,
+        reference: String,
         etag: String,
     ) -> Result<Written<()>, ServiceError> {
         let written = self
             .store
             .write(caller.author(), move |txn| {
                 Box::pin(async move {
-                    let found = visible(txn, &caller.principal, &id).await?;
+                    let found = visible(txn, &caller.principal, &reference).await?;
                     same_etag(&found, &etag)?;
                     if found.document.revoked_at.is_some() {
                         return Ok(());
                     }
                     may_revoke(txn, &caller.principal, &found).await?;
                     let revoked_at = Some(time::timestamp(time_of(txn.now())));
-                    let name = found.row.id.clone();
-                    restage(txn, found.row, Token { revoked_at, ..found.document }, name)?;
+                    let id = found.row.id.clone();
+                    restage(txn, found.row, Token { revoked_at, ..found.document }, id.clone())?;
                     store::token::revoke(txn, &id);
                     Ok::<_, ServiceError>(())
                 })
@@ -201,14 +207,49 @@ async fn may_revoke(txn: &Txn, principal: &Principal, token: &Stored<Token>) -> 
     Ok(())
 }
 
-async fn visible(db: &impl Reader, principal: &Principal, id: &str) -> Result<Stored<Token>, ServiceError> {
-    let found = match store::resource::by_id(db, Noun::Token, id).await? {
-        Some(row) => Some(store::resource::with_document::<Token>(db, row).await?),
-        None => None,
-    };
-    found
-        .filter(|token| is_visible(principal, token))
-        .ok_or_else(|| ServiceError::NotFound { noun: "token", name: id.to_owned() })
+/// A token that the caller may see, by id, or by a name that one such token has. Names may repeat: of those that have one, a
+/// token that is not revoked comes first.
+async fn visible(
+    db: &impl Reader,
+    principal: &Principal,
+    reference: &str,
+) -> Result<Stored<Token>, ServiceError> {
+    if let Some(row) = store::resource::by_id(db, Noun::Token, reference).await? {
+        let token = store::resource::with_document::<Token>(db, row).await?;
+        if is_visible(principal, &token) {
+            return Ok(token);
+        }
+    }
+    let mut found = named(db, principal, reference).await?;
+    if found.iter().any(|token| token.document.revoked_at.is_none()) {
+        found.retain(|token| token.document.revoked_at.is_none());
+    }
+    if found.len() > 1 {
+        let ids: Vec<&str> = found.iter().map(|token| token.row.id.as_str()).collect();
+        return Err(ServiceError::ambiguous("token", "tokens", &ids));
+    }
+    found.pop().ok_or_else(|| ServiceError::NotFound { noun: "token", name: reference.to_owned() })
+}
+
+/// The tokens with a name that the caller may see.
+async fn named(
+    db: &impl Reader,
+    principal: &Principal,
+    name: &str,
+) -> Result<Vec<Stored<Token>>, StoreError> {
+    let (mut found, mut behind) = (Vec::new(), None);
+    loop {
+        let query = Query { behind, limit: READ, ..Query::default() };
+        let rows = store::resource::list(db, Noun::Token, query).await?;
+        let last = (rows.len() as u64) < READ;
+        behind = rows.last().map(|row| (row.name.clone(), row.id.clone()));
+        let mut tokens: Vec<Stored<Token>> = store::resource::with_documents(db, rows).await?;
+        tokens.retain(|token| token.document.name == name && is_visible(principal, token));
+        found.append(&mut tokens);
+        if last {
+            return Ok(found);
+        }
+    }
 }
 
 fn outlives(maker: &Principal, expires_at: Option<i64>) -> Result<(), ServiceError> {

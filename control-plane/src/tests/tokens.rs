@@ -340,3 +340,28 @@ async fn a_token_opens_with_the_secret_that_its_maker_drew_and_whose_hash_alone_
     operator.post("/v1/tokens", json!({"name": "x", "grants": [{"role": "ROLE_OPERATOR"}]})).await.good();
     world.running.stop().await;
 }
+
+#[tokio::test]
+async fn a_token_is_shown_and_revoked_by_its_name_where_one_token_alone_has_it() {
+    let (world, operator, ..) = world().await;
+    let narrow = token(&world, &operator, json!({})).await;
+    let id = narrow.get("/v1/self").await.good()["token"]["id"].clone();
+    assert_eq!(operator.get("/v1/tokens/narrow").await.good()["token"]["id"], id);
+    let second = token(&world, &operator, json!({})).await;
+    let other = second.get("/v1/self").await.good()["token"]["id"].clone();
+    for refused in [operator.get("/v1/tokens/narrow").await, operator.delete("/v1/tokens/narrow").await] {
+        let text = refused.refused(400, "invalid").to_string();
+        for id in [&id, &other] {
+            assert!(text.contains(id.as_str().expect("a text")), "{text}");
+        }
+    }
+    operator.delete(&format!("/v1/tokens/{}", id.as_str().expect("a text"))).await.good();
+    // The one that is left is meant.
+    operator.delete("/v1/tokens/narrow").await.good();
+    second.get("/v1/self").await.refused(401, "unauthenticated");
+    // Who may not see a token does not find it by its name either.
+    world.org("theirs").await;
+    let stranger = world.service(wire::Role::Viewer, "theirs").await;
+    stranger.get("/v1/tokens/narrow").await.refused(404, "not-found");
+    world.running.stop().await;
+}
