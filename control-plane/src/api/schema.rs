@@ -177,6 +177,19 @@ impl Schema {
     }
 }
 
+impl Enum {
+    /// The names as files have them, in lower case, with dashes and without the prefix, each with the whole name. What
+    /// nobody said has none.
+    pub(super) fn short_names(&self) -> impl Iterator<Item = (String, &str)> {
+        let prefix = self.values.iter().find_map(|(name, _)| name.strip_suffix("UNSPECIFIED"));
+        let said = self.values.iter().filter(|(name, _)| !name.ends_with("UNSPECIFIED"));
+        said.map(move |(name, _)| {
+            let short = prefix.and_then(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+            (short.to_lowercase().replace('_', "-"), name.as_str())
+        })
+    }
+}
+
 impl Message {
     /// A field by its name in either form.
     pub(super) fn field(&self, name: &str) -> Option<&Field> {

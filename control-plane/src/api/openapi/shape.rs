@@ -91,11 +91,12 @@ impl Shapes {
             let made = match (self.schema.messages.get(&full), self.schema.enums.get(&full)) {
                 (Some(message), _) => self.object(&full, message, &BTreeSet::new()),
                 (None, Some(choice)) => {
-                    // What nobody said is left out.
-                    let said = |name: &&str| !name.ends_with("_UNSPECIFIED");
-                    let names = choice.values.iter().map(|(name, _)| name.as_str());
-                    let names: Vec<&str> = names.filter(said).collect();
+                    // What nobody said is left out. Short names are only taken, whole ones are answered too.
+                    let (short, whole): (Vec<String>, Vec<&str>) = choice.short_names().unzip();
+                    let names: Vec<&str> =
+                        whole.iter().copied().chain(short.iter().map(String::as_str)).collect();
                     let mut lines = vec![choice.comment.clone()];
+                    lines.push("Input may have the short names; answers have the whole ones.".to_owned());
                     lines.extend(
                         choice
                             .values

@@ -1,7 +1,9 @@
 //! Checks a request against the schemas: names, places and formats of its query parameters and the fields of its body.
 //!
-//! The JSON form is strict, as the OpenAPI document has it: no null, names of enum values and not their
+//! The JSON form is strict, as the OpenAPI document has it: no null, names of enum values, whole or short, and not their
 //! numbers, 64-bit numbers as texts. The meaning of a value is for the handler to check.
+
+mod spelling;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -40,12 +42,13 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
     check.query(route, query);
     let mut json = check.body(route, body);
     let etag = check.if_match(headers);
-    let mut input = Input { target: with_holders(route, target), body: None, weight: check.scales.weight() };
-    if route.binding.body == Body::Whole
-        && let Some(Value::Object(object)) = &mut json
-        && into_holders(route, object)
-    {
-        input.body = serde_json::to_vec(&json).ok();
+    let target = spelling::in_query(route, target);
+    let mut input = Input { target: with_holders(route, &target), body: None, weight: check.scales.weight() };
+    if let (Some(Value::Object(object)), Some(message)) = (&mut json, body_message(route)) {
+        let respelled = spelling::in_body(route.schema, message, object);
+        if (route.binding.body == Body::Whole && into_holders(route, object)) || respelled {
+            input.body = serde_json::to_vec(&json).ok();
+        }
     }
     match etag {
         Some(etag) if check.violations.is_empty() && route.binding.method != Method::GET => {
@@ -78,6 +81,15 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
         _ => {}
     }
     check.violations.finish(|| Some(input))
+}
+
+/// The message that a body is.
+fn body_message(route: &Route) -> Option<&Message> {
+    match &route.binding.body {
+        Body::None => None,
+        Body::Whole => Some(route.input),
+        Body::Field(name) => route.message_of(name),
+    }
 }
 
 /// The target with the path of each query parameter that is a field of a flat message, as the transcoder wants it.
@@ -149,16 +161,11 @@ impl Check {
     }
 
     fn body(&mut self, route: &Route, bytes: &[u8]) -> Option<Value> {
-        let (message, prefix) = match &route.binding.body {
-            Body::None => {
-                if !bytes.is_empty() {
-                    self.refuse("", "this call takes no body");
-                }
-                return None;
-            }
-            Body::Whole => (route.input, ""),
-            Body::Field(name) => (route.message_of(name)?, name.as_str()),
-        };
+        let prefix = if let Body::Field(name) = &route.binding.body { name } else { "" };
+        if route.binding.body == Body::None && !bytes.is_empty() {
+            self.refuse("", "this call takes no body");
+        }
+        let message = body_message(route)?;
         let value: Value = match serde_json::from_slice(bytes) {
             Ok(value) => value,
             Err(error) => {
@@ -289,7 +296,10 @@ impl Check {
                 return;
             }
             (Kind::Duration, _) => Some("must be a duration in seconds in quotes, like \"1.5s\""),
-            (Kind::Enum(_), _) => Some("must be the name of a value, in quotes"),
+            (Kind::Enum(name), _) => {
+                let names = spelling::short_names(self.schema, name).join(", ");
+                return self.refuse(path, format!("must be the name of a value, in quotes: {names}"));
+            }
             (_, _) => Some("must be a text: put it in quotes"),
         };
         if let Some(reason) = refused {
@@ -320,13 +330,7 @@ fn of_text(schema: &Schema, kind: &Kind, text: &str) -> Result<(), Cow<'static, 
         return Err("contains a NUL character".into());
     }
     if let Kind::Enum(name) = kind {
-        let values = schema.enums.get(name).map(|it| it.values.iter().map(|(value, _)| value.as_str()));
-        let values: Vec<&str> = values.into_iter().flatten().collect();
-        return if values.contains(&text) {
-            Ok(())
-        } else {
-            Err(format!("is not one of {}", values.join(", ")).into())
-        };
+        return spelling::check(schema, name, text).map_err(Cow::from);
     }
     let (good, reason) = match kind {
         Kind::Text => (true, ""),

@@ -14,10 +14,14 @@ fn route(method: Method, path: &str) -> &'static Route {
     }
 }
 
+fn input(method: Method, target: &str, body: &str) -> Result<Input, Invalid> {
+    let route = route(method, target.split('?').next().expect("a path"));
+    read(route, target, &HeaderMap::new(), body.as_bytes())
+}
+
 /// Field and reason of everything that is refused.
 fn refused(method: Method, target: &str, body: &str) -> Vec<(String, String)> {
-    let route = route(method, target.split('?').next().expect("a path"));
-    match read(route, target, &HeaderMap::new(), body.as_bytes()) {
+    match input(method, target, body) {
         Ok(_) => Vec::new(),
         Err(invalid) => invalid.violations().iter().map(|it| (it.field.clone(), it.reason.clone())).collect(),
     }
@@ -126,7 +130,7 @@ fn a_body_is_refused_with_every_field_that_is_not_what_the_schema_says() {
         ("null", "the body is not a JSON object"),
         (r#"{"name": "a\u0000b"}"#, "contains a NUL character"),
         (r#"{"baseUrl": "a", "base_url": "b"}"#, "is given twice"),
-        (r#"{"balance": "random"}"#, "BALANCE_ROUND_ROBIN, BALANCE_LEAST_REQUESTS"),
+        (r#"{"balance": "random"}"#, "round-robin, least-requests"),
         (r#"{"balance": 1}"#, "the name of a value"),
         (r#"{"idleTimeout": 30}"#, "in quotes, like \"1.5s\""),
         (r#"{"minTls": 1.3}"#, "put it in quotes"),
@@ -155,6 +159,30 @@ fn numbers_of_64_bits_names_of_enums_bytes_and_choices_have_one_form() {
     }
     let two = refused(Method::POST, path, r#"{"caller": {}, "upstream": {}}"#);
     assert!(two.len() == 1 && two[0].1.contains("(usage)"), "{two:?}");
+}
+
+#[test]
+fn a_value_of_an_enum_may_have_its_short_name_and_one_that_is_none_is_told_which_there_are() {
+    let path = "/v1/orgs/acme/credentials";
+    for kind in ["api-key", "CALLER_KIND_API_KEY"] {
+        let taken =
+            input(Method::POST, path, &format!(r#"{{"caller": {{"kind": "{kind}"}}}}"#)).expect("good");
+        let body = taken.body.map(|body| String::from_utf8_lossy(&body).into_owned());
+        let respelled = r#"{"caller":{"kind":"CALLER_KIND_API_KEY"}}"#.to_owned();
+        assert_eq!(body, (kind == "api-key").then_some(respelled));
+    }
+    let wait = "/v1/revisions/7:wait";
+    let waited = input(Method::GET, &format!("{wait}?stage=proven&percent=50"), "").expect("good");
+    assert_eq!(waited.target, format!("{wait}?stage=STAGE_PROVEN&percent=50"));
+    let applied = r#"{"documents": [{"rule": {"name": "a", "effect": "deny"}}]}"#;
+    let applied = input(Method::POST, "/v1/orgs/acme:apply", applied).expect("good").body.expect("respelled");
+    assert!(String::from_utf8_lossy(&applied).contains("EFFECT_DENY"));
+    let names = "api-key, bearer, basic, jwt, jwt-verify, certificate";
+    for said in [r#""apikey""#, r#""API_KEY""#, "1"] {
+        let refused = refused(Method::POST, path, &format!(r#"{{"caller": {{"kind": {said}}}}}"#));
+        assert!(refused.len() == 1 && refused[0].0 == "credential.caller.kind", "{refused:?}");
+        assert!(refused[0].1.ends_with(names), "{refused:?}");
+    }
 }
 
 #[test]
