@@ -29,6 +29,17 @@ pub(crate) enum Verb {
         member: String,
     },
     /// Changes the role of a member.
+    Update {
+        /// Name or id.
+        member: String,
+        /// New role.
+        #[arg(long, value_enum)]
+        role: OrgRole,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// As `update`, as it was written before.
+    #[command(hide = true)]
     SetRole {
         /// Name or id.
         member: String,
@@ -76,7 +87,8 @@ impl Verb {
                 let reply = stub.get_member(mg::GetMemberRequest { org, member }).await?.into_inner();
                 print.one(&reply.member.unwrap_or_default())
             }
-            Self::SetRole { member: name, role, condition } => {
+            Self::Update { member: name, role, condition }
+            | Self::SetRole { member: name, role, condition } => {
                 let mut mask = Mask::default();
                 mask.name("role");
                 let member =

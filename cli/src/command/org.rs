@@ -187,7 +187,8 @@ impl Verb {
                     listing
                         .all(async |page_size, page_token| {
                             let (filter, order_by) = (listing.filter.clone(), listing.order_by.clone());
-                            let ask = mg::ListOrgsRequest { page_size, page_token, filter, order_by, deleted };
+                            let ask =
+                                mg::ListOrgsRequest { page_size, page_token, filter, order_by, deleted };
                             let reply = stub.list_orgs(ask).await?.into_inner();
                             Ok((reply.orgs, reply.next_page_token))
                         })

@@ -69,6 +69,10 @@ pub(crate) enum Verb {
         condition: Condition,
         #[command(flatten)]
         agreement: Agreement,
+        /// File of fingerprints that the region is taken out of, where its entry is that of the deleted region. Without it that
+        /// of the context, or one of the endpoint in the configuration folder.
+        #[arg(long, env = "RRCTL_REGIONS_FILE", value_name = "FILE")]
+        regions_file: Option<PathBuf>,
     },
 }
 
@@ -141,15 +145,21 @@ impl Verb {
                 let ask = mg::UpdateRegionRequest { name, region: Some(region), update_mask };
                 print.one(&stub.update_region(ask).await?.into_inner().region.unwrap_or_default())
             }
-            Self::Delete { region, condition, agreement } => {
+            Self::Delete { region, condition, agreement, regions_file } => {
                 let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
+                let get = mg::GetRegionRequest { region: region.clone() };
+                let before = stub.get_region(get).await?.into_inner().region.unwrap_or_default();
                 let ask = mg::DeleteRegionRequest { region, etag: condition.etag, ..Default::default() };
                 let what = format!("delete region {}", ask.region);
                 let delete = async |dry_run, expected_plan| {
                     let ask = mg::DeleteRegionRequest { dry_run, expected_plan, ..ask.clone() };
                     Ok(stub.delete_region(ask).await?.into_inner())
                 };
-                agreement.remove(print, &what, delete).await
+                agreement.remove(print, &what, delete).await?;
+                if !agreement.dry_run {
+                    forget(regions_file.as_deref().unwrap_or(session.regions_file()), &before);
+                }
+                Ok(())
             }
         }
     }
@@ -217,6 +227,18 @@ impl CreateArgs {
             ));
         }
         Ok(Some(PathBuf::from(answer)))
+    }
+}
+
+/// Takes a deleted region out of the file of fingerprints. The region is gone whatever becomes of the file.
+fn forget(regions_file: &Path, region: &mg::Region) {
+    let statement: Option<RegionStatement> = region.key.clone().and_then(|wire| wire.try_into().ok());
+    let Some(statement) = statement else { return };
+    let file = regions_file.display();
+    match TrustFile::remove(regions_file, &region.name, statement.fingerprint()) {
+        Ok(true) => note(&format!("region {} was taken out of {file}", region.name)),
+        Ok(false) => {}
+        Err(error) => note(&format!("region {} could not be taken out of {file}: {error:#}", region.name)),
     }
 }
 

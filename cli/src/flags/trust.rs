@@ -126,6 +126,18 @@ impl TrustFile {
         Ok(Added { path: path.to_owned(), before, kept: false })
     }
 
+    /// Takes a region out whose entry has this fingerprint; false where there is no such entry.
+    pub(crate) fn remove(path: &Path, name: &str, fingerprint: Fingerprint) -> Result<bool> {
+        let mut file = Self::read(path)?;
+        let is_it = |trusted: &Trusted| trusted.fingerprint.parse().ok() == Some(fingerprint);
+        if !file.0.get(name).is_some_and(is_it) {
+            return Ok(false);
+        }
+        file.0.remove(name);
+        std::fs::write(path, toml::to_string(&file)?).with_context(|| format!("write {}", path.display()))?;
+        Ok(true)
+    }
+
     /// By the name of the region.
     pub(crate) fn fingerprints(&self) -> Result<BTreeMap<String, Fingerprint>> {
         self.0

@@ -103,3 +103,25 @@ fn a_key_statement_that_ran_out_is_refused() {
     let error = args(given).choose(&[old]).expect_err("it ran out");
     assert!(error.to_string().contains("ran out"), "{error}");
 }
+
+#[test]
+fn a_deleted_region_is_taken_out_of_the_file_where_the_entry_is_its_own() {
+    let (gone, other) = (keys(), keys());
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("regions.toml");
+    let now = SystemTime::now();
+    let statement = |keys: &RegionKeys| {
+        RegionStatement::try_from(keys.statement(now, now + Duration::from_secs(3600)).to_wire())
+            .expect("verifies")
+    };
+    TrustFile::add(&path, "eu", &statement(&other)).expect("is written").keep();
+    assert!(!TrustFile::remove(&path, "eu", gone.fingerprint()).expect("is read"), "another region's keys");
+    assert!(!TrustFile::remove(&path, "us", gone.fingerprint()).expect("is read"), "no such entry");
+    TrustFile::add(&path, "us", &statement(&gone)).expect("is written").keep();
+    assert!(TrustFile::remove(&path, "us", gone.fingerprint()).expect("is written"));
+    let left = TrustFile::read(&path).expect("is read").fingerprints().expect("are good");
+    assert_eq!(left.into_keys().collect::<Vec<_>>(), ["eu"]);
+    let nowhere = folder.path().join("none.toml");
+    assert!(!TrustFile::remove(&nowhere, "eu", gone.fingerprint()).expect("is no fault"));
+    assert!(!nowhere.exists());
+}
