@@ -12,6 +12,7 @@
 //! * [`own_value`]: the values that callers bring themselves;
 //! * [`password`]: the hashes of callers' passwords;
 //! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers;
+//! * `document` (feature `management`): documents as people write and read them;
 //! * `file` (feature of that name): documents in files, and the line of what is wrong with them;
 //! * `outbound` (feature of that name): which addresses may be connected to;
 //! * [`seam`]: time, randomness and files as traits, so that a simulation can take their place;
@@ -20,9 +21,9 @@
 //! It holds no code: each part is a package of its own below this one, so that an edit compiles what depends on it and
 //! no more. None does I/O or reads a clock outside `outbound`, `seam` and `runtime`, and none names a plane.
 
-#[cfg(feature = "management")]
-pub use rr_domain::audit;
 pub use rr_domain::{api_key, client_key, digest, model, own_value, password, seal, secret};
+#[cfg(feature = "management")]
+pub use rr_domain::{audit, document};
 #[cfg(feature = "file")]
 pub use rr_file as file;
 #[cfg(feature = "outbound")]

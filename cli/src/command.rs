@@ -4,11 +4,13 @@
 
 mod apply;
 mod audit;
+mod change;
 mod complete;
 mod context;
 mod credential;
 #[cfg(feature = "dev")]
 mod dev;
+mod diff;
 mod doctor;
 mod examples;
 mod export;
@@ -29,10 +31,12 @@ mod region;
 mod request;
 mod revision;
 mod rule;
+mod set;
 mod target;
 mod token;
 mod tree;
 mod user;
+mod validate;
 mod version;
 mod wait;
 
@@ -41,7 +45,9 @@ use clap::error::ErrorKind;
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 
+use crate::fault;
 use crate::field::Flags;
+use crate::print::Printer;
 use crate::session::{Global, Session};
 
 /// Ends the help of `rrctl`.
@@ -49,7 +55,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  refused or failed; a wait: out of time, or a node refuses a resource; a check: a difference
-  2  used wrongly, or a question was not answered with yes";
+  2  used wrongly, or a question was not answered with yes; `diff`: refused or failed, because 1 is a difference";
 
 /// Manages RequestRocket: organizations and their members, regions, targets, credentials, proxies, rules, filters,
 /// meters, and the nodes of the fleet.
@@ -106,6 +112,10 @@ enum Noun {
     /// Meters: counts at a proxy, and limits on them.
     #[command(subcommand)]
     Meter(meter::Verb),
+    /// Checks files as nodes would, without a control plane.
+    Validate(validate::ValidateArgs),
+    /// Shows what an apply of the files would change, field by field.
+    Diff(diff::DiffArgs),
     /// Changes the organization to the state that files describe, as one revision.
     Apply(Box<apply::ApplyArgs>),
     /// Writes the organization as a file for `rrctl apply`, without secrets.
@@ -187,6 +197,10 @@ impl Args {
             Noun::Rule(verb) => Box::pin(verb.run(Session::open(global)?)).await,
             Noun::Filter(verb) => Box::pin(verb.run(Session::open(global)?)).await,
             Noun::Meter(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Validate(args) => args.run(Printer::new(global.output)),
+            Noun::Diff(args) => {
+                fault::answered(Box::pin(async { args.run(Session::open(global)?).await }).await)
+            }
             Noun::Apply(args) => Box::pin(args.run(Session::open(global)?)).await,
             Noun::Export(args) => Box::pin(args.run(Session::open(global)?)).await,
             Noun::Request(verb) => Box::pin(verb.run(Session::open(global)?)).await,

@@ -1,12 +1,14 @@
 //! Errors as the user reads them: a sentence, every flag or field at fault, and the remedy; and the exit code.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::excerpt::Faults;
 use crate::field::Flags;
 
 /// An error of usage: exit code 2.
@@ -27,6 +29,40 @@ impl std::error::Error for Usage {}
 /// An error of usage: the fault and its remedy.
 pub(crate) fn usage(what: &str, remedy: &str) -> anyhow::Error {
     Usage { what: what.to_owned(), remedy: remedy.to_owned() }.into()
+}
+
+/// An answer that the output has told already: exit code 1, and nothing is said.
+#[derive(Debug)]
+struct Told;
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the output says it")
+    }
+}
+
+impl std::error::Error for Told {}
+
+/// The end of a command whose output is the answer, where the answer is no: a difference, a fault of a file.
+pub(crate) fn told() -> anyhow::Error {
+    Told.into()
+}
+
+/// A failure where 1 is an answer: exit code 2.
+#[derive(Debug)]
+struct Failed(anyhow::Error);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// The result of a command whose exit code 1 is an answer, so that whatever else goes wrong is 2.
+pub(crate) fn answered(result: anyhow::Result<()>) -> anyhow::Result<()> {
+    result.map_err(|error| if error.is::<Told>() { error } else { Failed(error).into() })
 }
 
 /// An operation that ended too early: the fault and its remedy.
@@ -57,7 +93,19 @@ pub(crate) fn unreachable(
 
 /// Prints an error and returns the exit code.
 pub(crate) fn report(error: &anyhow::Error, flags: &Flags) -> ExitCode {
-    crate::print::error(&text(error, flags));
+    if error.is::<Told>() {
+        return ExitCode::FAILURE;
+    }
+    if let Some(Failed(error)) = error.downcast_ref() {
+        report(error, flags);
+        return ExitCode::from(2);
+    }
+    let faults = error.downcast_ref::<Faults>().filter(|_| std::io::stderr().is_terminal());
+    let text = match faults {
+        Some(faults) => faults.drawn(std::env::var_os("NO_COLOR").is_none_or(|said| said.is_empty())),
+        None => text(error, flags),
+    };
+    crate::print::error(&text);
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 

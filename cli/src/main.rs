@@ -1,7 +1,7 @@
 //! `rrctl`: the command line of RequestRocket.
 //!
 //! Modules, top to bottom: `command` (the tree and every command), `session`, `flags`, `context`, `connect`, `verbose`,
-//! `once`, `prompt`, `fault`, `print`, `field`, `authority`. None imports from above.
+//! `once`, `prompt`, `fault`, `print`, `field`, `authority`, `excerpt`. None imports from above.
 //! Speaks only the contract, except `command::dev`, which starts both planes in this process.
 //! Exit codes: 0 done, 1 refused or failed, 2 used wrongly.
 
@@ -9,6 +9,7 @@ mod authority;
 mod command;
 mod connect;
 mod context;
+mod excerpt;
 mod fault;
 mod field;
 mod flags;

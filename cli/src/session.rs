@@ -76,6 +76,13 @@ impl Global {
     }
 }
 
+impl Global {
+    /// For a command that speaks to nobody.
+    pub(crate) fn printer(&self) -> Printer {
+        Printer::new(self.output)
+    }
+}
+
 /// What a command works with.
 pub(crate) struct Session {
     pub(crate) endpoint: Endpoint,

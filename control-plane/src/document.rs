@@ -23,10 +23,11 @@ use rr_contract::wire::management::Document;
 use crate::noun::Noun;
 use crate::payload::Hashed;
 
-pub(crate) use credential::{LABEL as TAG, is_label as is_tag, is_shared, sealed_regions};
+pub(crate) use credential::{is_shared, sealed_regions};
 pub(crate) use mask::MaskPath;
 pub(crate) use org::{RECORD_DAYS, record_days};
 pub(crate) use region::{CENTRAL, since as record_store_since};
+pub(crate) use rr_contract::document::check::{LABEL as TAG, is_label as is_tag, owner as check_owner};
 
 /// The fields that every noun has, where it has them.
 #[derive(Debug)]
@@ -238,14 +239,6 @@ pub(crate) fn kept<R: Resource>(mut resource: R) -> R {
         *updated_at = None;
     }
     resource
-}
-
-/// The `owner` label of a set that `Apply` keeps.
-pub(crate) fn check_owner(owner: &str, field: &str, faults: &mut Violations) {
-    let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.' | b'/' | b':');
-    if owner.len() > 63 || !owner.bytes().all(good) {
-        faults.add(field, "must be at most 63 characters of `a-z`, `0-9`, `-`, `.`, `/` and `:`");
-    }
 }
 
 /// A text for people.

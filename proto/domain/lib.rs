@@ -9,7 +9,8 @@
 //! * [`client_key`]: the keys of callers' certificates;
 //! * [`own_value`]: the values that callers bring themselves;
 //! * [`password`]: the hashes of callers' passwords;
-//! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers.
+//! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers;
+//! * `document` (feature `management`): documents as people write and read them, and where two of them differ.
 //!
 //! It does no I/O and reads no clock: time and randomness come through `rr-seam`.
 
@@ -18,6 +19,8 @@ pub mod api_key;
 pub mod audit;
 pub mod client_key;
 pub mod digest;
+#[cfg(feature = "management")]
+pub mod document;
 pub mod model;
 pub mod own_value;
 pub mod password;

@@ -47,6 +47,16 @@ pub struct Mistake {
 }
 
 impl Mistake {
+    /// The path of the field: `when.path.regex`; empty for a whole document.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// What is wrong there.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     fn at(mut self, line: u64) -> Self {
         self.line.get_or_insert(line);
         self
@@ -152,6 +162,20 @@ impl Node {
             }
         }
         node.line
+    }
+
+    /// Offers each text and its line, and puts what comes back in its place. Names of fields stay.
+    pub fn replace(&mut self, with: &mut impl FnMut(u64, &str) -> Option<String>) {
+        match &mut self.value {
+            Value::Text(text) => {
+                if let Some(other) = with(self.line, text) {
+                    *text = other;
+                }
+            }
+            Value::List(items) => items.iter_mut().for_each(|item| item.replace(with)),
+            Value::Map(fields) => fields.iter_mut().for_each(|(_, node)| node.replace(with)),
+            Value::Null | Value::Bool(_) | Value::Unsigned(_) | Value::Signed(_) | Value::Float(_) => {}
+        }
     }
 
     /// Reads a document, whose `kind` is looked at elsewhere.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use data_encoding::BASE64URL_NOPAD;
 use rr_domain::model::caller::jwt::Algorithm;
+use rr_domain::model::invalid::Invalid;
 
 use crate::json::{JsonError, Reader, Value};
 use crate::token::KID_MAX;
@@ -96,6 +97,23 @@ impl Material {
             Algorithm::ES384 => matches!(self, Self::P384(_)),
             Algorithm::EdDSA => matches!(self, Self::Ed25519(_)),
         }
+    }
+}
+
+/// Checks that keys which a credential brings verify tokens of its algorithms: the field at fault, below the credential,
+/// and what is wrong with it.
+pub fn check<S: AsRef<str>>(document: &str, algorithms: &[S]) -> Result<(), Invalid> {
+    let fault = |name: &str, what: String| Invalid::field(format!("caller.jwt_verify.{name}"), what);
+    let keys = KeySet::parse(document.as_bytes()).map_err(|error| fault("jwks", error.to_string()))?;
+    if keys.holds_private {
+        return Err(fault("jwks", "holds a key that signs: give public keys only".to_owned()));
+    }
+    match keys.lacks(algorithms) {
+        Some(i) => {
+            let what = format!("is {}, which no key of `jwks` verifies", algorithms[i].as_ref());
+            Err(fault(&format!("algorithms[{i}]"), what))
+        }
+        None => Ok(()),
     }
 }
 

@@ -2,12 +2,7 @@
 //!
 //! The control plane makes a plan first, and carries out that plan or nothing.
 
-mod file;
-pub(crate) mod format;
-mod mistake;
-mod refused;
-mod sealing;
-mod upload;
+pub(super) mod sealing;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,11 +14,14 @@ use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 
+use super::change;
+use super::set::{OwnerArgs, SetArgs, refused, upload};
+use super::wait::{self, Goal};
 use crate::flags::change::Consent;
 use crate::flags::count;
 use crate::flags::trust::TrustArgs;
 use crate::once::{self, NewFile};
-use crate::print::{Row, line_out, note, plain};
+use crate::print::{Row, line_out, note};
 use crate::session::Session;
 use crate::{fault, prompt};
 
@@ -34,15 +32,10 @@ const KEY_ROOM: usize = 128;
 
 #[derive(Args)]
 pub(crate) struct ApplyArgs {
-    /// File, or folder of files, that end in .yaml, .yml or .json; `-` is standard input. Can be repeated.
-    #[arg(long = "file", short = 'f', required = true, value_name = "FILE|DIR")]
-    files: Vec<PathBuf>,
-    /// Label for every document without an owner of its own.
-    #[arg(long, default_value = "", hide_default_value = true, value_name = "LABEL")]
-    owner: String,
-    /// Deletes resources that have the label of --owner and are not in the files.
-    #[arg(long, requires = "owner")]
-    prune: bool,
+    #[command(flatten)]
+    set: SetArgs,
+    #[command(flatten)]
+    whose: OwnerArgs,
     /// Shows the plan and changes nothing.
     #[arg(long)]
     dry_run: bool,
@@ -52,9 +45,13 @@ pub(crate) struct ApplyArgs {
     /// Carries the plan out without asking. Required where there is no terminal.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     yes: bool,
-    /// Waits until every connected node serves the revision, for at most this time, as `90s`; 30 seconds without a time.
-    #[arg(long, num_args = 0..=1, default_missing_value = "30s", require_equals = true, value_name = "DEADLINE", value_parser = crate::command::wait::deadline, conflicts_with = "dry_run")]
-    wait: Option<Duration>,
+    /// Waits until the connected nodes of each region run the revision: the stage, as `active`, `serving` or `proven`, and
+    /// the share of the nodes, as `serving:99%`. All of them serving when nothing is given.
+    #[arg(long, num_args = 0..=1, default_missing_value = "serving:100%", require_equals = true, value_name = "STAGE:PERCENT", value_parser = wait::goal, conflicts_with = "dry_run")]
+    wait: Option<Goal>,
+    /// With --wait: longest time to wait, as `90s` or `2m`; at most 10 minutes. 30 seconds when not given.
+    #[arg(long, value_name = "TIME", value_parser = wait::deadline, requires = "wait")]
+    timeout: Option<Duration>,
     /// With --wait: ends with exit code 0 even if a node refuses a resource.
     #[arg(long, requires = "wait")]
     allow_refusals: bool,
@@ -72,30 +69,28 @@ impl ApplyArgs {
     pub(crate) async fn run(mut self, session: Session) -> Result<()> {
         let org = session.org()?;
         self.trust.fall_back(session.regions_file());
-        let mut written = file::read(&self.files)?;
-        if written.is_empty() && !self.prune {
+        let goal = self.wait.map(|goal| goal.within(self.timeout)).transpose()?;
+        let mut set = self.set.read()?;
+        if set.documents.is_empty() && !self.whose.prune {
             return Err(fault::usage(
                 "the files hold no document",
                 "a document is `kind: target` and its fields",
             ));
         }
         let connection = session.endpoint.connect_for(TIMEOUT).await?;
-        sealing::seal(&mut written, &connection, &org, &self.trust).await?;
+        sealing::seal(&mut set.documents, &connection, &org, &self.trust).await?;
         let mut stub = ApplyServiceClient::new(connection);
 
         let header = self.consent.with(mg::ApplyHeader {
             org,
-            owner: self.owner.clone(),
-            prune: self.prune,
+            owner: self.whose.owner.clone(),
+            prune: self.whose.prune,
             dry_run: true,
             expected_revision: self.expect,
             ..Default::default()
         });
-        let documents = written.iter().map(|one| one.document.clone()).collect();
-        let planned = match upload::send(&mut stub, header.clone(), documents).await {
-            Ok(outcome) => outcome,
-            Err(status) => return Err(refused::located(&written, status)),
-        };
+        let planned = upload::send(&mut stub, header.clone(), set.to_send()).await;
+        let planned = planned.map_err(|status| refused::located(&set, status))?;
         let tell = |outcome: &mg::ApplyOutcome| -> Result<()> {
             if session.print.is_data() { session.print.data(outcome) } else { show(outcome, line_out) }
         };
@@ -138,12 +133,12 @@ impl ApplyArgs {
         let text = if session.print.is_data() {
             session.print.text(&done)?
         } else if done.keys.is_empty() {
-            summary(&done)
+            change::summary(&done)
         } else {
             note(
                 "the keys below are shown only this once; callers send each where its credential says, or in Authorization",
             );
-            [summary(&done).as_str(), std::str::from_utf8(keys.expose())?.trim_end()].join("\n")
+            [change::summary(&done).as_str(), std::str::from_utf8(keys.expose())?.trim_end()].join("\n")
         };
         let shown = if done.keys.is_empty() {
             line_out(&text)
@@ -151,22 +146,14 @@ impl ApplyArgs {
             once::out_or_aside("caller keys", text.as_bytes(), keys.expose())
         };
         let told = shown.and(kept);
-        if let (Err(error), Some(_)) = (&told, self.wait) {
+        if let (Err(error), Some(_)) = (&told, &goal) {
             // Told before the wait, which may take long.
             note(&format!("{error:#}"));
         }
-        self.served(&session, done.revision).await?;
-        told
-    }
-
-    /// Waits if --wait was given.
-    async fn served(&self, session: &Session, revision: u64) -> Result<()> {
-        match self.wait {
-            Some(deadline) if revision != 0 => {
-                crate::command::wait::until_served(session, revision, deadline, self.allow_refusals).await
-            }
-            _ => Ok(()),
+        if let Some(goal) = goal.filter(|_| done.revision != 0) {
+            wait::until(&session, done.revision, goal, self.allow_refusals).await?;
         }
+        told
     }
 }
 
@@ -182,34 +169,10 @@ fn unsure(status: tonic::Status) -> anyhow::Error {
     )
 }
 
-/// A plan as text: a line for each change, and the sum.
+/// A plan as text: its changes, and the sum.
 fn show(outcome: &mg::ApplyOutcome, mut out: impl FnMut(&str) -> Result<()>) -> Result<()> {
-    for change in &outcome.changes {
-        let action = plain(change.action().as_str_name(), "APPLY_ACTION_");
-        out(&format!("{action}  {} {}", change.kind, change.name))?;
-    }
-    let shown = outcome.changes.len() as u64;
-    let more = (outcome.created + outcome.updated + outcome.deleted).saturating_sub(shown);
-    if more > 0 {
-        out(&format!("… and {more} more"))?;
-    }
-    out(&summary(outcome))
-}
-
-fn summary(outcome: &mg::ApplyOutcome) -> String {
-    let (created, updated, deleted) = (outcome.created, outcome.updated, outcome.deleted);
-    let counts = format!(
-        "{created} to create, {updated} to update, {deleted} to delete, {} unchanged",
-        outcome.unchanged
-    );
-    if created + updated + deleted == 0 {
-        format!("nothing to change: {} unchanged", outcome.unchanged)
-    } else if outcome.revision == 0 {
-        format!("{counts}; compared with revision {}", outcome.base_revision)
-    } else {
-        let counts = counts.replace(" to create", " created").replace(" to update", " updated");
-        format!("{}; revision {}", counts.replace(" to delete", " deleted"), outcome.revision)
-    }
+    change::show(outcome, &mut out)?;
+    out(&change::summary(outcome))
 }
 
 impl Row for mg::ApplyOutcome {
@@ -219,45 +182,5 @@ impl Row for mg::ApplyOutcome {
         [self.revision, self.created, self.updated, self.deleted, self.unchanged]
             .map(|n| n.to_string())
             .to_vec()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plan_says_what_would_be_and_a_result_what_was_done() {
-        let change = mg::ApplyChange {
-            action: mg::ApplyAction::Create.into(),
-            kind: "proxy".into(),
-            name: "echo".into(),
-            ..mg::ApplyChange::default()
-        };
-        let planned = mg::ApplyOutcome {
-            base_revision: 7,
-            created: 2,
-            unchanged: 3,
-            changes: vec![change],
-            ..mg::ApplyOutcome::default()
-        };
-        let mut lines = Vec::new();
-        show(&planned, |line| {
-            lines.push(line.to_owned());
-            Ok(())
-        })
-        .expect("lines");
-        assert_eq!(
-            lines,
-            [
-                "create  proxy echo",
-                "… and 1 more",
-                "2 to create, 0 to update, 0 to delete, 3 unchanged; compared with revision 7",
-            ]
-        );
-        let done = mg::ApplyOutcome { revision: 8, ..planned };
-        assert_eq!(summary(&done), "2 created, 0 updated, 0 deleted, 3 unchanged; revision 8");
-        let same = mg::ApplyOutcome { unchanged: 3, ..mg::ApplyOutcome::default() };
-        assert_eq!(summary(&same), "nothing to change: 3 unchanged");
     }
 }

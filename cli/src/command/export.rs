@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use clap::Args;
+use rr_contract::document::Exported;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::document::Resource;
 
-use crate::command::apply::format::Exported;
 use crate::command::names::Names;
 use crate::command::{credential, filter, meter, proxy, region, rule, target};
 use crate::connect::Connection;

@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use clap::Args;
+use rr_contract::document;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::revision_service_client::RevisionServiceClient;
-use serde_json::Value;
 
+use super::change;
 use crate::flags::change::Consent;
 use crate::flags::count;
 use crate::flags::page;
@@ -91,7 +92,10 @@ impl Row for mg::Difference {
         let (change, fields) = match (&self.before, &self.after) {
             (None, Some(_)) => ("created", String::new()),
             (Some(_), None) => ("deleted", String::new()),
-            (Some(before), Some(after)) => ("updated", fields(before, after).join(", ")),
+            (Some(before), Some(after)) => {
+                let fields = document::between(before, after);
+                ("updated", fields.iter().map(change::line).collect::<Vec<_>>().join(", "))
+            }
             (None, None) => ("", String::new()),
         };
         vec![self.kind.clone(), self.name.clone(), self.id.clone(), change.to_owned(), fields]
@@ -114,54 +118,5 @@ impl Row for mg::RollbackOrgResponse {
             self.deleted.to_string(),
             left.join(", "),
         ]
-    }
-}
-
-/// The fields in which two documents differ, as `base_url: "a" -> "b"`.
-fn fields(before: &mg::Document, after: &mg::Document) -> Vec<String> {
-    let (before, after) = (resource(before), resource(after));
-    let mut names: Vec<&String> = before.keys().chain(after.keys()).collect();
-    names.sort();
-    names.dedup();
-    let show = |value: Option<&Value>| value.map_or_else(|| "unset".to_owned(), Value::to_string);
-    names
-        .into_iter()
-        .filter(|name| before.get(*name) != after.get(*name))
-        .map(|name| format!("{name}: {} -> {}", show(before.get(name)), show(after.get(name))))
-        .collect()
-}
-
-/// The resource of a document, field by field.
-fn resource(document: &mg::Document) -> serde_json::Map<String, Value> {
-    let fields = serde_json::to_value(document).ok().and_then(|value| match value {
-        Value::Object(kinds) => kinds.into_values().next(),
-        _ => None,
-    });
-    match fields {
-        Some(Value::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rr_contract::wire::management::document::Resource;
-
-    use super::*;
-
-    fn document(base_url: &str, test_path: &str) -> mg::Document {
-        let target = mg::Target {
-            name: "echo".into(),
-            base_url: base_url.into(),
-            test_path: test_path.into(),
-            ..mg::Target::default()
-        };
-        mg::Document { resource: Some(Resource::Target(target)) }
-    }
-
-    #[test]
-    fn a_difference_names_the_fields_that_differ_and_no_other() {
-        let found = fields(&document("http://a", ""), &document("http://b", "/x"));
-        assert_eq!(found, [r#"baseUrl: "http://a" -> "http://b""#, r#"testPath: unset -> "/x""#]);
     }
 }

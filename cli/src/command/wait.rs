@@ -14,6 +14,8 @@ use crate::session::Session;
 
 /// Time for the answer beyond the deadline.
 const GRACE: Duration = Duration::from_secs(15);
+/// How long an apply waits where nothing is said.
+const USUALLY: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
 pub(crate) struct WaitArgs {
@@ -38,8 +40,8 @@ pub(crate) struct WaitArgs {
 }
 
 /// A stage of a revision on a node.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Stage {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stage {
     /// In force for new requests, and on disk.
     Active,
     /// Every traffic worker uses it.
@@ -69,17 +71,58 @@ pub(crate) fn deadline(text: &str) -> Result<Duration, String> {
     seconds.filter(|seconds| *seconds <= 600).map(Duration::from_secs).ok_or_else(wrong)
 }
 
+/// How far a revision has to get, and on how many nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Goal {
+    stage: Stage,
+    /// Of the connected nodes of each region.
+    percent: u32,
+    /// The longest time to wait, where the goal itself says it.
+    deadline: Option<Duration>,
+}
+
+/// A stage and a share: `serving`, `serving:99%`. A time alone, as `30s`, is the time in which all nodes have to serve.
+pub(crate) fn goal(text: &str) -> Result<Goal, String> {
+    if let Ok(time) = deadline(text) {
+        return Ok(Goal { stage: Stage::Serving, percent: 100, deadline: Some(time) });
+    }
+    let wrong = || "write it like serving or serving:99%; stages are active, serving and proven".to_owned();
+    let (stage, share) = text.split_once(':').unwrap_or((text, "100%"));
+    let stage = Stage::from_str(stage, false).map_err(|_| wrong())?;
+    let percent = share.strip_suffix('%').and_then(|number| number.parse().ok());
+    let percent = percent.filter(|percent| (1..=100).contains(percent)).ok_or_else(wrong)?;
+    Ok(Goal { stage, percent, deadline: None })
+}
+
+impl Goal {
+    /// The same with the time that was given beside it.
+    pub(crate) fn within(self, time: Option<Duration>) -> Result<Self> {
+        match (self.deadline, time) {
+            (Some(_), Some(_)) => Err(fault::usage(
+                "--wait and --timeout both say how long to wait",
+                "leave the time to --timeout, as in `--wait=serving:100% --timeout 30s`",
+            )),
+            (said, time) => Ok(Self { deadline: Some(said.or(time).unwrap_or(USUALLY)), ..self }),
+        }
+    }
+}
+
+impl Stage {
+    fn to_wire(self) -> fleet::Stage {
+        match self {
+            Self::Active => fleet::Stage::Active,
+            Self::Serving => fleet::Stage::Serving,
+            Self::Proven => fleet::Stage::Proven,
+        }
+    }
+}
+
 impl WaitArgs {
     pub(crate) async fn run(self, session: &Session) -> Result<()> {
-        let stage = match self.stage {
-            Stage::Active => fleet::Stage::Active,
-            Stage::Serving => fleet::Stage::Serving,
-            Stage::Proven => fleet::Stage::Proven,
-        };
         let ask = fleet::WaitForRevisionRequest {
             revision: self.revision,
             regions: self.regions,
-            stage: stage.into(),
+            stage: self.stage.to_wire().into(),
             percent: self.percent,
             deadline: Some(wire_duration(self.deadline)),
         };
@@ -87,15 +130,16 @@ impl WaitArgs {
     }
 }
 
-/// Waits until every connected node that the caller can see serves a revision.
-pub(crate) async fn until_served(
-    session: &Session,
-    revision: u64,
-    deadline: Duration,
-    allow_refusals: bool,
-) -> Result<()> {
-    let deadline_said = Some(wire_duration(deadline));
-    let ask = fleet::WaitForRevisionRequest { revision, deadline: deadline_said, ..Default::default() };
+/// Waits until the connected nodes that the caller can see have got as far with a revision.
+pub(crate) async fn until(session: &Session, revision: u64, goal: Goal, allow_refusals: bool) -> Result<()> {
+    let deadline = goal.deadline.unwrap_or(USUALLY);
+    let ask = fleet::WaitForRevisionRequest {
+        revision,
+        stage: goal.stage.to_wire().into(),
+        percent: goal.percent,
+        deadline: Some(wire_duration(deadline)),
+        ..Default::default()
+    };
     wait(session, ask, deadline, allow_refusals).await
 }
 
@@ -128,7 +172,7 @@ async fn wait(
 fn judge(answer: &fleet::WaitForRevisionResponse, allow_refusals: bool) -> Result<()> {
     if !answer.reached {
         return Err(fault::ended(
-            &format!("not all nodes run revision {} in time", answer.revision),
+            &format!("too few nodes run revision {} in time", answer.revision),
             "`rrctl node list --behind` lists the others, and `rrctl node why NODE` shows the reason",
         ));
     }
@@ -178,6 +222,26 @@ mod tests {
         for wrong in ["11m", "601s", "soon", "-1s", ""] {
             assert!(deadline(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_goal_is_a_stage_and_a_share_and_a_time_alone_means_all_nodes_serving() {
+        let of =
+            |text: &str| goal(text).and_then(|goal| goal.within(None).map_err(|error| error.to_string()));
+        let wanted = |stage, percent, seconds| {
+            Ok(Goal { stage, percent, deadline: Some(Duration::from_secs(seconds)) })
+        };
+        assert_eq!(of("serving:99%"), wanted(Stage::Serving, 99, 30));
+        assert_eq!(of("active"), wanted(Stage::Active, 100, 30));
+        assert_eq!(of("proven:100%"), wanted(Stage::Proven, 100, 30));
+        assert_eq!(of("5s"), wanted(Stage::Serving, 100, 5));
+        let timed = goal("serving:50%").map(|goal| goal.within(Some(Duration::from_secs(120))).ok());
+        assert_eq!(timed.map(|goal| goal.and_then(|goal| goal.deadline)), Ok(Some(Duration::from_secs(120))));
+        for wrong in ["", "served", "serving:", "serving:99", "serving:0%", "serving:101%", "99%", ":99%"] {
+            assert!(goal(wrong).is_err(), "{wrong}");
+        }
+        let twice = goal("5s").map(|goal| goal.within(Some(Duration::from_secs(1))).is_err());
+        assert_eq!(twice, Ok(true));
     }
 
     fn answer(reached: bool, refusing: &[&str]) -> fleet::WaitForRevisionResponse {

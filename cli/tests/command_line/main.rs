@@ -195,8 +195,8 @@ fn a_file_to_apply_is_judged_before_anybody_is_called() {
         std::fs::write(&file, text).expect("a file");
         check(&["--org", "acme", "apply", "-f", file.to_str().expect("a path of ours")], code, parts);
     };
-    apply("a.yaml", "kind: target\nname: a\n---\nkind: tarject\n", 1, &["a.yaml, line 4", "tarject"]);
-    apply("b.json", "[{\"kind\": \"target\", \"nome\": 1}]", 1, &["b.json, line 1", "nome"]);
+    apply("a.yaml", "kind: target\nname: a\n---\nkind: tarject\n", 1, &["a.yaml:4: kind", "tarject"]);
+    apply("b.json", "[{\"kind\": \"target\", \"nome\": 1}]", 1, &["b.json:1: ", "nome"]);
     apply("c.toml", "", 2, &["c.toml", ".yaml"]);
     apply("d.yaml", "# nothing\n", 2, &["no document", "kind"]);
     check(&["--org", "acme", "apply", "-f", "/nonexistent/x.yaml"], 1, &["/nonexistent/x.yaml"]);

@@ -102,7 +102,7 @@ async fn an_error_names_the_flags_that_were_typed_and_an_apply_the_places_in_its
     std::fs::write(&file, "kind: target\nname: a\nbase_url: https://\n").expect("a file");
     let refused = Answers::from([("ApplyService.Apply", Err((3, "documents[0].base_url: has no host")))]);
     let args = ["apply", "--file", file.to_str().expect("a path of ours"), "--yes"];
-    check(&args, refused, 1, "a.yaml, line 3: documents[0].base_url: has no host").await;
+    check(&args, refused, 1, "a.yaml:3: base_url: has no host (target a)").await;
 }
 
 /// A call that failed because a connection broke was taken for a reader that went away.

@@ -61,6 +61,7 @@ impl wire::apply_service_server::ApplyService for Api {
                 request_id,
                 documents,
                 options,
+                compare,
             } = request.into_inner();
             let header = wire::ApplyHeader {
                 org,
@@ -71,6 +72,7 @@ impl wire::apply_service_server::ApplyService for Api {
                 plan,
                 request_id,
                 options,
+                compare,
             };
             let outcome = self.services.apply(at, ApplyOrder { header, documents }).await?;
             Ok(wire::ApplyOnceResponse { outcome: Some(outcome) })

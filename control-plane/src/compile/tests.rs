@@ -1,12 +1,16 @@
 //! What each field of a document becomes in the payload that nodes are sent.
 
+use prost::Message as _;
+use rr_contract::document::payload::{credential, jwt_verify};
 use rr_contract::model::feature;
 use rr_contract::model::id::{CredentialId, FilterId, MeterId, OrgId, ProxyId, RegionId, RuleId, TargetId};
 use rr_contract::model::time::timestamp;
-use rr_contract::wire::fleet::Effect;
+use rr_contract::wire::fleet::{self, Effect};
+use rr_contract::wire::management as wire;
 use rr_contract::wire::management::document::Resource;
 
 use super::*;
+use crate::noun::Noun;
 
 fn org() -> String {
     OrgId::from_random([1; 16]).to_string()
@@ -424,6 +428,19 @@ fn every_field_of_a_rule_a_filter_and_a_meter_is_sent() {
     assert_eq!(compiled(Resource::Meter(said)), (wanted, needs));
 }
 
+/// What nodes are sent of tokens, where its keys are of use.
+fn checked(verify: &wire::JwtVerify) -> Result<fleet::CallerJwtVerify, Invalid> {
+    let sent = jwt_verify(verify, &Value::default(), false)?;
+    let caller = wire::Caller { jwt_verify: Some(verify.clone()), ..wire::Caller::default() };
+    let usage = Some(wire::credential::Usage::Caller(caller));
+    let resource = Some(Resource::Credential(wire::Credential { usage, ..wire::Credential::default() }));
+    let document = Document { resource };
+    if let Some(verify) = payload::brings_keys(&document) {
+        key_set::check(&verify.jwks, &verify.algorithms)?;
+    }
+    Ok(sent)
+}
+
 #[test]
 fn keys_of_tokens_come_from_a_url_or_by_value_and_some_of_them_have_to_be_of_use() {
     const USABLE: &str = r#"{"keys":[{"kty":"RSA"},
@@ -435,9 +452,7 @@ fn keys_of_tokens_come_from_a_url_or_by_value_and_some_of_them_have_to_be_of_use
             issuer: "i".to_owned(),
             ..wire::JwtVerify::default()
         };
-        jwt_verify(&wire, None, false)
-            .map(|verify| verify.keys)
-            .map_err(|invalid| invalid.violations()[0].field.clone())
+        checked(&wire).map(|verify| verify.keys).map_err(|invalid| invalid.violations()[0].field.clone())
     };
     let at_fault = || Err("caller.jwt_verify.jwks".to_owned());
     assert_eq!(verify("", USABLE), Ok(Some(fleet::caller_jwt_verify::Keys::Jwks(USABLE.to_owned()))));
@@ -468,7 +483,7 @@ fn an_algorithm_that_no_given_key_verifies_is_refused_where_it_stands() {
             algorithms: algorithms.iter().map(|name| (*name).to_owned()).collect(),
             ..wire::JwtVerify::default()
         };
-        let found = jwt_verify(&verify, None, false).err();
+        let found = checked(&verify).err();
         let found = found.map(|invalid| invalid.violations()[0].field.clone());
         assert_eq!(
             found,
@@ -495,7 +510,7 @@ fn a_shared_secret_goes_to_nodes_with_the_one_before_as_long_as_both_are_live() 
     for (row, are_two, previous) in
         [(row(None), false, None), (row(Some(1)), true, Some(sealed(1))), (row(Some(1)), false, None)]
     {
-        let found = jwt_verify(&verify, Some(&row), are_two).expect("checks");
+        let found = jwt_verify(&verify, &value(Some(&row)), are_two).expect("checks");
         assert!(
             found.keys == Some(Keys::SharedSecret(sealed(2))) && found.previous_shared_secret == previous
         );
@@ -505,7 +520,7 @@ fn a_shared_secret_goes_to_nodes_with_the_one_before_as_long_as_both_are_live() 
         ("jwks_url", wire::JwtVerify { jwks_url: "https://i.example".to_owned(), ..verify.clone() }),
         ("jwks", wire::JwtVerify { jwks: r#"{"keys":[]}"#.to_owned(), ..verify.clone() }),
     ] {
-        let invalid = jwt_verify(&beside, Some(&row(None)), false).expect_err(field);
+        let invalid = jwt_verify(&beside, &value(Some(&row(None))), false).expect_err(field);
         assert_eq!(invalid.violations()[0].field, format!("caller.jwt_verify.{field}"));
     }
 }
@@ -532,7 +547,7 @@ fn an_upstreams_secret_goes_to_nodes_with_the_one_before_as_long_as_both_are_liv
         let upstream = wire::Upstream { kind, previous_not_after, ..wire::Upstream::default() };
         let usage = Some(wire::credential::Usage::Upstream(upstream));
         let wire = wire::Credential { name: "c".into(), version: 2, usage, ..Default::default() };
-        let found = credential(&wire, Some(&row)).expect("it compiles").usage;
+        let found = credential(&wire, &value(Some(&row))).expect("it compiles").usage;
         let Some(fleet::credential_resource::Usage::Upstream(found)) = found else { panic!("an upstream") };
         assert_eq!(found.previous_not_after.is_some(), before.is_some());
         assert!(found.previous_sealed == before, "both or neither");

@@ -1,6 +1,6 @@
 //! Credentials. The value is never part of the document; its version is.
 
-use rr_contract::api_key::{self, KeyKind};
+use rr_contract::document::check;
 use rr_contract::model::caller::check_header;
 use rr_contract::model::invalid::Violations;
 use rr_contract::model::tls::CaBundle;
@@ -43,12 +43,6 @@ const CERTIFICATE_CA: MaskPath<Credential> = MaskPath {
     },
     needs_value: false,
 };
-
-/// The most tags, and the most pairs of metadata.
-const LABELS_MAX: usize = 16;
-const LABEL_MAX: usize = 63;
-const METADATA_MAX: usize = 256;
-pub(crate) const LABEL: &str = "is not 1 to 63 of `a-z`, `0-9`, `-`, `_` and `.`";
 
 /// The regions that a credential's secret is sealed to. `None`: it has no sealed secret.
 pub(crate) fn sealed_regions(credential: &Credential) -> Option<&[String]> {
@@ -130,32 +124,7 @@ impl Resource for Credential {
     }
 
     fn check(&self, faults: &mut Violations) {
-        if self.usage.is_none() {
-            faults.add("usage", "is missing: set `caller` or `upstream`");
-        }
-        if caller(self).is_some_and(|it| it.kind() != CallerKind::Bearer && !it.prefix.is_empty()) {
-            faults.add("caller.prefix", "stands before the value of kind BEARER alone: leave it empty");
-        }
-        if self.tags.len() > LABELS_MAX {
-            faults.add("tags", format!("has more than {LABELS_MAX}"));
-        }
-        for (i, tag) in self.tags.iter().enumerate() {
-            if !is_label(tag) {
-                faults.add(format!("tags[{i}]"), LABEL);
-            }
-        }
-        if self.metadata.len() > LABELS_MAX {
-            faults.add("metadata", format!("has more than {LABELS_MAX}"));
-        }
-        for (name, value) in &self.metadata {
-            if !is_label(name) {
-                faults.add("metadata", format!("has a name that {LABEL}"));
-            } else if !is_metadata(value) {
-                let what =
-                    format!("is 1 to {METADATA_MAX} characters without control characters, and no key");
-                faults.add(format!("metadata.{name}"), what);
-            }
-        }
+        check::credential(self, faults);
     }
 
     fn check_written(&self, before: Option<&Self>, faults: &mut Violations) {
@@ -190,20 +159,6 @@ fn no_authority(ca: &str) -> Option<usize> {
     };
     let ca: CaBundle = ca.parse().ok()?;
     ca.certificates().iter().position(|der| !is_authority(der)).map(|at| at + 1)
-}
-
-pub(crate) fn is_label(text: &str) -> bool {
-    let good = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
-    (1..=LABEL_MAX).contains(&text.len()) && text.bytes().all(good)
-}
-
-/// Whoever reads records reads it, so it is no place for a key.
-fn is_metadata(text: &str) -> bool {
-    (1..=METADATA_MAX).contains(&text.chars().count())
-        && !text.chars().any(char::is_control)
-        && [KeyKind::Caller, KeyKind::Token]
-            .iter()
-            .all(|kind| api_key::hash(*kind, text.as_bytes()).is_none())
 }
 
 #[cfg(test)]

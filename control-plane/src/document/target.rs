@@ -1,7 +1,8 @@
 //! Targets.
 
+use rr_contract::document::check;
 use rr_contract::model::invalid::Violations;
-use rr_contract::model::origin::{BaseUrl, Scheme};
+use rr_contract::model::origin::BaseUrl;
 use rr_contract::wire::fleet::Effect;
 use rr_contract::wire::management::Target;
 
@@ -53,12 +54,6 @@ impl Resource for Target {
     }
 
     fn check(&self, faults: &mut Violations) {
-        let plain = self.base_url.parse::<BaseUrl>().is_ok_and(|url| url.scheme() == Scheme::Http);
-        if plain && !self.danger_plaintext {
-            faults.add(
-                "base_url",
-                "is plain HTTP, which sends secrets in the clear: use https, or set danger_plaintext",
-            );
-        }
+        check::target(self, faults);
     }
 }

@@ -3,6 +3,7 @@
 //! Names stand for ids throughout a set, also between documents that are not stored yet. An unchanged document is
 //! recognised by its hash, before anything is compiled.
 
+mod changed;
 mod set;
 mod work;
 
@@ -42,11 +43,18 @@ impl Services {
         mut at: OrgCaller,
         order: ApplyOrder,
     ) -> Result<wire::ApplyOutcome, ServiceError> {
+        if order.header.compare && !order.header.plan.is_empty() {
+            return Err(ServiceError::field("compare", "cannot stand beside `plan`: leave one out"));
+        }
         let mut order = self.expand(&at, order).await?;
+        order.header.dry_run |= order.header.compare;
         // The consent that was given with the plan is part of it.
         let options = order.header.options.unwrap_or_default();
         at.caller.consent.partial |= options.allow_partial;
         at.caller.consent.mass_removal |= options.allow_mass_removal;
+        if order.header.compare {
+            (at.caller.consent.partial, at.caller.consent.mass_removal) = (true, true);
+        }
         check_header(&order)?;
         if !at.caller.principal.resources.is_empty() {
             return Err(ServiceError::Call("applying a set, because it is limited to some resources"));
@@ -62,7 +70,8 @@ impl Services {
         let documents = std::mem::take(&mut order.documents);
         let set = parse(documents, &order.header)?;
         // Kept so that the plan can be applied later.
-        let body = dry_run.then(|| set.iter().map(|item| item.document.clone()).collect::<Vec<_>>());
+        let body = (dry_run && !order.header.compare)
+            .then(|| set.iter().map(|item| item.document.clone()).collect::<Vec<_>>());
         let services = self.clone();
         let header = order.header;
         let again = header.clone();
@@ -97,13 +106,14 @@ impl Services {
                 }
             })
             .await?;
-        let Some(body) = body else {
-            // A repeated one says the revision that the first became.
-            let revision = written.revision.unwrap_or(written.value.revision);
-            return Ok(wire::ApplyOutcome { revision, ..written.value });
-        };
         let mut outcome = written.value;
-        outcome.keys.clear();
+        if dry_run {
+            outcome.keys.clear();
+        } else {
+            // A repeated one says the revision that the first became.
+            outcome.revision = written.revision.unwrap_or(outcome.revision);
+        }
+        let Some(body) = body else { return Ok(outcome) };
         outcome.plan = self.keep_plan(&at, again, body, outcome.base_revision).await?;
         Ok(outcome)
     }
@@ -209,7 +219,12 @@ fn check_header(order: &ApplyOrder) -> Result<(), ServiceError> {
 /// The digest of a set, which a request id must not be reused for.
 fn digest_of(order: &ApplyOrder) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    let header = wire::ApplyHeader { request_id: String::new(), dry_run: false, ..order.header.clone() };
+    let header = wire::ApplyHeader {
+        request_id: String::new(),
+        dry_run: false,
+        compare: false,
+        ..order.header.clone()
+    };
     hasher.update(&header.encode_length_delimited_to_vec());
     for document in &order.documents {
         hasher.update(&document.encode_length_delimited_to_vec());
@@ -233,8 +248,16 @@ async fn plan(
         plan: header.plan.clone(),
         ..Default::default()
     };
-    let secrets = Secrets::default();
-    let mut work = Work { services, at, org: &org, secrets, puts: Vec::new(), faults: Violations::default() };
+    let mut work = Work {
+        services,
+        at,
+        org: &org,
+        is_compared: header.compare,
+        secrets: Secrets::default(),
+        puts: Vec::new(),
+        updates: Vec::new(),
+        faults: Violations::default(),
+    };
     let mut identified = Vec::with_capacity(set.len());
     for item in set {
         let before = directory
@@ -278,7 +301,9 @@ async fn plan(
     for it in identified {
         work.document(&directory, it, &mut outcome)?;
     }
+    let updates = std::mem::take(&mut work.updates);
     work.finish(txn, &mut outcome).await?;
+    changed::tell(txn, &directory, &gone, updates, &mut outcome).await?;
     for (noun, row) in &gone {
         super::rights::may_change(&at.caller.principal, Some(&org.document), *noun, row)?;
     }
@@ -356,6 +381,7 @@ fn list(outcome: &mut wire::ApplyOutcome, action: wire::ApplyAction, noun: Noun,
             kind: noun.text().to_owned(),
             id: id.to_owned(),
             name: name.to_owned(),
+            ..wire::ApplyChange::default()
         });
     }
 }

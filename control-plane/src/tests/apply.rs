@@ -178,3 +178,95 @@ async fn a_stream_that_ends_before_its_commit_leaves_nothing() {
     assert_eq!((outcome.created, outcome.revision), (2, head + 1));
     world.running.stop().await;
 }
+
+#[tokio::test]
+async fn an_update_names_its_fields_with_the_value_before_and_after() {
+    let (world, operator) = world().await;
+    let body = |set: Vec<Value>| json!({"dryRun": true, "documents": set});
+    operator.post(APPLY, json!({"documents": set()})).await.good();
+    world.target("acme", target("other", "https://o.example.com")).await.expect("is made");
+
+    let mut changed = set();
+    changed[0] = json!({"rule": {"name": "no-delete", "proxy": "echo", "effect": "EFFECT_DENY", "when": {"methods": ["DELETE"]}}});
+    changed[1]["proxy"]["target"] = "other".into();
+    changed[1]["proxy"]["denyStatus"] = 403.into();
+    changed[4] = json!({"target": {"name": "echo", "baseUrl": "https://b.example.com/"}});
+    let planned = operator.post(APPLY, body(changed.clone())).await.good();
+    let told = |answer: &Value| -> Vec<String> {
+        let changes = answer["outcome"]["changes"].as_array().cloned().unwrap_or_default();
+        let of = |change: &Value| {
+            let fields = change["fields"].as_array().cloned().unwrap_or_default();
+            let kind = change["kind"].as_str().expect("a kind").to_owned();
+            let side = |value: &Value| value.as_str().unwrap_or("unset").to_owned();
+            fields
+                .iter()
+                .map(move |one| {
+                    format!(
+                        "{kind} {}: {} -> {}",
+                        side(&one["field"]),
+                        side(&one["before"]),
+                        side(&one["after"])
+                    )
+                })
+                .collect::<Vec<_>>()
+        };
+        changes.iter().flat_map(of).collect()
+    };
+    let wanted = [
+        r#"target base_url: "https://a.example.com" -> "https://b.example.com""#,
+        "proxy deny_status: 400 -> 403",
+        r#"proxy target: "echo" -> "other""#,
+        r#"rule when.methods: unset -> ["DELETE"]"#,
+    ];
+    assert_eq!(told(&planned), wanted, "{planned}");
+    // What is carried out says the same.
+    let plan = planned["outcome"]["plan"].clone();
+    let done = operator.post(APPLY, json!({"plan": plan})).await.good();
+    assert_eq!(told(&done), wanted, "{done}");
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn a_comparison_needs_no_value_and_keeps_no_plan() {
+    let (world, operator) = world().await;
+    let mut more = set();
+    more[3] = json!({"credential": {"name": "open", "upstream": {"kind": "UPSTREAM_KIND_BEARER"}}});
+    let planned = operator.post(APPLY, json!({"dryRun": true, "documents": more})).await;
+    planned.refused(400, "not-sealed-to-region");
+    let head = operator.head().await;
+    let answer = operator.post(APPLY, json!({"compare": true, "documents": more})).await.good();
+    assert_eq!(counts(&answer), [5, 0, 0, 0], "{answer}");
+    let outcome = &answer["outcome"];
+    assert!(outcome["plan"].is_null() || outcome["plan"] == "", "{outcome}");
+    assert!(outcome["keys"].as_array().is_none_or(Vec::is_empty), "{outcome}");
+    assert_eq!(operator.head().await, head, "nothing is changed");
+
+    operator.post(APPLY, json!({"documents": set()})).await.good();
+    let same = operator.post(APPLY, json!({"compare": true, "documents": set()})).await.good();
+    assert_eq!(counts(&same), [0, 0, 0, 5], "{same}");
+    let planned = operator.post(APPLY, json!({"dryRun": true, "documents": set()})).await.good();
+    let body = json!({"compare": true, "plan": planned["outcome"]["plan"]});
+    assert_eq!(operator.post(APPLY, body).await.faults(), ["compare"]);
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_answer_tells_of_fields_stays_small_and_the_others_are_counted() {
+    const RULES: usize = 700;
+    let (world, operator) = world().await;
+    let rules = |letter: &str| -> Vec<Value> {
+        let notes = letter.repeat(300);
+        let rule = |n| json!({"rule": {"name": format!("r{n}"), "proxy": "echo", "effect": "EFFECT_DENY", "notes": notes}});
+        set().into_iter().chain((0..RULES).map(rule)).collect()
+    };
+    operator.post(APPLY, json!({"documents": rules("a")})).await.good();
+    let answer = operator.post(APPLY, json!({"compare": true, "documents": rules("b")})).await.good();
+    assert_eq!(counts(&answer), [0, RULES as u64, 0, 5]);
+    let changes = answer["outcome"]["changes"].as_array().expect("changes");
+    let size: usize = changes.iter().map(|change| change["fields"].to_string().len()).sum();
+    assert!((200_000..400_000).contains(&size), "{size}");
+    let more: u64 = changes.iter().map(|change| change["moreFields"].as_u64().unwrap_or_default()).sum();
+    let told: usize = changes.iter().filter_map(|change| change["fields"].as_array()).map(Vec::len).sum();
+    assert_eq!((told as u64 + more, more > 0), (RULES as u64, true));
+    world.running.stop().await;
+}

@@ -21,7 +21,7 @@ use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::document::Resource;
 
 use super::super::credential::sealing::Destination;
-use super::file::{FileDocument, Location};
+use super::super::set::file::{FileDocument, Location};
 use crate::authority;
 use crate::command::credential::upstream::secret_kind;
 use crate::command::credential::value::Hashed;
@@ -32,6 +32,9 @@ use crate::flags::page::Listing;
 use crate::flags::trust::TrustArgs;
 use crate::print::note;
 use crate::prompt;
+
+/// Said of a value that belongs to nothing.
+const NEEDS: &str = "needs a credential with `upstream` of a kind that has a secret, or with `caller` of kind api-key, bearer, basic, jwt, certificate, or jwt-verify without keys";
 
 /// Hashes the values of callers, and seals the secrets of upstream credentials that do not exist yet.
 pub(super) async fn seal(
@@ -96,11 +99,8 @@ pub(super) async fn seal(
             }
             continue;
         }
-        let (credential, kind) = upstream(&mut one.document).with_context(|| {
-            format!(
-                "{location}: value_from needs a credential with `upstream` of a kind that has a secret, or with `caller` of kind api-key, bearer, basic, jwt, certificate, or jwt-verify without keys"
-            )
-        })?;
+        let (credential, kind) =
+            upstream(&mut one.document).with_context(|| format!("{location}: value_from {NEEDS}"))?;
         if there.contains(&credential.name) {
             note(&format!(
                 "the secret of {} is not changed; `rrctl credential replace-secret` replaces it",
@@ -139,6 +139,55 @@ pub(super) async fn seal(
     Ok(())
 }
 
+/// Checks what a document says of its value without sending or sealing it. What cannot be read here, where that is so: then the
+/// value itself is not looked at.
+pub(in crate::command) fn check(
+    one: &mut FileDocument,
+    targets: &BTreeMap<String, mg::Target>,
+) -> Result<Option<String>> {
+    let Some(from) = one.value_from.take() else { return Ok(None) };
+    let location = one.location.clone();
+    if from.headers.is_empty() {
+        is_one_place(from.env.as_deref(), from.file.as_deref(), "value_from")?;
+    }
+    let unread = unread(&from, &location);
+    if let Some((_, caller)) = caller(&mut one.document) {
+        is_of_caller(&from)?;
+        return unread
+            .map_or_else(|| hash(caller, &from, &location).map(|_| None), |unread| Ok(Some(unread)));
+    }
+    if let Some((_, algorithms)) = shared(&mut one.document) {
+        is_of_caller(&from)?;
+        if unread.is_none() {
+            value::check_shared(&value_of_caller(&from, &location)?, &algorithms)?;
+        }
+        return Ok(unread);
+    }
+    let (_, kind) = upstream(&mut one.document).context(NEEDS)?;
+    let destination = destination(&from, targets, &location)?;
+    match unread {
+        None => drop(destination.spec(form(kind, &from, &location)?, values(kind, &from, &location)?)?),
+        Some(_) => kind.check_groups(&from.groups()).map_err(|wrong| anyhow!("{}", wrong.in_file()))?,
+    }
+    Ok(unread)
+}
+
+/// What of a value is not on this machine.
+fn unread(from: &ValueFrom, location: &Location) -> Option<String> {
+    let main = Source { env: from.env.clone(), file: from.file.clone() };
+    let session = from.aws.as_ref().and_then(|aws| aws.session_token.as_ref());
+    std::iter::once(&main).chain(from.headers.values()).chain(session).find_map(|source| {
+        if let Some(name) = &source.env
+            && std::env::var_os(name).is_none_or(|text| text.is_empty())
+        {
+            return Some(format!("environment variable {name} is not set, so the value was not looked at"));
+        }
+        let file = location.folder().join(source.file.as_ref()?);
+        (!file.exists())
+            .then(|| format!("file {} is not there, so the value was not looked at", file.display()))
+    })
+}
+
 /// The caller credential of a document and its name, if it has a value that is hashed.
 fn caller(document: &mut mg::Document) -> Option<(&str, &mut mg::Caller)> {
     let Some(Resource::Credential(credential)) = &mut document.resource else { return None };
@@ -172,14 +221,28 @@ fn hash(caller: &mg::Caller, from: &ValueFrom, location: &Location) -> Result<Ha
     value::hash(caller.kind(), &caller.username, &value_of_caller(from, location)?)
 }
 
-/// The value of a caller, which goes nowhere.
-fn value_of_caller(from: &ValueFrom, location: &Location) -> Result<Secret> {
+/// Whether a source says nothing that a caller's value does not have.
+fn is_of_caller(from: &ValueFrom) -> Result<()> {
     if !from.is_bare() {
         bail!(
             "value_from takes env or file for a caller; header and prefix belong into `caller`, and a caller's value is \
              sent nowhere"
         );
     }
+    Ok(())
+}
+
+/// Whether a source names one place.
+fn is_one_place(env: Option<&str>, file: Option<&Path>, what: &str) -> Result<()> {
+    if env.is_some() == file.is_some() {
+        bail!("{what} names one place: give either `env` or `file`");
+    }
+    Ok(())
+}
+
+/// The value of a caller, which goes nowhere.
+fn value_of_caller(from: &ValueFrom, location: &Location) -> Result<Secret> {
+    is_of_caller(from)?;
     read(from.env.as_deref(), from.file.as_deref(), "value_from", location)
 }
 
@@ -283,192 +346,16 @@ fn destination(
 
 /// Reads a value from the one place that is named for it.
 fn read(env: Option<&str>, file: Option<&Path>, what: &str, location: &Location) -> Result<Secret> {
-    match (env, file) {
-        (Some(name), None) => {
-            let text = std::env::var(name).ok().filter(|text| !text.is_empty());
-            let text = text
-                .with_context(|| format!("environment variable {name} is not set; set it to the secret"))?;
-            Ok(Secret::from(text))
-        }
-        (None, Some(file)) => prompt::read_new("value", Some(&location.folder().join(file)), "file"),
-        _ => bail!("{what} names one place: give either `env` or `file`"),
+    is_one_place(env, file, what)?;
+    if let Some(file) = file {
+        return prompt::read_new("value", Some(&location.folder().join(file)), "file");
     }
+    let name = env.unwrap_or_default();
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty());
+    let text =
+        text.with_context(|| format!("environment variable {name} is not set; set it to the secret"))?;
+    Ok(Secret::from(text))
 }
 
 #[cfg(test)]
-mod tests {
-    use rr_contract::seal::{Means, SecretSpec, Slot};
-
-    use super::super::file;
-    use super::*;
-
-    /// Reads one credential, and targets beside it, from a file in a folder that holds a value and certificates.
-    fn spec_of(value_from: &str) -> Result<SecretSpec> {
-        spec_of_kind("bearer", value_from)
-    }
-
-    fn spec_of_kind(kind: &str, value_from: &str) -> Result<SecretSpec> {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("value"), "s3cr3t\n").expect("a file");
-        std::fs::write(folder.path().join("schemed"), "bearer s3cr3t\n").expect("a file");
-        let path = folder.path().join("x.yaml");
-        let text =
-            format!("kind: credential\nname: c\nupstream: {{kind: {kind}}}\nvalue_from: {value_from}\n");
-        std::fs::write(&path, text).expect("a file");
-        let mut written = file::read(&[path]).expect("a document").remove(0);
-        let from = written.value_from.take().expect("a value");
-        let location = written.location.clone();
-        std::fs::write(folder.path().join("ca.pem"), authority::OURS).expect("a file");
-        let target = |name: &str, ca: &str| {
-            let base_url = format!("https://{name}.example/base");
-            let target =
-                mg::Target { name: name.to_owned(), base_url, ca: ca.to_owned(), ..mg::Target::default() };
-            (name.to_owned(), target)
-        };
-        let mut several = target("several", "");
-        several.1.more_base_urls = vec!["https://second.example/base".to_owned()];
-        let targets = BTreeMap::from([target("echo", ""), target("private", authority::OURS), several]);
-        let (_, kind) = upstream(&mut written.document).expect("an upstream credential");
-        let (form, destination) = (form(kind, &from, &location)?, destination(&from, &targets, &location)?);
-        destination.announce()?;
-        destination.spec(form, values(kind, &from, &location)?)
-    }
-
-    #[test]
-    fn a_value_is_sealed_for_the_certificates_of_its_targets_or_of_a_file() {
-        let ca: rr_contract::model::tls::CaBundle = authority::OURS.parse().expect("a certificate");
-        for (value_from, wanted) in [
-            ("{file: value, targets: [echo]}", None),
-            ("{file: value, targets: [private]}", Some(*ca.hash())),
-            ("{file: value, ca: ca.pem, origins: ['https://a.example']}", Some(*ca.hash())),
-            ("{file: value, ca: ca.pem, targets: [private]}", Some(*ca.hash())),
-        ] {
-            assert_eq!(spec_of(value_from).expect("a spec").ca, wanted, "{value_from}");
-        }
-        for (value_from, part) in [
-            ("{file: value, targets: [echo, private]}", "make a credential for each"),
-            ("{file: value, ca: ca.pem, targets: [echo]}", "make a credential for each"),
-            ("{file: value, ca: value, origins: ['https://a.example']}", "no certificate"),
-            ("{file: value, ca: ca.pem, origins: ['http://a.example']}", "no certificate vouches"),
-        ] {
-            let error = spec_of(value_from).err().map(|error| format!("{error:#}")).unwrap_or_default();
-            assert!(error.contains(part), "{value_from}: {error:?}");
-        }
-    }
-
-    #[test]
-    fn a_value_goes_wherever_its_target_lives() {
-        let spec = spec_of("{file: value, targets: [several]}").expect("a spec");
-        let origins: Vec<String> = spec.origins.iter().map(ToString::to_string).collect();
-        assert!(origins.len() == 2 && origins[1].contains("second.example"), "{origins:?}");
-    }
-
-    #[test]
-    fn a_value_of_a_caller_goes_nowhere_and_becomes_its_hash() {
-        let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("own"), "9f86d081884c7d659a2feaa0c55ad015\n").expect("a file");
-        let path = folder.path().join("x.yaml");
-        let of = |value_from: &str| {
-            let text =
-                format!("kind: credential\nname: c\ncaller: {{kind: bearer}}\nvalue_from: {value_from}\n");
-            std::fs::write(&path, text).expect("a file");
-            let mut written = file::read(std::slice::from_ref(&path)).expect("a document").remove(0);
-            let from = written.value_from.take().expect("a value");
-            let (_, caller) = caller(&mut written.document).expect("a caller");
-            hash(caller, &from, &written.location).map(|hashed| hashed.value_hash.len())
-        };
-        assert_eq!(of("{file: own}").ok(), Some(32));
-        for more in
-            ["origins: ['https://a.example']", "targets: [t]", "ca: ca.pem", "header: x-own", "prefix: Key"]
-        {
-            let error = of(&format!("{{file: own, {more}}}")).expect_err(more).to_string();
-            assert!(error.contains("a caller's value is sent nowhere"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_target_whose_certificates_change_is_named() {
-        let target =
-            |ca: &str| mg::Target { name: "a".to_owned(), ca: ca.to_owned(), ..mg::Target::default() };
-        let from: ValueFrom = serde_json::from_str(r#"{"targets": ["a", "b"]}"#).expect("a value");
-        for (written, there, changes) in [
-            ("", "", false),
-            (authority::OURS, "", true),
-            ("", authority::OURS, true),
-            (authority::OURS, authority::OURS, false),
-        ] {
-            let written = BTreeMap::from([("a".to_owned(), target(written))]);
-            assert_eq!(!changed_ca(&from, &written, &[target(there)]).is_empty(), changes);
-        }
-    }
-
-    #[test]
-    fn a_value_goes_where_the_files_say_and_nowhere_else() {
-        let spec =
-            spec_of("{file: value, targets: [echo], origins: ['https://api.example:8443']}").expect("a spec");
-        let origins: Vec<String> = spec.origins.iter().map(ToString::to_string).collect();
-        assert_eq!(origins.len(), 2);
-        assert!(origins[0].contains("api.example") && origins[1].contains("echo.example"), "{origins:?}");
-        assert_eq!(spec.value.expose(), b"s3cr3t");
-        assert!(spec.means == Means::sent(Slot::bearer()));
-    }
-
-    #[test]
-    fn a_token_with_the_word_of_its_header_before_it_is_no_value_where_that_is_put_there() {
-        let said = |value_from: &str| {
-            let spec = spec_of(&format!("{{file: schemed, origins: ['https://a.example'], {value_from}}}"));
-            spec.err().map(|error| error.to_string()).unwrap_or_default()
-        };
-        assert!(said("").contains("begins with `Bearer `"));
-        assert_eq!(said("header: x-token"), "");
-    }
-
-    #[test]
-    fn each_kind_of_value_goes_where_the_file_says() {
-        let to = "origins: ['https://a.example']";
-        let sealed = |kind: &str, value_from: &str| {
-            let spec = spec_of_kind(kind, &format!("{{{value_from}, {to}}}")).expect("a spec");
-            let plain = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
-            let Means::Sent { slot, more } = &spec.means else { panic!("not sent as it is") };
-            let more: Vec<_> = more.iter().map(|(value, slot)| (plain(value), slot.clone())).collect();
-            (plain(&spec.value), slot.clone(), more)
-        };
-        let header = |name: &str| Slot::header(name, "").expect("a slot");
-        assert_eq!(sealed("jwt", "file: value"), ("s3cr3t".to_owned(), Slot::bearer(), Vec::new()));
-        let query = Slot::query("key").expect("a slot");
-        assert_eq!(sealed("api-key", "file: value, query: key"), ("s3cr3t".to_owned(), query, Vec::new()));
-        let basic = ("YW5uOnMzY3IzdA==".to_owned(), Slot::basic(), Vec::new());
-        assert_eq!(sealed("basic", "file: value, user: ann"), basic);
-        assert_eq!(
-            sealed("custom-headers", "headers: {x-a: {file: value}, x-b: {file: value}}"),
-            ("s3cr3t".to_owned(), header("x-a"), vec![("s3cr3t".to_owned(), header("x-b"))])
-        );
-        for (kind, value_from, part) in [
-            ("api-key", "file: value", "add `header` or `query` to value_from"),
-            ("basic", "file: value", "add `user` to value_from"),
-            ("bearer", "file: value, query: key", "value_from: kind bearer has no `query`"),
-            ("custom-headers", "file: value", "add `headers` to value_from"),
-            ("custom-headers", "file: value, headers: {x-a: {file: value}}", "leave out `env` and `file`"),
-            ("custom-headers", "headers: {x-a: {}}", "value_from.headers.x-a names one place"),
-        ] {
-            let wrong = spec_of_kind(kind, &format!("{{{value_from}, {to}}}")).err();
-            let wrong = wrong.map(|error| format!("{error:#}")).unwrap_or_default();
-            assert!(wrong.contains(part), "{kind} {value_from}: {wrong}");
-        }
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        for (value_from, part) in [
-            ("{file: value}", "origins"),
-            ("{file: value, targets: [other]}", "target other"),
-            ("{origins: ['https://a.example']}", "env"),
-            ("{env: A, file: value, origins: ['https://a.example']}", "one place"),
-            ("{env: RRCTL_TEST_NEVER_SET, origins: ['https://a.example']}", "RRCTL_TEST_NEVER_SET"),
-            ("{file: nowhere, origins: ['https://a.example']}", "nowhere"),
-        ] {
-            let error = spec_of(value_from).err().map(|error| format!("{error:#}")).unwrap_or_default();
-            assert!(error.contains(part), "{value_from}: {error:?}");
-        }
-    }
-}
+mod tests;

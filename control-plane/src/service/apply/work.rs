@@ -1,16 +1,18 @@
 //! The work of applying one set: take its secrets, check its documents, list its changes. Nothing is staged before all
 //! of it is valid.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rr_contract::model::invalid::Violations;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, credential::Usage, document};
 
-use super::list;
+use super::changed::Updated;
 use super::set::Item;
+use super::{LISTED, list};
 use crate::compile;
 use crate::document::{Resource, each, kept};
+use crate::noun::Noun;
 use crate::service::caller_certificate;
 use crate::service::caller_value::{Given, finds_its_caller, is_nobodys};
 use crate::service::destination;
@@ -38,6 +40,8 @@ pub(super) struct Secrets {
     /// Credentials whose regions may become fewer, with their names.
     resealed: Vec<(String, String, Vec<String>)>,
     fresh: Vec<String>,
+    /// Credentials that would be made, where values are not looked at.
+    valueless: HashSet<String>,
     /// Place, field and name of each credential whose value comes with the set.
     given: HashMap<String, (usize, String, String)>,
 }
@@ -46,8 +50,12 @@ pub(super) struct Work<'a> {
     pub(super) services: &'a Services,
     pub(super) at: &'a OrgCaller,
     pub(super) org: &'a OrgRow,
+    /// Whether it is only told what would change: a credential that would be made has no value then.
+    pub(super) is_compared: bool,
     pub(super) secrets: Secrets,
     pub(super) puts: Vec<Put>,
+    /// What is updated, as far as the answer lists it.
+    pub(super) updates: Vec<Updated>,
     pub(super) faults: Violations,
 }
 
@@ -57,6 +65,19 @@ fn is_bound(credential: &wire::Credential) -> bool {
         Some(Usage::Upstream(_)) => true,
         Some(Usage::Caller(caller)) => caller.sealed.is_some(),
         None => false,
+    }
+}
+
+/// Takes a credential as sealed to all regions: whoever makes it will seal it where its proxies are.
+fn seal_later(credential: &mut wire::Credential, regions: Vec<String>) {
+    match &mut credential.usage {
+        Some(Usage::Upstream(upstream)) => (upstream.sealed, upstream.sealed_regions) = (None, regions),
+        Some(Usage::Caller(caller)) => {
+            (caller.sealed, caller.sealed_regions) = (None, regions);
+            caller.value_hash.clear();
+            caller.password_hash.clear();
+        }
+        None => {}
     }
 }
 
@@ -87,6 +108,12 @@ impl Work<'_> {
                 wire.id.clear();
             }
             wire.version = 1;
+            if self.is_compared {
+                let everywhere = directory.rows(Noun::Region).map(|row| row.id.clone()).collect();
+                seal_later(wire, everywhere);
+                self.secrets.valueless.insert(it.id.clone());
+                return Ok(());
+            }
             let taken = match self.services.take_secret(wire, &prefix) {
                 Ok(taken) => taken,
                 Err(ServiceError::Invalid(invalid)) => {
@@ -234,6 +261,11 @@ impl Work<'_> {
             rights::may_change(&self.at.caller.principal, Some(&self.org.document), R::NOUN, row)?;
         }
         let name = resource.fields().name.map(|name| name.clone()).unwrap_or_default();
+        if self.secrets.valueless.contains(&id) {
+            outcome.created += 1;
+            list(outcome, wire::ApplyAction::Create, R::NOUN, "", &name);
+            return Ok(());
+        }
         let secret = self.secrets.rows.get(&id).or_else(|| self.secrets.there.get(&id)).cloned();
         let draft = draft::Draft { wire: resource, secret, before: before.clone() };
         let ready = draft::ready(
@@ -252,7 +284,11 @@ impl Work<'_> {
             outcome.created += 1;
             wire::ApplyAction::Create
         };
-        let shown = if outcome.dry_run && before.is_none() { "" } else { id.as_str() };
+        if let Some(row) = before.filter(|_| outcome.changes.len() < LISTED) {
+            let after = put.document.bytes().clone();
+            self.updates.push(Updated { at: outcome.changes.len(), before: row.doc, after });
+        }
+        let shown = if outcome.dry_run && action == wire::ApplyAction::Create { "" } else { id.as_str() };
         list(outcome, action, R::NOUN, shown, &name);
         self.puts.push(put);
         Ok(())

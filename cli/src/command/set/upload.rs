@@ -12,7 +12,7 @@ use crate::print::Progress;
 /// The size of a chunk. A larger document is a chunk of its own.
 const CHUNK: usize = 512 * 1024;
 
-pub(super) async fn send(
+pub(in crate::command) async fn send(
     stub: &mut ApplyServiceClient<Connection>,
     header: mg::ApplyHeader,
     documents: Vec<mg::Document>,

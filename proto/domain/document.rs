@@ -1,14 +1,20 @@
-//! Documents in files: `kind` and the fields of the message beside each other.
+//! Documents as people write and read them: `kind` and the fields of the message beside each other.
 //!
 //! Fields are read in snake case and in the names of the JSON form, values of enums by their whole name or without
-//! its prefix; both are written in the shorter way.
+//! its prefix; both are written in the shorter way. Knows no file and no line, and judges no value.
 
-use rr_contract::wire::management as mg;
-use rr_contract::wire::management::document::Resource;
+pub mod check;
+mod difference;
+pub mod payload;
+
+use rr_wire::management as mg;
+use rr_wire::management::document::Resource;
 use serde::de::DeserializeOwned;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+
+pub use difference::between;
 
 /// Fields that hold an enum: the field around them, their name, and the prefix of the values.
 const ENUMS: [(&str, &str, &str); 8] = [
@@ -32,10 +38,10 @@ const NUMBERS: [&str; 4] = ["max_request_bytes", "max_response_bytes", "on_missi
 const METADATA: &str = "metadata";
 
 /// The kinds of document.
-pub(super) const KINDS: &str = "target, credential, proxy, rule, filter or meter";
+pub const KINDS: &str = "target, credential, proxy, rule, filter or meter";
 
 /// Reads a document from its fields.
-pub(crate) fn document(mut fields: Map<String, Value>) -> Result<mg::Document, String> {
+pub fn document(mut fields: Map<String, Value>) -> Result<mg::Document, String> {
     let kind = match fields.remove("kind") {
         Some(Value::String(kind)) => kind,
         Some(_) | None => return Err(format!("kind is missing: give {KINDS}")),
@@ -59,7 +65,7 @@ fn message<T: DeserializeOwned>(fields: Value) -> Result<T, String> {
 }
 
 /// Kind and name of a document, for messages.
-pub(crate) fn label(document: &mg::Document) -> (&'static str, &str) {
+pub fn label(document: &mg::Document) -> (&'static str, &str) {
     match &document.resource {
         Some(Resource::Target(target)) => ("target", &target.name),
         Some(Resource::Credential(credential)) => ("credential", &credential.name),
@@ -72,13 +78,14 @@ pub(crate) fn label(document: &mg::Document) -> (&'static str, &str) {
 }
 
 /// A document to be written to a file.
-pub(crate) struct Exported {
+pub struct Exported {
     kind: &'static str,
     fields: Map<String, Value>,
 }
 
 impl Exported {
-    pub(crate) fn new(document: &mg::Document) -> Result<Self, serde_json::Error> {
+    /// The fields of a document, in the names and the spelling of files.
+    pub fn new(document: &mg::Document) -> Result<Self, serde_json::Error> {
         let fields = match serde_json::to_value(document)? {
             Value::Object(kinds) => kinds.into_values().next(),
             _ => None,
@@ -177,7 +184,7 @@ fn snake_key(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rr_contract::wire::fleet;
+    use rr_wire::fleet;
     use serde_json::json;
 
     use super::*;
@@ -190,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_as_the_same_document() {
+    fn a_document_that_is_written_is_read_as_the_same() {
         for value in [
             json!({"kind": "target", "name": "a", "base_url": "https://a", "connect_timeout": "5s", "default_effect": "deny"}),
             json!({"kind": "credential", "name": "a", "caller": {"kind": "api-key"}, "tags": ["gold"], "metadata": {"team": "a", "per_seat": "7"}}),

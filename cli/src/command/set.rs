@@ -1,0 +1,85 @@
+//! Sets of documents in files: what `apply`, `diff` and `validate` read, and what they say of it.
+//!
+//! Connects to nothing but for the upload. Reads variables of the environment only where that was asked for.
+
+pub(super) mod file;
+mod fill;
+mod mistake;
+pub(super) mod places;
+pub(super) mod refused;
+pub(super) mod upload;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::Args;
+use rr_contract::wire::management as mg;
+
+use self::file::FileDocument;
+use self::fill::Fill;
+use crate::excerpt::{Fault, Faults, Texts};
+
+/// The files of a set.
+#[derive(Args)]
+pub(super) struct SetArgs {
+    /// File, or folder of files, that end in .yaml, .yml or .json; `-` is standard input. Can be repeated.
+    #[arg(long = "file", short = 'f', required = true, value_name = "FILE|DIR")]
+    files: Vec<PathBuf>,
+    /// Puts the text of the environment variable NAME where a value is `${NAME}` and nothing else. Otherwise such a value
+    /// stays as it is written.
+    #[arg(long)]
+    env: bool,
+}
+
+/// Which resources a set stands for.
+#[derive(Args)]
+pub(super) struct OwnerArgs {
+    /// Label for every document without an owner of its own.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "LABEL")]
+    pub(super) owner: String,
+    /// Deletes resources that have the label of --owner and are not in the files.
+    #[arg(long, requires = "owner")]
+    pub(super) prune: bool,
+}
+
+/// Documents, and the texts that they were read from.
+pub(super) struct Set {
+    pub(super) documents: Vec<FileDocument>,
+    pub(super) texts: Texts,
+}
+
+impl SetArgs {
+    #[cfg(test)]
+    pub(super) fn of(file: PathBuf) -> Self {
+        Self { files: vec![file], env: false }
+    }
+
+    /// Reads all files, or tells all documents that cannot be read.
+    pub(super) fn read(&self) -> Result<Set> {
+        let (set, faults) = self.taken()?;
+        Faults::of(faults, set.texts.clone())?;
+        Ok(set)
+    }
+
+    /// The documents that can be read, and the faults of the others.
+    pub(super) fn taken(&self) -> Result<(Set, Vec<Fault>)> {
+        let fill = if self.env { Fill::environment() } else { Fill::nothing() };
+        let (mut set, mut faults) = (Set { documents: Vec::new(), texts: Texts::new() }, Vec::new());
+        for file::Text { file, text } in file::texts(&self.files)? {
+            match file::parse(&file, &text, &fill) {
+                Ok(documents) => set.documents.extend(documents),
+                Err(found) => faults.extend(found),
+            }
+            set.texts.insert(file, Arc::from(text));
+        }
+        Ok((set, faults))
+    }
+}
+
+impl Set {
+    /// What is sent of it.
+    pub(super) fn to_send(&self) -> Vec<mg::Document> {
+        self.documents.iter().map(|one| one.document.clone()).collect()
+    }
+}

@@ -1,0 +1,264 @@
+//! The files of a set: YAML or JSON, several documents each.
+//!
+//! Judges no value. The invariant: every document that cannot be read is told, of every file.
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use rr_contract::document as written;
+use rr_contract::file::value_from::ValueFrom;
+use rr_contract::policy::public_key;
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::credential::Usage;
+use rr_contract::wire::management::document::Resource;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use serde_saphyr::Spanned;
+
+use super::fill::Fill;
+use super::mistake;
+use crate::excerpt::Fault;
+use crate::fault;
+
+/// A document and its location.
+pub(in crate::command) struct FileDocument {
+    pub(in crate::command) document: mg::Document,
+    pub(in crate::command) location: Location,
+    /// The source of the value of a credential, which is sealed or hashed here.
+    pub(in crate::command) value_from: Option<ValueFrom>,
+}
+
+/// The source of the keys of an issuer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JwksFrom {
+    /// A JWKS document, or PEM; a path starts at the folder of the document.
+    file: PathBuf,
+}
+
+/// The place of a document: a file, and a line in it.
+#[derive(Debug, Clone)]
+pub(in crate::command) struct Location {
+    pub(in crate::command) file: PathBuf,
+    /// Its line, or its number where lines are not known.
+    pub(in crate::command) at: At,
+    /// How many documents of the file are before it.
+    pub(in crate::command) nth: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(in crate::command) enum At {
+    Line(u64),
+    Document(usize),
+}
+
+impl Location {
+    /// The folder at which paths in the document start.
+    pub(in crate::command) fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new(""))
+    }
+
+    /// A fault of the document as a whole.
+    fn fault(&self, field: &str, what: impl fmt::Display) -> Fault {
+        match self.at {
+            At::Line(line) => Fault::new(&self.file, Some(line), field, what),
+            At::Document(n) => Fault::new(&self.file, None, field, format_args!("document {n}: {what}")),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            At::Line(line) => write!(f, "{}:{line}", self.file.display()),
+            At::Document(n) => write!(f, "{}, document {n}", self.file.display()),
+        }
+    }
+}
+
+/// A file that was read.
+pub(super) struct Text {
+    pub(super) file: PathBuf,
+    pub(super) text: String,
+}
+
+/// Reads files, and the files of folders in the order of their names.
+pub(super) fn texts(paths: &[PathBuf]) -> Result<Vec<Text>> {
+    let mut found = Vec::new();
+    for path in paths {
+        if path == Path::new("-") {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("read documents from standard input")?;
+            found.push(Text { file: PathBuf::from("standard input"), text });
+            continue;
+        }
+        let files = if path.is_dir() { of_folder(path)? } else { vec![path.clone()] };
+        for file in files {
+            if ending(&file).is_none() {
+                return Err(fault::usage(
+                    &format!("{} ends in neither .yaml, .yml nor .json", file.display()),
+                    "rename it, or give it on standard input with `-f -`",
+                ));
+            }
+            let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+            found.push(Text { file, text });
+        }
+    }
+    Ok(found)
+}
+
+fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let entries = std::fs::read_dir(folder).with_context(|| format!("read folder {}", folder.display()))?;
+    for entry in entries {
+        let path = entry.with_context(|| format!("read folder {}", folder.display()))?.path();
+        if path.is_dir() {
+            found.extend(of_folder(&path)?);
+        } else if ending(&path).is_some() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[derive(Clone, Copy)]
+enum Ending {
+    Yaml,
+    Json,
+}
+
+fn ending(path: &Path) -> Option<Ending> {
+    match path.extension()?.to_str()? {
+        "yaml" | "yml" => Some(Ending::Yaml),
+        "json" => Some(Ending::Json),
+        _ => None,
+    }
+}
+
+/// The documents of a file, or all of its faults.
+pub(super) fn parse(file: &Path, text: &str, fill: &Fill) -> Result<Vec<FileDocument>, Vec<Fault>> {
+    let values = match ending(file) {
+        Some(Ending::Json) => json(file, text),
+        // So is standard input.
+        Some(Ending::Yaml) | None => yaml(file, text),
+    };
+    let values = values.map_err(|fault| vec![fault])?;
+    let (mut found, mut faults) = (Vec::with_capacity(values.len()), Vec::new());
+    for (mut value, location) in values {
+        if let Err(what) = fill.value(&mut value) {
+            faults.push(location.fault("", what));
+            continue;
+        }
+        match document(value, location) {
+            Ok(document) => found.push(document),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() {
+        return Ok(found);
+    }
+    // Read again with the line of each field.
+    let better = mistake::of(file, text, fill);
+    Err(if better.is_empty() { faults } else { better })
+}
+
+/// Each document of a text with its place; those that are empty are left out.
+type Values = Vec<(Value, Location)>;
+
+fn yaml(file: &Path, text: &str) -> Result<Values, Fault> {
+    let options = serde_saphyr::options! {
+        // A written file may be long; one that expands to more than its size stays refused.
+        budget: serde_saphyr::budget! {
+            max_documents: 1_000_000,
+            max_nodes: 50_000_000,
+            max_events: 200_000_000,
+        },
+    };
+    let values: Vec<Spanned<Value>> =
+        serde_saphyr::from_multiple_with_options(text, options).map_err(|error| fault_of(file, &error))?;
+    let mut found = Vec::with_capacity(values.len());
+    for value in values {
+        add(&mut found, file, At::Line(value.referenced.line()), value.value);
+    }
+    Ok(found)
+}
+
+/// The fault in one line, without an excerpt of the file.
+fn fault_of(file: &Path, error: &serde_saphyr::Error) -> Fault {
+    let text = error.without_snippet().to_string();
+    let what = text.lines().next().unwrap_or_default();
+    Fault::new(file, error.location().map(|at| at.line()), "", what)
+}
+
+fn json(file: &Path, text: &str) -> Result<Values, Fault> {
+    let mut found = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        let value = value.map_err(|error| {
+            let line = u64::try_from(error.line()).ok().filter(|line| *line > 0);
+            Fault::new(file, line, "", error)
+        })?;
+        let at = At::Document(found.len() + 1);
+        add(&mut found, file, at, value);
+    }
+    Ok(found)
+}
+
+/// A document, or a list of documents.
+fn add(found: &mut Values, file: &Path, at: At, value: Value) {
+    match value {
+        Value::Null => {}
+        Value::Array(items) => {
+            for item in items {
+                let (at, nth) = (At::Document(found.len() + 1), found.len());
+                found.push((item, Location { file: file.to_owned(), at, nth }));
+            }
+        }
+        value => found.push((value, Location { file: file.to_owned(), at, nth: found.len() })),
+    }
+}
+
+fn document(value: Value, location: Location) -> Result<FileDocument, Fault> {
+    let Value::Object(mut fields) = value else {
+        return Err(location.fault("", "a document is `kind` and its fields"));
+    };
+    let value_from = value_from(&mut fields).map_err(|error| location.fault("value_from", error))?;
+    let jwks_from: Option<JwksFrom> = fields
+        .remove("jwks_from")
+        .map(serde_json::from_value)
+        .transpose()
+        .map_err(|error| location.fault("jwks_from", error))?;
+    let mut document = written::document(fields).map_err(|error| location.fault("", error))?;
+    if let Some(from) = jwks_from {
+        put_keys(&mut document, &from, &location)
+            .map_err(|error| location.fault("jwks_from", format_args!("{error:#}")))?;
+    }
+    Ok(FileDocument { document, location, value_from })
+}
+
+/// Puts the keys of an issuer into the credential that takes its tokens.
+fn put_keys(document: &mut mg::Document, from: &JwksFrom, location: &Location) -> Result<()> {
+    let verify = match &mut document.resource {
+        Some(Resource::Credential(mg::Credential { usage: Some(Usage::Caller(caller)), .. })) => {
+            caller.jwt_verify.as_mut()
+        }
+        _ => None,
+    };
+    let verify = verify.context("is for a credential with `caller` of kind jwt-verify and `jwt_verify`")?;
+    if !(verify.jwks.is_empty() && verify.jwks_url.is_empty()) {
+        anyhow::bail!("stands beside the keys of `jwt_verify`: leave one out");
+    }
+    let path = location.folder().join(&from.file);
+    let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    verify.jwks = public_key::read(&text).with_context(|| path.display().to_string())?;
+    Ok(())
+}
+
+fn value_from(fields: &mut Map<String, Value>) -> Result<Option<ValueFrom>, serde_json::Error> {
+    fields.remove("value_from").map(serde_json::from_value).transpose()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! `rrctl validate`: whether files are a set that nodes would take, without a control plane.
+//!
+//! Needs no endpoint and no token, and sends nothing. Says what it could not check.
+
+mod offline;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use super::set::SetArgs;
+use crate::excerpt::{Fault, Faults};
+use crate::fault;
+use crate::print::{Printer, line_out, note};
+
+/// How many things that were not checked are told on lines of their own.
+const TOLD_MAX: usize = 20;
+/// What a control plane alone can know.
+const NEVER: &str = "not checked, because only the control plane knows it: regions, limits of the organization, who may use \
+                     what, and secrets that are sealed already";
+
+#[derive(Args)]
+pub(crate) struct ValidateArgs {
+    #[command(flatten)]
+    set: SetArgs,
+}
+
+/// The answer in JSON.
+#[derive(Serialize)]
+struct Answer<'a> {
+    /// How many documents could be read.
+    documents: usize,
+    faults: Vec<Told<'a>>,
+    unchecked: Vec<Told<'a>>,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    file: String,
+    line: Option<u64>,
+    field: &'a str,
+    message: &'a str,
+}
+
+impl<'a> Told<'a> {
+    fn all(faults: &'a [Fault]) -> Vec<Self> {
+        faults.iter().map(Self::of).collect()
+    }
+
+    fn of(fault: &'a Fault) -> Self {
+        let file = fault.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+        Self { file, line: fault.line, field: &fault.field, message: &fault.what }
+    }
+}
+
+impl ValidateArgs {
+    pub(crate) fn run(self, print: Printer) -> Result<()> {
+        let (mut set, mut faults) = self.set.taken()?;
+        if set.documents.is_empty() && faults.is_empty() {
+            return Err(fault::usage(
+                "the files hold no document",
+                "a document is `kind: target` and its fields",
+            ));
+        }
+        let documents = set.documents.len();
+        let offline::Report { faults: found, unchecked } = offline::check(&mut set);
+        faults.extend(found);
+        faults.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        if print.is_data() {
+            let is_good = faults.is_empty();
+            print.data(&Answer {
+                documents,
+                faults: Told::all(&faults),
+                unchecked: Told::all(&unchecked),
+            })?;
+            return if is_good { Ok(()) } else { Err(fault::told()) };
+        }
+        for one in unchecked.iter().take(TOLD_MAX) {
+            note(&format!("{one}; not checked"));
+        }
+        if let Some(more @ 1..) = unchecked.len().checked_sub(TOLD_MAX) {
+            note(&format!("… and {more} more that are not checked"));
+        }
+        Faults::of(faults, set.texts)?;
+        line_out(&format!("{documents} documents are good"))?;
+        note(NEVER);
+        Ok(())
+    }
+}
