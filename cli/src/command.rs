@@ -31,6 +31,7 @@ mod region;
 mod request;
 mod revision;
 mod rule;
+mod schema;
 mod set;
 mod target;
 mod token;
@@ -114,6 +115,8 @@ enum Noun {
     Meter(meter::Verb),
     /// Checks files as nodes would, without a control plane.
     Validate(validate::ValidateArgs),
+    /// Prints the JSON Schema of the documents in files, for editors.
+    Schema,
     /// Shows what an apply of the files would change, field by field.
     Diff(diff::DiffArgs),
     /// Changes the organization to the state that files describe, as one revision.
@@ -198,6 +201,7 @@ impl Args {
             Noun::Filter(verb) => Box::pin(verb.run(Session::open(global)?)).await,
             Noun::Meter(verb) => Box::pin(verb.run(Session::open(global)?)).await,
             Noun::Validate(args) => args.run(Printer::new(global.output)),
+            Noun::Schema => schema::run(),
             Noun::Diff(args) => {
                 fault::answered(Box::pin(async { args.run(Session::open(global)?).await }).await)
             }

@@ -76,12 +76,7 @@ impl Global {
     }
 }
 
-impl Global {
-    /// For a command that speaks to nobody.
-    pub(crate) fn printer(&self) -> Printer {
-        Printer::new(self.output)
-    }
-}
+impl Global {}
 
 /// What a command works with.
 pub(crate) struct Session {

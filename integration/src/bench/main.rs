@@ -32,6 +32,7 @@ mod reconnect;
 mod report;
 mod revisions;
 mod routes;
+mod sets;
 mod slow;
 mod source;
 mod sse;
@@ -108,6 +109,8 @@ enum Bench {
     LkgFaults(lkg_faults::Args),
     /// One large organization: applied, applied unchanged, read; and what memory it takes.
     Management(management::Args),
+    /// `rrctl validate`, `diff` and `apply --dry-run` of the files of a large organization that does not change.
+    Sets(sets::Args),
     /// Metrics and records of a day of ten million requests, read; and what follows them live.
     Query(query::Args),
     /// How many records a second a node's spool takes, and a control plane of one node.
@@ -147,6 +150,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Latency(args) => latency::run(args, &mut report).await?,
         Bench::LkgFaults(args) => block_in_place(|| lkg_faults::run(&args, &mut report))?,
         Bench::Management(args) => management::run(args, &mut report).await?,
+        Bench::Sets(args) => sets::run(args, &mut report).await?,
         Bench::Query(args) => query::run(args, &mut report).await?,
         Bench::Telemetry(args) => telemetry::run(args, &mut report).await?,
         Bench::TelemetryOutage(args) => {

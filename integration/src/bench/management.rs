@@ -192,7 +192,7 @@ fn percentiles(
     report.metric("management", &metric(&format!("{what} p99")), &[at(99)], "ms", &note);
 }
 
-async fn apply(api: &Api, set: Vec<Document>) -> anyhow::Result<(mg::ApplyOutcome, f64)> {
+pub(crate) async fn apply(api: &Api, set: Vec<Document>) -> anyhow::Result<(mg::ApplyOutcome, f64)> {
     let connection: Connection = api.connection();
     let count = set.len() as u64;
     let header = mg::ApplyHeader { org: ORG.to_owned(), owner: "bench".to_owned(), ..Default::default() };

@@ -44,6 +44,7 @@ mod request_search;
 mod rest;
 mod restore;
 mod security_page;
+mod sets;
 mod shared_secrets;
 mod slow_store;
 mod smuggling;
