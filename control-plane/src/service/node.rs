@@ -338,9 +338,7 @@ impl Look<'_> {
             desired: Some(self.services.desired(&region.row.id)?),
             nodes: count(&|_| true),
             connected: count(&|node| node.connected),
-            in_step: count(&|node| {
-                matches!(node.state(), fleet::NodeState::InStep | fleet::NodeState::Draining)
-            }),
+            in_step: count(&|node| node.connected && has_all(node) && node.standing.is_empty()),
             behind: count(&is_behind),
             refusing: count(&|node| node.connected && !node.standing.is_empty()),
             draining: count(&|node| node.draining),

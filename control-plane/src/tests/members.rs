@@ -81,7 +81,8 @@ async fn a_users_token_can_what_his_memberships_allow_now() {
     bob.get("/v1/users").await.refused(403, "role-missing");
     operator.patch("/v1/users/bob", json!({"operator": true})).await.good();
     bob.get("/v1/users").await.good();
-    bob.get(TARGETS).await.refused(404, "not-found");
+    // He sees that the organization is there, and not what is in it.
+    bob.get(TARGETS).await.refused(403, "role-missing");
     world.running.stop().await;
 }
 
