@@ -8,8 +8,8 @@
 //! In reading order: [`config`] says what is wanted, [`app`] builds it and owns start and stop; `listen`
 //! serves ports; `api` is the management port, with `authz` before and `service` behind each call;
 //! `compile` turns rows into what nodes are sent; `store` keeps everything; `publish` carries it to nodes;
-//! `fleet_port` is what nodes connect to and [`authority`] their certificates; `bootstrap` makes the first token; `restore` is for a
-//! database that was brought back from a backup;
+//! `fleet_port` is what nodes connect to and [`authority`] their certificates; `bootstrap` makes the first token; `backup` copies the
+//! database, and `restore` brings a copy back;
 //! `throttle` bounds what a caller may take of it; `admin` is for probes; `events` is what can be observed.
 
 pub mod app;
@@ -20,6 +20,7 @@ mod admin;
 mod api;
 mod attempts;
 mod authz;
+mod backup;
 mod bootstrap;
 mod compile;
 mod document;
@@ -40,16 +41,17 @@ mod throttle;
 
 pub use api::ReflectionError;
 pub use app::{Running, StartError, start};
+pub use backup::{BackupError, BackupMade, BackupOrder, BringBackError, NotWhole, ProgramError, backup};
 pub use bootstrap::BootstrapError;
 pub use config::{Config, ConfigError, ManagementTls, Settings};
 pub use kind::Kind;
 pub use listen::{BindError, CertificateError};
-pub use restore::{RestoreError, Restored, restore};
+pub use restore::{RestoreError, RestoreOrder, Restored, restore};
 #[doc(hidden)]
 pub use store::alone as store_alone;
 pub use store::{
-    Broken, ClickHouseAddress, DatabaseAddress, InvalidClickHouse, InvalidDatabase, InvalidRecordAddress,
-    RecordAddress, StoreError,
+    Broken, ChainError, ClickHouseAddress, DatabaseAddress, InvalidClickHouse, InvalidDatabase,
+    InvalidRecordAddress, RecordAddress, StoreError,
 };
 pub use throttle::Limits;
 

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use data_encoding::HEXLOWER;
 use rr_contract::runtime::{Shutdown, chain, observe};
 use rr_contract::seam::Seams;
-use rr_control_plane::{Config, ConfigError, Restored, Settings};
+use rr_control_plane::{BackupMade, BackupOrder, Config, ConfigError, RestoreOrder, Restored, Settings};
 
 /// The C library keeps what a large apply took for a while, and gives little of it back.
 #[global_allocator]
@@ -33,12 +33,35 @@ struct Cli {
 /// Tasks other than running the control plane
 #[derive(Subcommand)]
 enum Task {
-    /// Declare that the database was restored from a backup, before a control plane runs on it again
+    /// Copy the database into a new folder, while control planes run on it or not
+    ///
+    /// Give it the same settings as the control plane. The copy is of one state, and its audit chain is checked. The folder
+    /// is there whole or not at all.
+    Backup {
+        /// New folder for the backup
+        folder: PathBuf,
+        /// Copy the authority's key and certificate too: who has them can pose as the control plane to nodes
+        #[arg(long)]
+        with_authority: bool,
+        /// Program that copies a PostgreSQL database: of the server's version or newer
+        #[arg(long, value_name = "PROGRAM", default_value = "pg_dump")]
+        pg_dump: PathBuf,
+    },
+    /// Bring a backup back, or declare that the database was restored by other means, before a control plane runs on it
     ///
     /// Give it the same settings as the control plane, and stop every replica first. The history goes on under another
     /// name: nodes that saw more than the backup has keep what they run, keys that were revoked since stay revoked
     /// there, and nothing is sent to them until `rrctl revision adopt` is run for their region.
-    Restore,
+    Restore {
+        /// Folder of a backup, which is put where the settings say; without it, the database is there already
+        folder: Option<PathBuf>,
+        /// Program that fills a PostgreSQL database: of the server's version or newer
+        #[arg(long, value_name = "PROGRAM", default_value = "pg_restore")]
+        pg_restore: PathBuf,
+        /// Go on although the audit chain of the database does not hold
+        #[arg(long)]
+        accept_audit: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,9 +85,18 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         writeln!(io::stdout(), "settings are good: management on {}", config.management)?;
         return Ok(());
     }
-    if let Some(Task::Restore) = cli.task {
-        let done = rr_control_plane::restore(&config, &Seams::real()).await?;
-        return Ok(tell(&done)?);
+    match cli.task {
+        Some(Task::Backup { folder, with_authority, pg_dump }) => {
+            let order = BackupOrder { folder, with_authority, pg_dump };
+            let made = rr_control_plane::backup(&config, &Seams::real(), &order).await?;
+            return Ok(tell_backup(&config, &order, &made)?);
+        }
+        Some(Task::Restore { folder, pg_restore, accept_audit }) => {
+            let order = RestoreOrder { folder, pg_restore, accept_audit };
+            let done = rr_control_plane::restore(&config, &Seams::real(), &order).await?;
+            return Ok(tell(&config, &done)?);
+        }
+        None => {}
     }
     let observability = observe::start("rr-control", &observe)?;
     let shutdown = Shutdown::on_signals()?;
@@ -75,7 +107,34 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell(done: &Restored) -> io::Result<()> {
+/// What was copied, and what was not.
+fn tell_backup(config: &Config, order: &BackupOrder, made: &BackupMade) -> io::Result<()> {
+    let mut out = io::stdout();
+    let (folder, state) = (order.folder.display(), config.state_dir.display());
+    writeln!(
+        out,
+        "{folder} holds {} up to revision {} of history {}, {} bytes",
+        config.database,
+        made.revision,
+        HEXLOWER.encode(&made.lineage),
+        made.bytes
+    )?;
+    writeln!(out, "its audit chain holds from the first revision on")?;
+    if order.with_authority {
+        writeln!(out, "it holds the authority's key: keep it as you keep that key")?;
+    } else {
+        writeln!(
+            out,
+            "not in it: authority.key and authority.crt of {state}, without which every node has to join again"
+        )?;
+    }
+    if !made.elsewhere.is_empty() {
+        writeln!(out, "not in it: what is in the record stores {}", made.elsewhere.join(", "))?;
+    }
+    writeln!(out, "not in it: key files of regions, and what nodes hold")
+}
+
+fn tell(config: &Config, done: &Restored) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "the backup ended at revision {} of history {}", done.newest, HEXLOWER.encode(&done.was))?;
     writeln!(
@@ -84,6 +143,13 @@ fn tell(done: &Restored) -> io::Result<()> {
         done.revision,
         HEXLOWER.encode(&done.lineage)
     )?;
+    if done.authority == Some(false) {
+        writeln!(
+            out,
+            "before the start: put authority.key and authority.crt into {}, which the backup does not hold",
+            config.state_dir.display()
+        )?;
+    }
     writeln!(out, "next: start the control plane; nodes keep what they run and are sent nothing")?;
     writeln!(out, "then, for each region that `rrctl fleet` shows as diverged:")?;
     writeln!(out, "  rrctl revision adopt --region REGION --dry-run   lists what would differ")?;

@@ -1,8 +1,10 @@
-//! `rr-control restore`: for a database that was brought back from a backup.
+//! `rr-control restore`: brings a backup back, or takes a database that was brought back by other means.
 //!
 //! The history goes on under another name, so that no node takes what it had seen revoked for news, and no node is
-//! told anything before a person decided. Changes nothing else.
+//! told anything before a person decided. Changes nothing else. The invariant: no history gets another name whose audit
+//! chain does not hold, unless a person said so.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +12,25 @@ use rr_contract::runtime::{LockError, Shutdown, Tasks};
 use rr_contract::seam::Seams;
 
 use crate::app::control_lock;
+use crate::backup::{BringBackError, BroughtBack, bring_back};
 use crate::config::Config;
-use crate::store::{self, DatabaseAddress, Store, StoreError, decision};
+use crate::store::{self, ChainError, DatabaseAddress, Store, StoreError, decision, head_of, verify_chain};
 
 /// As the audit has it.
 const CALL: &str = "rr-control restore";
 /// How long what is written may take to end.
 const LAST_WRITES: Duration = Duration::from_secs(10);
+
+/// What is restored.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOrder {
+    /// The folder of a backup; none where the database is there already.
+    pub folder: Option<PathBuf>,
+    /// The program that fills a database on a server.
+    pub pg_restore: PathBuf,
+    /// Goes on although the audit chain does not hold.
+    pub accept_audit: bool,
+}
 
 /// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +38,14 @@ pub enum RestoreError {
     /// A control plane runs on the state folder.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The state folder cannot be made.
+    #[error("cannot make the state folder {}", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
     /// A control plane runs on the database.
     #[error("a control plane is connected to {database}; stop every replica first")]
     InUse {
@@ -39,10 +61,19 @@ pub enum RestoreError {
         seconds: u64,
     },
     /// There is no database, or none of ours.
-    #[error("{database} holds no installation: restore the backup first")]
+    #[error("{database} holds no installation: restore the backup first, or name its folder")]
     Empty {
         /// Its address, without a password.
         database: String,
+    },
+    /// The backup cannot be brought back.
+    #[error(transparent)]
+    Backup(#[from] BringBackError),
+    /// The history in the database was changed, or a part of it is missing.
+    #[error("{cause}; use another backup, or give --accept-audit to go on with this history as it is")]
+    Audit {
+        /// Where; part of the text, so no source.
+        cause: ChainError,
     },
     /// The database cannot be used.
     #[error("cannot use the database")]
@@ -60,39 +91,76 @@ pub struct Restored {
     pub newest: u64,
     /// The revision that this became.
     pub revision: u64,
+    /// The authority came with the backup. None where no folder of one was named.
+    pub authority: Option<bool>,
 }
 
-/// Gives the history of a restored database another name.
-pub async fn restore(config: &Config, seams: &Seams) -> Result<Restored, RestoreError> {
+/// Brings a database back where a backup was named, and gives its history another name.
+pub async fn restore(config: &Config, seams: &Seams, order: &RestoreOrder) -> Result<Restored, RestoreError> {
     let database = config.database.to_string();
     let _lock = match &config.database {
         DatabaseAddress::Sqlite(path) => {
-            if !path.exists() {
+            if order.folder.is_none() && !path.exists() {
                 return Err(RestoreError::Empty { database });
             }
+            make_state_folder(config, seams)?;
             Some(control_lock(&config.state_dir)?)
         }
         DatabaseAddress::Postgres(url) => {
             if store::is_in_use(url).await? {
                 return Err(RestoreError::InUse { database });
             }
+            make_state_folder(config, seams)?;
             None
         }
+    };
+    let brought = match &order.folder {
+        Some(folder) => Some(bring_back(config, seams, folder, &order.pg_restore).await?),
+        None => None,
     };
     let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
     let store =
         Store::open(&config.database, Arc::clone(&seams.clock), tasks.clone(), shutdown.stop()).await?;
-    let done = rename(&store, seams, database).await;
+    let done = rename(&store, seams, order, brought.as_ref(), database).await;
     shutdown.begin();
     tasks.wait(LAST_WRITES).await;
     store.close().await;
     done
 }
 
-async fn rename(store: &Store, seams: &Seams, database: String) -> Result<Restored, RestoreError> {
-    if let Some(until) = decision::leased_until(store).await? {
-        let left = u64::try_from(until - store.now()).unwrap_or_default();
-        return Err(RestoreError::Leased { seconds: left.div_ceil(1_000_000) });
+fn make_state_folder(config: &Config, seams: &Seams) -> Result<(), RestoreError> {
+    let path = &config.state_dir;
+    let failed = |source| RestoreError::Folder { path: path.clone(), source };
+    seams.disk.create_dir_all(path).map_err(failed)
+}
+
+async fn rename(
+    store: &Store,
+    seams: &Seams,
+    order: &RestoreOrder,
+    brought: Option<&BroughtBack>,
+    database: String,
+) -> Result<Restored, RestoreError> {
+    let Some(head) = head_of(store).await? else { return Err(RestoreError::Empty { database }) };
+    match brought {
+        // Nobody runs on what was put there just now, whatever it says of those that ran when it was copied.
+        Some(brought) => {
+            brought.compare(&head)?;
+            decision::end_leases(store).await?;
+        }
+        None => {
+            if let Some(until) = decision::leased_until(store).await? {
+                let left = u64::try_from(until - store.now()).unwrap_or_default();
+                return Err(RestoreError::Leased { seconds: left.div_ceil(1_000_000) });
+            }
+        }
+    }
+    if !order.accept_audit {
+        match verify_chain(store, &head).await {
+            Ok(()) => {}
+            Err(ChainError::Store(error)) => return Err(error.into()),
+            Err(cause) => return Err(RestoreError::Audit { cause }),
+        }
     }
     match store.rename_history(CALL, &*seams.entropy).await? {
         Some((before, after)) => Ok(Restored {
@@ -100,6 +168,7 @@ async fn rename(store: &Store, seams: &Seams, database: String) -> Result<Restor
             lineage: after.lineage,
             newest: before.revision,
             revision: after.revision,
+            authority: brought.map(BroughtBack::has_authority),
         }),
         None => Err(RestoreError::Empty { database }),
     }

@@ -9,6 +9,7 @@ pub mod alone;
 pub(crate) mod apply;
 pub(crate) mod audit;
 pub(crate) mod caller_use;
+mod chain;
 mod clickhouse;
 pub(crate) mod clock;
 pub(crate) mod cursor;
@@ -28,6 +29,7 @@ mod migration;
 pub(crate) mod node;
 pub(crate) mod notification;
 pub(crate) mod notification_seen;
+mod offline;
 mod outside_cursor;
 mod record_address;
 pub(crate) mod record_age;
@@ -64,10 +66,12 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 use tokio::sync::watch;
 
+pub use chain::ChainError;
 pub use error::{Broken, StoreError};
 
 pub(crate) use admission::{Admission, AgreedRemovals, Consent, Proposed};
 
+pub(crate) use chain::{entry_of, verify as verify_chain};
 pub use clickhouse::{ClickHouseAddress, InvalidClickHouse};
 pub(crate) use entity::change as change_row;
 pub(crate) use entity::crash as crash_row;
@@ -79,7 +83,8 @@ pub(crate) use entity::revision as revision_row;
 pub(crate) use entity::secret as secret_row;
 pub(crate) use entity::token as token_row;
 pub(crate) use error::{NotAdmitted, Obstacle};
-pub(crate) use installation::Head;
+pub(crate) use installation::{Head, head as head_of};
+pub(crate) use offline::{Offline, known_schema};
 pub use record_address::{InvalidRecordAddress, RecordAddress};
 pub(crate) use record_store::RecordStore;
 pub(crate) use record_stores::RecordStores;

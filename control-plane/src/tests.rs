@@ -8,6 +8,7 @@ mod access;
 mod accounts;
 mod apply;
 mod audit;
+mod backup;
 mod caller_certificates;
 mod ceilings;
 mod changes;

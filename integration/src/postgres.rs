@@ -46,7 +46,22 @@ impl Postgres {
 
     /// For `--database`.
     pub fn address(&self) -> String {
-        format!("postgres://rr@localhost/{DATABASE}?host={}", self.folder.path().display())
+        self.address_of(DATABASE)
+    }
+
+    /// The same of another database of it.
+    pub fn address_of(&self, name: &str) -> String {
+        format!("postgres://rr@localhost/{name}?host={}", self.folder.path().display())
+    }
+
+    /// Makes another database, which is empty.
+    pub fn make(&self, name: &str) {
+        self.run("postgres", &format!("CREATE DATABASE {name}"));
+    }
+
+    /// A program that came with the server.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
     }
 
     /// `kill -9` of the server; then it starts again, and recovers.

@@ -1,12 +1,11 @@
 //! The audit, to be read: entries with their documents, and the attempts that were refused.
 
 use prost::Message as _;
-use rr_contract::model::time;
 use rr_contract::wire::management::{self as wire, Document};
 
 use super::{OrgCaller, Page, PageRequest, ServiceError, Services, fields};
 use crate::store::audit::{AuditFilter, RefusedRow};
-use crate::store::{self, StoreError, audit_change, change_row, revision_row, time_of};
+use crate::store::{self, StoreError, audit_change, change_row, entry_of};
 
 /// How many changes an entry in a list is shown with.
 const SHOWN: u64 = 100;
@@ -166,22 +165,4 @@ impl ExportCursor {
 
 fn store_number(revision: u64) -> i64 {
     i64::try_from(revision).unwrap_or(i64::MAX)
-}
-
-fn entry_of(row: revision_row::Model) -> wire::AuditEntry {
-    wire::AuditEntry {
-        revision: row.rev.unsigned_abs(),
-        at: Some(time::timestamp(time_of(row.at))),
-        actor: Some(wire::Actor {
-            token: row.token,
-            user: row.user,
-            name: row.actor,
-            address: row.address,
-            user_agent: row.user_agent,
-        }),
-        call: row.call,
-        changes: Vec::new(),
-        change_count: row.changes.unsigned_abs(),
-        audit: row.audit,
-    }
 }

@@ -170,6 +170,21 @@ pub(crate) async fn leased_until(store: &Store) -> Result<Option<i64>, StoreErro
     Ok(rows.into_iter().map(|row| row.leased_until).max())
 }
 
+/// Ends every lease: no replica has any node.
+pub(crate) async fn end_leases(store: &Store) -> Result<(), StoreError> {
+    let ended = store.note(move |txn| {
+        Box::pin(async move {
+            node::Entity::update_many()
+                .col_expr(node::Column::LeasedUntil, Expr::value(0_i64))
+                .exec(txn.tx())
+                .await
+                .map_err(StoreError::statement("end leases"))?;
+            Ok::<_, StoreError>(())
+        })
+    });
+    ended.await
+}
+
 impl Store {
     /// Gives the history another name, because it is not the one that ended here: a revision of its own. What was,
     /// and what is.

@@ -1,6 +1,7 @@
 //! The system tests: one binary, because linking is the cost.
 
 mod back_again;
+mod backup;
 mod caller_certificates;
 mod clickhouse;
 mod clocks;

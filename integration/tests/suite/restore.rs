@@ -167,12 +167,7 @@ async fn restored_backup_does_not_revive_a_revoked_key(engine: &Engine, revive: 
     let conflict = adopting(&api, false, &named, vec![7; 32]).await.expect_err("that was not listed");
     assert_eq!(conflict.code(), Code::Aborted);
     assert!(adopt(&api, false, &named, listed.plan).await.revision > 0);
-    eventually("the node is in step", || async {
-        let mut client = FleetServiceClient::new(api.connection());
-        let states = client.list_region_states(fleet::ListRegionStatesRequest {}).await.ok()?.into_inner();
-        states.regions.iter().all(|it| it.diverged.is_empty() && it.in_step == 1).then_some(())
-    })
-    .await;
+    in_step(&api).await;
     answers(&called("second", &other), 200).await;
     answers(&called("echo", &key), if revive { 200 } else { 401 }).await;
     change(&api).await.expect("the region takes writes");
@@ -184,7 +179,17 @@ async fn restored_backup_does_not_revive_a_revoked_key(engine: &Engine, revive: 
     drop(control);
 }
 
-async fn answers(caller: &Caller, status: u16) {
+/// Until the one node has all that is published.
+pub(super) async fn in_step(api: &Api) {
+    eventually("the node is in step", || async {
+        let mut client = FleetServiceClient::new(api.connection());
+        let states = client.list_region_states(fleet::ListRegionStatesRequest {}).await.ok()?.into_inner();
+        states.regions.iter().all(|it| it.diverged.is_empty() && it.in_step == 1).then_some(())
+    })
+    .await;
+}
+
+pub(super) async fn answers(caller: &Caller, status: u16) {
     eventually(&format!("it is answered with {status}"), || async {
         let reply = caller.try_get("/").await.ok()?;
         (reply.status == status).then_some(())
@@ -192,7 +197,7 @@ async fn answers(caller: &Caller, status: u16) {
     .await;
 }
 
-async fn diverged(api: &Api) {
+pub(super) async fn diverged(api: &Api) {
     eventually("the node is diverged", || async {
         let mut client = FleetServiceClient::new(api.connection());
         let nodes = client.list_nodes(fleet::ListNodesRequest::default()).await.ok()?.into_inner().nodes;
@@ -214,7 +219,12 @@ async fn change(api: &Api) -> Result<(), tonic::Status> {
     ProxyServiceClient::new(api.connection()).update_proxy(ask).await.map(drop)
 }
 
-async fn adopt(api: &Api, dry_run: bool, revive: &[String], plan: Vec<u8>) -> fleet::AdoptRevisionResponse {
+pub(super) async fn adopt(
+    api: &Api,
+    dry_run: bool,
+    revive: &[String],
+    plan: Vec<u8>,
+) -> fleet::AdoptRevisionResponse {
     adopting(api, dry_run, revive, plan).await.expect("is answered")
 }
 
