@@ -26,6 +26,7 @@ mod names;
 mod node;
 mod notification;
 mod org;
+mod preview;
 mod proxy;
 mod region;
 mod request;
@@ -121,6 +122,9 @@ enum Noun {
     Diff(diff::DiffArgs),
     /// Changes the organization to the state that files describe, as one revision.
     Apply(Box<apply::ApplyArgs>),
+    /// Previews: sets that stand beside the real ones for a while; `rrctl apply --preview` makes them.
+    #[command(subcommand)]
+    Preview(preview::Verb),
     /// Writes the organization as a file for `rrctl apply`, without secrets.
     Export(export::ExportArgs),
     /// Records of the requests of callers.
@@ -206,6 +210,7 @@ impl Args {
                 fault::answered(Box::pin(async { args.run(Session::open(global)?).await }).await)
             }
             Noun::Apply(args) => Box::pin(args.run(Session::open(global)?)).await,
+            Noun::Preview(verb) => Box::pin(verb.run(Session::open(global)?)).await,
             Noun::Export(args) => Box::pin(args.run(Session::open(global)?)).await,
             Noun::Request(verb) => Box::pin(verb.run(Session::open(global)?)).await,
             Noun::Metrics(verb) => Box::pin(verb.run(Session::open(global)?)).await,

@@ -1,6 +1,6 @@
 //! Faults of files: each with its file, its line and its field, and on a terminal with the line itself.
 //!
-//! Finds no fault. The invariant: where standard error is no terminal, nothing of a file is repeated, because logs are
+//! Finds no fault. The invariant: where standard error is no terminal, no line of a file is repeated, because logs are
 //! kept and a person may have put a secret where none belongs; nothing in a file speaks to the terminal.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Na
 const TOLD_MAX: usize = 50;
 /// Columns of an excerpt.
 const WIDTH: usize = 100;
+
+/// The longest line that is shown.
+const LINE_MAX: usize = 1000;
 
 /// The texts of files.
 pub(crate) type Texts = BTreeMap<PathBuf, Arc<str>>;
@@ -136,6 +139,9 @@ impl Shown {
         let lines: Vec<&str> = text.split('\n').skip(first).take(3).collect();
         let at = line - first;
         let here = lines.get(at)?;
+        if lines.iter().any(|line| line.len() > LINE_MAX) {
+            return None;
+        }
         let (start, length) = place(here, &fault.field);
         let before: usize = lines[..at].iter().map(|line| line.len() + 1).sum();
         // Numbers of lines count from the start of the text.
@@ -235,6 +241,12 @@ mod tests {
             let drawn = faults(vec![fault(line, "", "is wrong")], TEXT).drawn(false);
             assert!(drawn.contains("is wrong"), "{drawn}");
         }
+    }
+
+    #[test]
+    fn a_line_that_fills_the_terminal_is_not_shown() {
+        let drawn = faults(vec![fault(1, "kind", "is wrong")], &"x".repeat(5000)).drawn(false);
+        assert_eq!(drawn, "1 fault\nx.yaml:1: kind: is wrong");
     }
 
     #[test]

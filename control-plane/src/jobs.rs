@@ -33,6 +33,8 @@ use withdrawal::Withdrawals;
 
 /// An organization is hidden for 30 days, and history and records are kept for days: nobody sees an hour more.
 const SELDOM: Duration = Duration::from_secs(3600);
+/// Nobody calls a preview that has ended, and looking for labels reads all resources.
+const NOT_SOON: Duration = Duration::from_secs(300);
 /// A node is lost after five minutes, and refusals are looked at while somebody waits for a change to come into
 /// force: a minute more is bearable, and each run reads few rows.
 const OFTEN: Duration = Duration::from_secs(60);
@@ -67,10 +69,11 @@ enum Job {
     Rollups,
     StaleNodes,
     Spools,
+    Previews,
 }
 
 impl Job {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Purge,
         Self::Retention,
         Self::Records,
@@ -84,6 +87,7 @@ impl Job {
         Self::Rollups,
         Self::StaleNodes,
         Self::Spools,
+        Self::Previews,
     ];
 
     const fn name(self) -> &'static str {
@@ -101,6 +105,7 @@ impl Job {
             Self::Rollups => "retention of rollups",
             Self::StaleNodes => "stale nodes",
             Self::Spools => "record spools of nodes",
+            Self::Previews => "end of previews",
         }
     }
 
@@ -120,7 +125,8 @@ impl Job {
             | Self::Sums
             | Self::Rollups
             | Self::StaleNodes
-            | Self::Spools => Duration::ZERO,
+            | Self::Spools
+            | Self::Previews => Duration::ZERO,
         }
     }
 
@@ -133,6 +139,7 @@ impl Job {
         match self {
             Self::Purge | Self::Retention | Self::Records | Self::Rollups | Self::Expiry => SELDOM,
             Self::LostNodes | Self::Refusals | Self::StaleNodes | Self::Spools => OFTEN,
+            Self::Previews => NOT_SOON,
             Self::Troubles => SOON,
             Self::Withdrawal | Self::TargetTests => AT_ONCE,
             Self::Sums => FRESH,
@@ -227,6 +234,7 @@ impl Jobs {
                 let publisher = &self.services.publisher;
                 Ok(stale::run(self.store(), publisher, &self.told, &self.behind).await?)
             }
+            Job::Previews => Ok(self.services.previews_end().await? as u64),
             Job::Spools => Ok(spools::run(self.store(), &self.services.records, &self.told).await?),
             Job::Withdrawal => self.withdrawals.run(&self.services, &self.told).await,
         }

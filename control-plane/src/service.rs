@@ -31,6 +31,7 @@ pub(crate) mod notification;
 mod org;
 mod page;
 mod plan;
+mod preview;
 mod principal;
 mod proxy;
 mod record_filter;

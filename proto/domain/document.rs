@@ -6,6 +6,7 @@
 pub mod check;
 mod difference;
 pub mod payload;
+pub mod preview;
 
 use rr_wire::management as mg;
 use rr_wire::management::document::Resource;

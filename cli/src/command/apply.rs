@@ -9,16 +9,19 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use rr_contract::model::name::Name;
 use rr_contract::seam::{SystemEntropy, draw};
 use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 
 use super::change;
-use super::set::{OwnerArgs, SetArgs, refused, upload};
+use super::preview;
+use super::set::{OwnerArgs, SetArgs, preview as staged, refused, upload};
 use super::wait::{self, Goal};
 use crate::flags::change::Consent;
 use crate::flags::count;
+use crate::flags::moment::{self, Moment};
 use crate::flags::trust::TrustArgs;
 use crate::once::{self, NewFile};
 use crate::print::{Row, line_out, note};
@@ -36,6 +39,14 @@ pub(crate) struct ApplyArgs {
     set: SetArgs,
     #[command(flatten)]
     whose: OwnerArgs,
+    /// Makes a preview of this name in the place of the set: its proxies, targets, rules, filters and meters under other names
+    /// (`pay--NAME`), called with a key of its own. Upstream credentials are those that are there.
+    #[arg(long, value_name = "NAME", value_parser = preview::name, conflicts_with_all = ["owner", "prune"])]
+    preview: Option<Name>,
+    /// End of the preview, as `24h` or `2027-01-31`: the control plane removes it then. When not given, a new preview ends after
+    /// 24 hours, and the end of one that is there stays.
+    #[arg(long, value_name = "WHEN", value_parser = moment::end, requires = "preview")]
+    expires: Option<Moment>,
     /// Shows the plan and changes nothing.
     #[arg(long)]
     dry_run: bool,
@@ -78,13 +89,23 @@ impl ApplyArgs {
             ));
         }
         let connection = session.endpoint.connect_for(TIMEOUT).await?;
+        let (mut owner, mut prune) = (self.whose.owner.clone(), self.whose.prune);
+        if let Some(name) = &self.preview {
+            for left in staged::stage(&mut set.documents, name)? {
+                note(&format!(
+                    "{left} belongs to a credential, or to what is not in the files: it is no part of the preview"
+                ));
+            }
+            owner = preview::label(&connection, &org, name, self.expires).await?.to_string();
+            prune = true;
+        }
         sealing::seal(&mut set.documents, &connection, &org, &self.trust).await?;
         let mut stub = ApplyServiceClient::new(connection);
 
         let header = self.consent.with(mg::ApplyHeader {
             org,
-            owner: self.whose.owner.clone(),
-            prune: self.whose.prune,
+            owner,
+            prune,
             dry_run: true,
             expected_revision: self.expect,
             ..Default::default()

@@ -6,6 +6,7 @@ pub(super) mod file;
 mod fill;
 mod mistake;
 pub(super) mod places;
+pub(super) mod preview;
 pub(super) mod refused;
 pub(super) mod upload;
 

@@ -51,6 +51,7 @@ const WITHOUT_FIELD: &[&str] = &[
     "output",
     "passphrase_file",
     "path_absent",
+    "preview",
     "prompt",
     "recovery_copy",
     "region_key",

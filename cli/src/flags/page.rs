@@ -40,6 +40,11 @@ pub(crate) struct Listing {
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Listing {
+    /// All that matches a filter.
+    pub(crate) fn of(filter: String) -> Self {
+        Self { filter, ..Self::default() }
+    }
+
     /// The items, over as many pages as it takes.
     pub(crate) async fn all<T>(
         &self,

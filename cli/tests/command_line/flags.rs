@@ -74,6 +74,12 @@ impl Desk {
             usage: Some(mg::credential::Usage::Upstream(upstream)),
             ..mg::Credential::default()
         };
+        // So that there is a preview of this name.
+        let caller = mg::Credential {
+            name: "preview--some".into(),
+            owner: "preview/some:4000000000".into(),
+            ..mg::Credential::default()
+        };
         let org = mg::Org { id: OrgId::from_random([3; 16]).to_string(), ..mg::Org::default() };
         let installation = mg::GetInstallationResponse {
             id: InstallationId::from_random([4; 16]).to_string(),
@@ -98,6 +104,11 @@ impl Desk {
             (
                 "RegionService.ListRegions",
                 Ok(mg::ListRegionsResponse { regions: vec![region], ..Default::default() }.encode_to_vec()),
+            ),
+            (
+                "CredentialService.ListCredentials",
+                Ok(mg::ListCredentialsResponse { credentials: vec![caller], ..Default::default() }
+                    .encode_to_vec()),
             ),
             (
                 "CredentialService.GetCredential",

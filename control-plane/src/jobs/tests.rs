@@ -186,6 +186,45 @@ async fn an_organization_that_was_hidden_for_thirty_days_is_removed_with_what_it
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_that_has_ended_is_removed_with_all_of_it_and_nothing_else() {
+    on_both("previews", async |store, clock| {
+        let ends = store.now() / 1_000_000 + 3600;
+        let owned = |n: u8, name: &str, owner: &str| store::Put {
+            owner: owner.to_owned(),
+            ..credential(n, name, None)
+        };
+        let label = format!("preview/pr-1:{ends}");
+        let later = format!("preview/pr-2:{}", ends + 7200);
+        let all = vec![
+            owned(1, "ours", &label),
+            owned(2, "ours-too", &label),
+            owned(3, "later", &later),
+            owned(4, "git", "git"),
+            owned(5, "no-label", "preview/pr-1"),
+        ];
+        write(&store, all).await;
+        let names = async || {
+            let rows = store::resource::all(&store, Noun::Credential, &org(1)).await.expect("reads");
+            let mut names: Vec<String> = rows.into_iter().map(|row| row.name).collect();
+            names.sort();
+            names
+        };
+        let jobs = jobs(&store);
+        clock.pass(Duration::from_secs(3590));
+        assert_eq!(jobs.run(Job::Previews).await.expect("runs"), 0);
+        assert_eq!(names().await.len(), 5);
+        clock.pass(Duration::from_secs(10));
+        // As another replica would, at the same time.
+        let other = self::jobs(&store);
+        let (one, two) = tokio::join!(jobs.run(Job::Previews), other.run(Job::Previews));
+        assert_eq!(one.expect("runs") + two.expect("runs"), 1);
+        assert_eq!(names().await, ["git", "later", "no-label"]);
+        assert_eq!(jobs.run(Job::Previews).await.expect("runs"), 0);
+    })
+    .await;
+}
+
 /// A control plane that came up once with a wrong clock removed deleted organizations and history for good.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumped_removes_nothing_until_a_person_says_that_it_is_right() {

@@ -311,6 +311,13 @@ async fn plan(
     Ok(outcome)
 }
 
+/// Removes what bears a label, with what belongs to it. Refuses if a remaining resource refers to a part of it.
+pub(super) async fn remove_owned(txn: &mut Txn, org: &str, owner: &str) -> Result<(), ServiceError> {
+    let directory = Directory::whole(txn, org).await?;
+    let gone = pruned(&directory, owner, &HashSet::new());
+    remove_pruned(txn, org, gone, &mut wire::ApplyOutcome::default()).await
+}
+
 /// The resources with the owner's label that the set does not contain.
 fn pruned(
     directory: &Directory,

@@ -218,6 +218,21 @@ pub(crate) async fn find_all(
     Ok(found)
 }
 
+/// The labels that begin with a text, each with its organization.
+pub(crate) async fn owners(db: &impl Reader, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
+    Entity::find()
+        .select_only()
+        .columns([Column::Org, Column::Owner])
+        .filter(Column::Owner.starts_with(prefix))
+        .distinct()
+        .order_by_asc(Column::Org)
+        .order_by_asc(Column::Owner)
+        .into_tuple()
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read labels"))
+}
+
 /// Everything of one noun in an organization, in the order of ids.
 pub(crate) async fn all(db: &impl Reader, noun: Noun, org: &str) -> Result<Vec<Model>, StoreError> {
     Entity::find()

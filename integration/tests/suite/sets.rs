@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use rr_integration::caller::Caller;
 use rr_integration::process::program;
 use rr_integration::world::{ORG, World};
 use serde_json::Value;
@@ -172,5 +173,67 @@ async fn the_lines_that_workflows_run_check_compare_and_apply_a_set() {
         let keys = std::fs::read_to_string(folder.path().join("keys")).expect("the new keys");
         assert!(keys.starts_with(&format!("{host}  rr_key_")), "{host}");
     }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_is_called_beside_the_real_one_with_a_key_of_its_own_and_goes_without_a_trace() {
+    let world = World::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("set.yaml");
+    let (_, set, _) = rrctl(&world, folder.path(), &["export"]).await;
+    let rule = "---\nkind: rule\nname: no-b\nproxy: echo\neffect: deny\nwhen: {path: {regex: '^/b'}}\n";
+    std::fs::write(&file, format!("{set}{rule}")).expect("a file");
+    let apply = ["apply", "-f", "set.yaml", "--preview", "pr-1", "--yes", "--wait", "--keys-out", "keys"];
+    let (code, out, notes) = rrctl(&world, folder.path(), &apply).await;
+    assert_eq!(code, Some(0), "{notes}");
+    for line in ["create  proxy echo--pr-1", "create  rule no-b--pr-1", "create  target echo--pr-1"] {
+        assert!(notes.contains(line), "no {line:?} in {notes}");
+    }
+    assert!(out.contains("4 created, 0 updated, 0 deleted"), "{out}");
+    let keys = std::fs::read_to_string(folder.path().join("keys")).expect("the key");
+    let key = keys.trim().strip_prefix("preview--pr-1  ").expect("the preview's key");
+    let preview = Caller::new(world.node.listen, &format!("{ORG}.echo--pr-1"), key);
+    assert_eq!(preview.get("/a").await.status, 200);
+    assert_eq!(preview.get("/b").await.status, 400, "its rule is in force");
+    let real = world.caller_of("echo");
+    for path in ["/a", "/b"] {
+        assert_eq!(real.get(path).await.status, 200, "the real one is as it was");
+    }
+    let strangers = Caller::new(world.node.listen, &format!("{ORG}.echo--pr-1"), &world.caller_key);
+    assert_eq!(strangers.get("/a").await.status, 401, "a real key opens no preview");
+
+    // Again without a rule: that goes, and the end stays as it was.
+    let list = ["preview", "list", "-o", "json"];
+    let (_, before, _) = rrctl(&world, folder.path(), &list).await;
+    std::fs::write(&file, &set).expect("a file");
+    let again = ["apply", "-f", "set.yaml", "--preview", "pr-1", "--yes", "--wait"];
+    let (code, out, notes) = rrctl(&world, folder.path(), &again).await;
+    assert_eq!(code, Some(0), "{notes}");
+    assert!(out.contains("0 created, 0 updated, 1 deleted"), "{out}");
+    assert_eq!(rrctl(&world, folder.path(), &list).await.1, before);
+    let told: Value = serde_json::from_str(&before).expect("JSON");
+    assert_eq!((&told[0]["name"], &told[0]["proxies"][0]), (&"pr-1".into(), &"echo--pr-1".into()));
+    assert_eq!(preview.get("/b").await.status, 200);
+    let (_, table, _) = rrctl(&world, folder.path(), &["preview", "list"]).await;
+    assert!(table.contains("NAME") && table.contains("pr-1") && table.contains("echo--pr-1"), "{table}");
+
+    // What has such a name and is none of the preview is not taken over.
+    let taken = ["target", "create", "echo--pr-2", "--base-url", "https://a.example"];
+    assert_eq!(rrctl(&world, folder.path(), &taken).await.0, Some(0));
+    let (code, _, notes) =
+        rrctl(&world, folder.path(), &["apply", "-f", "set.yaml", "--preview", "pr-2", "--yes"]).await;
+    assert_eq!(code, Some(1));
+    assert!(notes.contains("none of this preview"), "{notes}");
+
+    let (code, out, notes) = rrctl(&world, folder.path(), &["preview", "delete", "pr-1", "--yes"]).await;
+    assert_eq!(code, Some(0), "{notes}");
+    assert!(out.contains("3 deleted"), "{out}");
+    assert_eq!(rrctl(&world, folder.path(), &list).await.1, "[]\n");
+    let (code, out, _) = rrctl(&world, folder.path(), &["diff", "-f", "set.yaml"]).await;
+    assert_eq!(code, Some(0), "the real ones are as they were: {out}");
+    let (code, _, notes) = rrctl(&world, folder.path(), &["preview", "delete", "pr-1", "--yes"]).await;
+    assert_eq!(code, Some(1));
+    assert!(notes.contains("no preview pr-1"), "{notes}");
     world.end().await;
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use rr_contract::document::preview::Label;
 use rr_contract::model::invalid::Violations;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, credential::Usage, document};
@@ -245,6 +246,18 @@ impl Work<'_> {
         }
         // Unset values are the defaults of the organization, as they are now.
         resource.inherit(self.at.ceilings(&self.org.document).default_limits());
+        // A preview is removed with all that bears its label: it takes over nothing.
+        let is_preview = resource.fields().owner.and_then(|owner| Label::parse(owner));
+        if let (Some(row), Some(label)) = (&before, is_preview)
+            && Label::parse(&row.owner).is_none_or(|was| was.name != label.name)
+        {
+            let what = format!(
+                "is that of a {} which is none of this preview: name the preview otherwise",
+                R::NOUN.title()
+            );
+            self.faults.add(format!("{prefix}.name"), what);
+            return Ok(());
+        }
         // Most of a set is as it was: found out before anything is checked or compiled.
         if let Some(row) = &before
             && !self.secrets.rows.contains_key(&id)
