@@ -168,7 +168,8 @@ impl Args {
     /// Reads the command line, and the flags that were typed. Ends the process if the line is wrong or asks for help.
     pub(crate) fn read() -> (Self, Flags) {
         let mut tree = Self::tree();
-        let typed = tree.get_matches_mut();
+        let typed = tree.try_get_matches_from_mut(std::env::args_os());
+        let typed = typed.unwrap_or_else(|error| tree::without_misleading(error).exit());
         let mut args = Self::from_arg_matches(&typed).unwrap_or_else(|error| error.format(&mut tree).exit());
         match tree::named_org(&tree, &typed) {
             Ok(Some(org)) => args.global.org = Some(org),

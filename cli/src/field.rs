@@ -32,7 +32,7 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("credential", &["on"]),
     ("default_limits.per_day_per_node", &["per_day"]),
     ("default_limits.per_minute_per_node", &["per_minute"]),
-    ("effect", &["allow", "deny"]),
+    ("effect", &["allow", "deny", "effect"]),
     ("expected_revision", &["expect"]),
     ("expires_at", &["expires", "expires_in"]),
     ("grants", &["roles"]),
@@ -124,6 +124,17 @@ pub(crate) const FLAT: [&str; 9] = [
     "when",
 ];
 
+/// Fields of the set that `rrctl init` makes of its flags.
+const OF_INIT: &[(&str, &str)] = &[
+    ("documents[0].target.base_url", "url"),
+    ("documents[0].target.ca", "ca"),
+    ("documents[0].target.danger_plaintext", "danger_plaintext"),
+    ("documents[0].target.name", "name"),
+    ("documents[2].credential.upstream.kind", "auth"),
+    ("documents[2].credential.upstream.sealed", "secret_file"),
+    ("documents[3].proxy.regions", "regions"),
+];
+
 /// The flags and arguments of the command that was typed.
 #[derive(Default)]
 pub(crate) struct Flags(Vec<Flag>);
@@ -152,6 +163,9 @@ impl Flags {
     /// The flag that fills the field at a path such as `target.base_url` or `proxy.regions[1]`, with its value where it
     /// was typed several times.
     pub(crate) fn filling(&self, path: &str) -> Option<String> {
+        if let Some((_, id)) = OF_INIT.iter().find(|(field, _)| *field == path) {
+            return self.0.iter().find(|flag| flag.id == *id).map(|flag| flag.name.clone());
+        }
         let mut steps: Vec<(&str, Option<usize>)> = path.split('.').map(step).collect();
         if steps.len() > 1 {
             // The resource. An element of a list of resources is written in a file, which no flag fills.

@@ -61,7 +61,7 @@ pub(crate) struct ApplyArgs {
     #[arg(long, num_args = 0..=1, default_missing_value = "serving:100%", require_equals = true, value_name = "STAGE:PERCENT", value_parser = wait::goal, conflicts_with = "dry_run")]
     wait: Option<Goal>,
     /// With --wait: longest time to wait, as `90s` or `2m`; at most 10 minutes. 30 seconds when not given.
-    #[arg(long, value_name = "TIME", value_parser = wait::deadline, requires = "wait")]
+    #[arg(long, value_name = "DURATION", value_parser = wait::deadline, requires = "wait")]
     timeout: Option<Duration>,
     /// With --wait: ends with exit code 0 even if a node refuses a resource.
     #[arg(long, requires = "wait")]

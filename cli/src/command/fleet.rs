@@ -22,13 +22,13 @@ pub(crate) struct AdoptArgs {
     /// Region, by name or id.
     #[arg(long)]
     region: String,
-    /// Lists the differences and changes nothing.
+    /// Shows the plan and changes nothing.
     #[arg(long)]
     dry_run: bool,
     /// Caller credential that is accepted again although nodes saw it revoked, by id or as ORG/NAME; can be repeated.
     #[arg(long = "revive", value_name = "CREDENTIAL")]
     revive: Vec<String>,
-    /// Adopts without asking. Required where there is no terminal.
+    /// Carries the plan out without asking. Required where there is no terminal.
     #[arg(long, short = 'y', conflicts_with = "dry_run")]
     yes: bool,
 }

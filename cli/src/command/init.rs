@@ -21,6 +21,7 @@ use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::document::Resource;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 use serde_json::json;
+use tonic::Code;
 
 use super::{credential, region, wait};
 use crate::connect::Connection;
@@ -127,6 +128,12 @@ impl InitArgs {
             Some(name) => name,
             None => name_of(&url)?,
         };
+        if is_there(&connection, &org, &name).await? {
+            return Err(fault::ended(
+                &format!("proxy {name} is there already"),
+                &format!("give --name for another one, or see `rrctl proxy show {name}`"),
+            ));
+        }
         let auth = match self.auth.take() {
             Some(auth) => auth,
             None => {
@@ -178,6 +185,16 @@ impl InitArgs {
         let key = outcome.keys.first().map(|key| key.key.clone()).context("the control plane made no key")?;
         wait::until_served_beside(&session, outcome.revision, SERVED).await?;
         show(&session, connection, &org, &name, &key).await
+    }
+}
+
+/// Whether a proxy has the name. It would be changed, and its secret is at another version than the first.
+async fn is_there(connection: &Connection, org: &str, name: &Name) -> Result<bool> {
+    let ask = mg::GetProxyRequest { org: org.to_owned(), proxy: name.to_string(), revision: 0 };
+    match ProxyServiceClient::new(connection.clone()).get_proxy(ask).await {
+        Ok(_) => Ok(true),
+        Err(status) if status.code() == Code::NotFound => Ok(false),
+        Err(status) => Err(status.into()),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::flags::count;
 use crate::flags::limits;
 use crate::flags::matching::{self, OnlyWhen, Typed};
 use crate::flags::page::Listing;
+use crate::flags::parent;
 use crate::print::Row;
 use crate::session::Session;
 
@@ -25,8 +26,8 @@ pub(crate) enum Verb {
         /// Name: `a-z`, `0-9` and `-`, at most 63 characters; made from the id when not given. Cannot be changed.
         #[arg(default_value = "", hide_default_value = true)]
         name: String,
-        /// Proxy that the meter belongs to, by name or id. Cannot be changed.
-        #[arg(long, value_name = "PROXY")]
+        /// Parent of the meter: proxy/NAME. Cannot be changed.
+        #[arg(long, value_name = "KIND/NAME", value_parser = parent::proxy)]
         on: String,
         #[command(flatten)]
         counts: Counted,

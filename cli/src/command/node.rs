@@ -128,7 +128,7 @@ impl Verb {
             Self::Why { node } => {
                 let node = show(&session, node).await?;
                 let why = if node.why.is_empty() { "it runs what is published for it" } else { &node.why };
-                line_out(&format!("{}: {why}", node.id))
+                session.print.done(&format!("{}: {why}", node.id), &node)
             }
             Self::Accounts(args) => args.run(session).await,
             Self::Drain { node } => drain(&session, node, false).await,
@@ -162,7 +162,7 @@ impl TokenVerb {
                 let connection = session.endpoint.connect().await?;
                 let drawn = Drawn::draw(connection, &keys, args.uses, life).await?;
                 let Some(path) = &args.out else {
-                    let token = drawn.register(&args.region).await?.to_secret();
+                    let token = drawn.register(&args.region).await?.0.to_secret();
                     let text = if session.print.is_data() {
                         let token = std::str::from_utf8(token.expose())?;
                         session.print.text(&serde_json::json!({ "nodeToken": token }))?.into_bytes()
@@ -173,20 +173,24 @@ impl TokenVerb {
                 };
                 let mut file = NewFile::make(path, 0)?;
                 file.write(drawn.token.to_secret().expose())?;
-                let made = drawn.register(&args.region).await;
-                if let Err(error) = made {
-                    if fault::is_certainly_undone(&error) {
-                        return Err(error);
+                let registered = match drawn.register(&args.region).await {
+                    Ok((_, registered)) => registered,
+                    Err(error) if fault::is_certainly_undone(&error) => return Err(error),
+                    Err(error) => {
+                        file.keep();
+                        return Err(error.context(format!(
+                            "it is not known whether the token was created; {} holds it, and `rrctl node token list {}` lists it if it was",
+                            path.display(),
+                            args.region
+                        )));
                     }
-                    file.keep();
-                    return Err(error.context(format!(
-                        "it is not known whether the token was created; {} holds it, and `rrctl node token list {}` lists it if it was",
-                        path.display(),
-                        args.region
-                    )));
-                }
+                };
                 file.keep();
-                note(&format!("wrote {}; give it to rr-edge with --node-token-file", path.display()));
+                let text = format!("wrote {}; give it to rr-edge with --node-token-file", path.display());
+                if session.print.is_data() {
+                    return session.print.data(&registered);
+                }
+                note(&text);
                 Ok(())
             }
         }
@@ -267,8 +271,8 @@ impl Drawn {
         Ok(Self { connection, token: draft.finish(pin), statement, pin })
     }
 
-    /// Registers the public half.
-    async fn register(self, region: &str) -> Result<NodeToken> {
+    /// Registers the public half. Returns the token, and what the control plane has of it.
+    async fn register(self, region: &str) -> Result<(NodeToken, mg::NodeToken)> {
         let ask = mg::CreateNodeTokenRequest { region: region.to_owned(), statement: Some(self.statement) };
         let reply = NodeTokenServiceClient::new(self.connection).create_node_token(ask).await?.into_inner();
         if pin(&reply.authority_pin)? != self.pin {
@@ -277,7 +281,7 @@ impl Drawn {
                 "a machine between rrctl and the control plane may have changed an answer: revoke the token with `rrctl node token revoke`",
             ));
         }
-        Ok(self.token)
+        Ok((self.token, reply.node_token.unwrap_or_default()))
     }
 }
 
@@ -293,7 +297,7 @@ pub(crate) async fn create_token(
     uses: u32,
     life: Duration,
 ) -> Result<NodeToken> {
-    Drawn::draw(connection, keys, uses, life).await?.register(region).await
+    Ok(Drawn::draw(connection, keys, uses, life).await?.register(region).await?.0)
 }
 
 impl Row for fleet::Node {

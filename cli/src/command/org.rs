@@ -90,7 +90,7 @@ pub(crate) struct Settings {
     #[command(flatten)]
     ceilings: CeilingArgs,
     /// Region that it may use, by name or id; can be repeated. Replaces the old list. Operators only.
-    #[arg(long = "allowed-region", value_name = "REGION")]
+    #[arg(long = "allowed-region", alias = "region", value_name = "REGION")]
     allowed_regions: Vec<String>,
     /// Removes the list of --allowed-region: every shared region is allowed. Operators only.
     #[arg(long, conflicts_with = "allowed_regions")]

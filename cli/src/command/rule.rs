@@ -79,6 +79,9 @@ pub(crate) struct Says {
     /// Requests that match are refused.
     #[arg(long)]
     deny: bool,
+    /// The same in one word, as files have it.
+    #[arg(long, hide = true, value_enum)]
+    effect: Option<Effect>,
 }
 
 /// A new effect, or none.
@@ -91,6 +94,9 @@ pub(crate) struct SaysNow {
     /// Requests that match are refused.
     #[arg(long)]
     deny: bool,
+    /// The same in one word, as files have it.
+    #[arg(long, hide = true, value_enum)]
+    effect: Option<Effect>,
 }
 
 #[derive(Args)]
@@ -110,12 +116,13 @@ pub(crate) struct Settings {
     owner: Owner,
 }
 
-fn effect(allow: bool, deny: bool) -> Option<i32> {
-    match (allow, deny) {
-        (_, true) => Some(Effect::Deny.to_wire()),
-        (true, false) => Some(Effect::Allow.to_wire()),
-        (false, false) => None,
-    }
+fn effect(allow: bool, deny: bool, effect: Option<Effect>) -> Option<i32> {
+    let said = match (allow, deny) {
+        (_, true) => Some(Effect::Deny),
+        (true, false) => Some(Effect::Allow),
+        (false, false) => effect,
+    };
+    said.map(Effect::to_wire)
 }
 
 impl Settings {
@@ -147,7 +154,7 @@ impl Verb {
             Self::Create { name, on, says, settings, consent } => {
                 let mut rule = mg::Rule { name, parent: Some(on.into()), ..mg::Rule::default() };
                 let mut mask = Mask::default();
-                mask.put("effect", &mut rule.effect, effect(says.allow, says.deny));
+                mask.put("effect", &mut rule.effect, effect(says.allow, says.deny, says.effect));
                 settings.put(&mut rule, &mut mask)?;
                 let org = org.clone();
                 let ask = consent.with(mg::CreateRuleRequest { org, rule: Some(rule), ..Default::default() });
@@ -176,7 +183,7 @@ impl Verb {
                     rule = stub.get_rule(ask).await?.into_inner().rule.unwrap_or_default();
                 }
                 let mut mask = Mask::default();
-                mask.put("effect", &mut rule.effect, effect(says.allow, says.deny));
+                mask.put("effect", &mut rule.effect, effect(says.allow, says.deny, says.effect));
                 settings.put(&mut rule, &mut mask)?;
                 rule.etag = condition.or(rule.etag);
                 let update_mask = mask.finish()?;

@@ -8,6 +8,7 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 use super::*;
 use crate::field::{FLAT, RENAMED, WITHIN};
 
+mod grammar;
 mod shown;
 
 /// Flags that no fault of a request is about: they concern this machine, or clear or negate what another flag sets.
@@ -146,6 +147,7 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
         ("rrctl org undelete og_1", "org", "ORG"),
         ("rrctl rule create --on proxy/p --deny", "rule.proxy", "--on"),
         ("rrctl rule create --on proxy/p --deny", "rule.effect", "--deny"),
+        ("rrctl rule create --on proxy/p --effect deny", "rule.effect", "--effect"),
         ("rrctl rule create --on proxy/p --deny --path (", "rule.when.path.regex", "--path"),
         (
             "rrctl rule create --on proxy/p --deny --header a --header b",
@@ -192,6 +194,8 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
         ("rrctl org rollback 7 --expect 9", "expected_revision", "--expect"),
         ("rrctl --org acme proxy list", "org", "--org"),
         ("rrctl apply -f a.yaml --owner git", "header.owner", "--owner"),
+        ("rrctl init https://api.example.com", "documents[0].target.base_url", "URL"),
+        ("rrctl init https://api.example.com", "documents[3].proxy.regions", "--region"),
     ] {
         assert_eq!(named(line, field).as_deref(), Some(flag), "{line}: {field}");
     }
@@ -329,7 +333,7 @@ fn no_example_is_broken_by_a_terminal_of_80_columns() {
         command.get_subcommands().for_each(|it| walk(it, lines));
     }
     let mut lines = Vec::new();
-    walk(&Args::command(), &mut lines);
+    walk(&Args::tree(), &mut lines);
     assert!(lines.len() > 50, "{lines:?}");
     lines.retain(|line| line.chars().count() > 80);
     assert!(lines.is_empty(), "{}", lines.join("\n"));

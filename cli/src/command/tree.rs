@@ -4,8 +4,9 @@
 
 use std::ffi::OsStr;
 
+use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::engine::ArgValueCompleter;
 use rr_contract::model::name::Name;
 
@@ -13,6 +14,9 @@ use super::{complete, examples};
 
 /// Verbs, and what other tools call them.
 const VERBS: &[(&str, &str)] = &[("list", "ls"), ("show", "get"), ("delete", "rm")];
+
+/// Verbs after which something is gone.
+pub(super) const REMOVALS: &[&str] = &["delete", "remove", "revoke"];
 
 /// Nouns, and how they are typed as well.
 const PLURALS: &[(&str, &str)] = &[
@@ -54,6 +58,9 @@ fn walk(command: Command, path: &str) -> Command {
     // A negative number is taken as the value of the option before it, so that its error names the option and the bounds.
     let command =
         command.mut_args(|arg| if has_value(&arg) { arg.allow_negative_numbers(true) } else { arg });
+    // A revision is chosen by one flag, and its long name does as well.
+    let command =
+        command.mut_args(|arg| if arg.get_long() == Some("at") { arg.alias("revision") } else { arg });
     let command = command.mut_args(|arg| {
         let id = arg.get_id().as_str().to_owned();
         let arg = match complete::noun(&id) {
@@ -67,17 +74,30 @@ fn walk(command: Command, path: &str) -> Command {
         }
     });
     let command = match examples::of(path) {
-        Some(examples) if command.get_after_help().is_none() => command.after_help(examples),
-        _ => command,
+        Some(examples) => {
+            let more = command.get_after_help().map(|more| format!("\n\n{more}")).unwrap_or_default();
+            command.after_help(examples + &more)
+        }
+        None => command,
     };
     command.mut_subcommands(|below| {
         let name = below.get_name().to_owned();
-        let below = walk(below, &format!("{path} {name}"));
+        let below = agreeing(walk(below, &format!("{path} {name}")));
         match VERBS.iter().find(|(verb, _)| *verb == name) {
             Some((_, other)) => below.visible_alias(*other),
             None => below,
         }
     })
+}
+
+/// Every removal takes `--yes`, so that a script need not know which of them asks.
+fn agreeing(verb: Command) -> Command {
+    let asks = verb.get_arguments().any(|arg| arg.get_id() == "yes");
+    if asks || !REMOVALS.contains(&verb.get_name()) {
+        return verb;
+    }
+    let yes = Arg::new("yes").long("yes").short('y').action(ArgAction::SetTrue).hide(true);
+    verb.arg(yes.help("Does not ask; it would not without it, either"))
 }
 
 /// The name of a resource, after the organization that may stand before it.
@@ -89,6 +109,16 @@ fn without_org(text: &str) -> Result<String, String> {
 fn split(text: &str) -> Option<(&str, &str)> {
     let (org, name) = text.split_once('.')?;
     (org.parse::<Name>().is_ok() && name.parse::<Name>().is_ok()).then_some((org, name))
+}
+
+/// An error without a suggestion that says something else: clap suggests what is spelled alike.
+pub(super) fn without_misleading(mut error: clap::Error) -> clap::Error {
+    let is_of_region = |kind| error.get(kind).is_some_and(|value| value.to_string() == "--region");
+    if error.kind() == ErrorKind::UnknownArgument && is_of_region(ContextKind::InvalidArg) {
+        error.remove(ContextKind::SuggestedArg);
+        error.remove(ContextKind::Suggested);
+    }
+    error
 }
 
 /// The organization that stands before the name of a resource, and whether it is another one than --org.

@@ -32,7 +32,7 @@ pub(crate) struct WaitArgs {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
     percent: u32,
     /// Longest time to wait, as `30s` or `5m`; at most 10 minutes.
-    #[arg(long, default_value = "30s", value_parser = deadline)]
+    #[arg(long, alias = "timeout", default_value = "30s", value_parser = deadline)]
     deadline: Duration,
     /// Ends with exit code 0 even if a node refuses a resource.
     #[arg(long)]
@@ -126,11 +126,14 @@ impl WaitArgs {
             percent: self.percent,
             deadline: Some(wire_duration(self.deadline)),
         };
-        wait(session, ask, self.deadline, self.allow_refusals).await
+        let answer = answered(session, ask, self.deadline).await?;
+        session.print.list(&answer.regions)?;
+        ended(&answer, self.allow_refusals)
     }
 }
 
-/// Waits until the connected nodes that the caller can see have got as far with a revision.
+/// Waits until the connected nodes that the caller can see have got as far with a revision. Programs have read the answer to
+/// what made the revision, and get no second one.
 pub(crate) async fn until(session: &Session, revision: u64, goal: Goal, allow_refusals: bool) -> Result<()> {
     let deadline = goal.deadline.unwrap_or(USUALLY);
     let ask = fleet::WaitForRevisionRequest {
@@ -140,27 +143,31 @@ pub(crate) async fn until(session: &Session, revision: u64, goal: Goal, allow_re
         deadline: Some(wire_duration(deadline)),
         ..Default::default()
     };
-    wait(session, ask, deadline, allow_refusals).await
+    let answer = answered(session, ask, deadline).await?;
+    if !session.print.is_data() {
+        session.print.list(&answer.regions)?;
+    }
+    ended(&answer, allow_refusals)
 }
 
 /// The same, where another output is what was asked for: prints nothing, and refusals are an error.
 pub(crate) async fn until_served_beside(session: &Session, revision: u64, deadline: Duration) -> Result<()> {
     let deadline_said = Some(wire_duration(deadline));
     let ask = fleet::WaitForRevisionRequest { revision, deadline: deadline_said, ..Default::default() };
-    let mut stub = FleetServiceClient::new(session.endpoint.connect_for(deadline + GRACE).await?);
-    judge(&stub.wait_for_revision(ask).await?.into_inner(), false)
+    judge(&answered(session, ask, deadline).await?, false)
 }
 
-async fn wait(
+async fn answered(
     session: &Session,
     ask: fleet::WaitForRevisionRequest,
     deadline: Duration,
-    allow_refusals: bool,
-) -> Result<()> {
+) -> Result<fleet::WaitForRevisionResponse> {
     let mut stub = FleetServiceClient::new(session.endpoint.connect_for(deadline + GRACE).await?);
-    let answer = stub.wait_for_revision(ask).await?.into_inner();
-    session.print.list(&answer.regions)?;
-    let verdict = judge(&answer, allow_refusals);
+    Ok(stub.wait_for_revision(ask).await?.into_inner())
+}
+
+fn ended(answer: &fleet::WaitForRevisionResponse, allow_refusals: bool) -> Result<()> {
+    let verdict = judge(answer, allow_refusals);
     if verdict.is_ok() && answer.regions.iter().all(|region| region.connected == 0) {
         note("no node is connected; nodes receive the revision when they connect");
     }

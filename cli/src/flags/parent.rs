@@ -1,4 +1,5 @@
-//! The parent of a rule or a filter on the command line: `proxy/NAME`, `target/NAME`, `credential/NAME`.
+//! The parent of a rule, a filter or a meter on the command line: `proxy/NAME`, `target/NAME`, `credential/NAME`. A name
+//! alone is that of a proxy.
 
 use std::str::FromStr;
 
@@ -17,6 +18,7 @@ impl FromStr for Parent {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('/') {
+            None if !text.is_empty() => return Ok(Self::Proxy(text.to_owned())),
             Some((_, "")) | None => {}
             Some(("proxy" | "proxies", name)) => return Ok(Self::Proxy(name.to_owned())),
             Some(("target" | "targets", name)) => return Ok(Self::Target(name.to_owned())),
@@ -24,6 +26,14 @@ impl FromStr for Parent {
             Some(_) => {}
         }
         Err("write it like proxy/NAME, target/NAME or credential/NAME".to_owned())
+    }
+}
+
+/// The parent of a meter, which only a proxy can be.
+pub(crate) fn proxy(text: &str) -> Result<String, String> {
+    match text.parse() {
+        Ok(Parent::Proxy(name)) => Ok(name),
+        Ok(_) | Err(_) => Err("a meter belongs to a proxy: write it like proxy/NAME".to_owned()),
     }
 }
 
@@ -73,8 +83,19 @@ mod tests {
         for typed in ["proxy/echo", "target/tg_1", "credential/key"] {
             assert_eq!(text(Some(typed.parse().expect(typed))), typed);
         }
-        for wrong in ["echo", "rule/x", "proxy/", "/", ""] {
+        for wrong in ["rule/x", "proxy/", "/", ""] {
             assert!(wrong.parse::<Parent>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_alone_is_a_proxy_and_a_meter_has_no_other_parent() {
+        for typed in ["echo", "proxy/echo", "proxies/echo"] {
+            assert_eq!(typed.parse(), Ok(Parent::Proxy("echo".to_owned())));
+            assert_eq!(proxy(typed), Ok("echo".to_owned()));
+        }
+        for wrong in ["target/echo", "credential/key", "rule/x", "proxy/", ""] {
+            assert!(proxy(wrong).is_err(), "{wrong}");
         }
     }
 }

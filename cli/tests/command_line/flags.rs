@@ -14,13 +14,13 @@ use super::recorder::{Answers, Schemas, run};
 use super::tree::{Verb, verbs};
 
 /// What a verb needs beside what its usage says, by the options that it takes.
-struct Desk {
+pub(super) struct Desk {
     folder: tempfile::TempDir,
     keys: RegionKeys,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("value"), "s3cret").expect("a file");
         let document = "kind: target\nname: a\nbase_url: https://api.example.com\n";
@@ -28,12 +28,12 @@ impl Desk {
         Self { folder, keys: RegionKeys::generate(RegionId::from_random([1; 16]), &SystemEntropy) }
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(super) fn file(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
     /// A whole call of a verb.
-    fn args(&self, verb: &Verb) -> Vec<String> {
+    pub(super) fn args(&self, verb: &Verb) -> Vec<String> {
         let mut args = verb.path.clone();
         for (option, value) in [
             ("--value-file", self.file("value")),

@@ -6,6 +6,7 @@ mod output;
 mod policy;
 mod recorder;
 mod secrets;
+mod streams;
 mod tree;
 mod verdicts;
 
@@ -81,6 +82,20 @@ fn a_missing_organization_is_a_matter_of_usage() {
     check(&["target", "list"], 2, &["--org", "RRCTL_ORG"]);
 }
 
+/// What is spelled alike can be the opposite: `--region` suggested `--any-region`.
+#[test]
+fn a_region_where_none_is_taken_suggests_nothing_else() {
+    for args in [
+        &["region", "create", "us", "--region", "eu"] as &[&str],
+        &["filter", "update", "f", "--region", "eu"],
+    ] {
+        let output = rrctl(args);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("--region") && !text.contains("similar"), "{text}");
+    }
+}
+
 #[test]
 fn help_of_every_noun_names_its_verbs_and_every_verb_says_what_it_does() {
     for verb in verbs() {
@@ -145,7 +160,9 @@ fn what_makes_no_sense_is_refused_before_anybody_is_called() {
         (&["rule", "create", "--deny"], ["--on", "required"]),
         (&["rule", "create", "--on", "proxy/echo"], ["--allow", "--deny"]),
         (&["rule", "create", "--on", "proxy/echo", "--allow", "--deny"], ["--allow", "--deny"]),
-        (&["rule", "create", "--on", "echo", "--deny"], ["--on", "proxy/NAME"]),
+        (&["rule", "create", "--on", "rule/echo", "--deny"], ["--on", "proxy/NAME"]),
+        (&["meter", "create", "--on", "target/echo", "--requests"], ["--on", "proxy/NAME"]),
+        (&["rule", "create", "--on", "echo", "--deny", "--effect", "allow"], ["--deny", "--effect"]),
         (&["rule", "create", "--on", "proxy/echo", "--deny", "--path-absent"], ["--path", "required"]),
         (&["rule", "create", "--on", "proxy/echo", "--deny", "--priority", "1001"], ["--priority", "1000"]),
         (&["filter", "create", "--on", "proxy/echo"], ["--retain", "--mask"]),

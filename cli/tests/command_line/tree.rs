@@ -61,6 +61,9 @@ impl Verb {
             "ROLE[@PLACE]" => "operator",
             "EMAIL" => "ada@example.com",
             "PATH" => "a.b",
+            "CONTEXT" => "some",
+            "SHELL" => "bash",
+            "FILE" => "/nonexistent/new-file",
             // The test knows where its files are.
             "FILE|DIR" => place,
             other => panic!("{}: no value is known for {other:?}: add one here", self.name()),
