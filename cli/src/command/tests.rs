@@ -8,6 +8,7 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 use super::*;
 use crate::field::{FLAT, RENAMED, WITHIN};
 
+mod examples;
 mod grammar;
 mod shown;
 

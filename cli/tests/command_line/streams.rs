@@ -16,6 +16,7 @@ const CALLS_NOBODY: &[&str] = &[
     "context delete",
     "completion",
     "validate",
+    "schema",
     // Whatever is wrong is what it shows; the version of this program is known.
     "doctor",
     "version",

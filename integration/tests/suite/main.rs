@@ -12,6 +12,7 @@ mod credential_swap;
 mod dev;
 mod echoes;
 mod edge_tls;
+mod examples;
 mod expiry;
 mod explain;
 mod fleet_changes;

@@ -70,8 +70,8 @@ Tokens of an issuer that gave its public key, and of one that shares a secret:
   rrctl credential create-caller cron --kind jwt-verify \\
     --value-from cron.secret --issuer cron --audience api --algorithm HS256
 Client certificates: those of one key, and those of one SPIFFE name:
-  rrctl credential create-caller partner --kind certificate \\
-    --certificate partner.pem
+  rrctl credential create-caller shop --kind certificate \\
+    --certificate shop.pem
   rrctl credential create-caller payments --kind certificate \\
     --spiffe-id spiffe://example.org/payments --ca-bundle example.org.pem"
 )]

@@ -27,13 +27,13 @@ use crate::print::Printer;
 
 #[derive(Args)]
 #[command(after_help = "Example: a new key, and a day in which callers change over:
-  rrctl credential roll app --overlap 24h --out app.key
+  rrctl credential roll app --overlap 24h --out app-next.key
 A token of your own in the place of the one before, at once:
   rrctl credential roll partner --overlap 0 --value-from token.jwt
 The next secret of an issuer that signs with it, sealed to the regions of regions.toml:
   rrctl credential roll cron --overlap 1h --value-from cron.secret
 The key of a renewed client certificate, and a week in which both count:
-  rrctl credential roll partner --overlap 7d --certificate renewed.pem")]
+  rrctl credential roll shop --overlap 7d --certificate renewed.pem")]
 pub(crate) struct RollArgs {
     /// Name or id.
     credential: String,
