@@ -81,7 +81,7 @@ async fn a_users_token_can_what_his_memberships_allow_now() {
     bob.get("/v1/users").await.refused(403, "role-missing");
     operator.patch("/v1/users/bob", json!({"operator": true})).await.good();
     bob.get("/v1/users").await.good();
-    // He sees that the organization is there, and not what is in it.
+    // Who sees every organization is told what it takes.
     bob.get(TARGETS).await.refused(403, "role-missing");
     world.running.stop().await;
 }

@@ -13,7 +13,7 @@ use rr_integration::postgres::Postgres;
 use rr_integration::process::{Control, Edge, program};
 use rr_integration::upstream::Upstream;
 
-use super::restore::{adopt, answers, diverged, in_step};
+use super::restore::{adopt, answers, caught_up, diverged};
 
 const ORG: &str = "acme";
 const REGION: &str = "eu";
@@ -107,9 +107,9 @@ async fn a_backup_made_under_writes_goes_on_elsewhere_with_its_nodes(server: Opt
     diverged(&api).await;
     let planned = adopt(&api, true, &[], Vec::new()).await;
     adopt(&api, false, &[], planned.plan).await;
-    in_step(&api).await;
+    caught_up(&api).await;
     write(&api, writes + 1).await;
-    in_step(&api).await;
+    caught_up(&api).await;
     answers(&caller, 200).await;
 }
 

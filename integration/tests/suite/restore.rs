@@ -167,7 +167,7 @@ async fn restored_backup_does_not_revive_a_revoked_key(engine: &Engine, revive: 
     let conflict = adopting(&api, false, &named, vec![7; 32]).await.expect_err("that was not listed");
     assert_eq!(conflict.code(), Code::Aborted);
     assert!(adopt(&api, false, &named, listed.plan).await.revision > 0);
-    in_step(&api).await;
+    caught_up(&api).await;
     answers(&called("second", &other), 200).await;
     answers(&called("echo", &key), if revive { 200 } else { 401 }).await;
     change(&api).await.expect("the region takes writes");
@@ -179,12 +179,13 @@ async fn restored_backup_does_not_revive_a_revoked_key(engine: &Engine, revive: 
     drop(control);
 }
 
-/// Until the one node has all that is published.
-pub(super) async fn in_step(api: &Api) {
-    eventually("the node is in step", || async {
+/// Until the one node has all that is published. It may refuse a credential that it saw revoked.
+pub(super) async fn caught_up(api: &Api) {
+    eventually("the node has caught up", || async {
         let mut client = FleetServiceClient::new(api.connection());
         let states = client.list_region_states(fleet::ListRegionStatesRequest {}).await.ok()?.into_inner();
-        states.regions.iter().all(|it| it.diverged.is_empty() && it.in_step == 1).then_some(())
+        let has_all = |it: &fleet::RegionState| it.diverged.is_empty() && it.connected == 1 && it.behind == 0;
+        states.regions.iter().all(has_all).then_some(())
     })
     .await;
 }
