@@ -36,6 +36,12 @@ const USUALLY: Duration = Duration::from_secs(86_400);
 pub(crate) enum Verb {
     /// Lists previews, and when they end.
     List,
+    /// Shows a preview.
+    Show {
+        /// Name of the preview.
+        #[arg(value_parser = name, value_name = "NAME")]
+        preview: Name,
+    },
     /// Removes a preview with all that belongs to it.
     Delete(DeleteArgs),
 }
@@ -109,30 +115,18 @@ impl Verb {
             Self::List => {
                 let mut previews = Vec::new();
                 for label in there {
-                    let owner = label.to_string();
-                    let which = Listing::of(format!("owner = {owner}"));
-                    let proxies = proxy::list(connection.clone(), &org, &which).await?;
-                    let ends_at = i64::try_from(label.ends)
-                        .ok()
-                        .and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0))
-                        .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
-                    previews.push(Preview {
-                        name: label.name.to_string(),
-                        ends_at: ends_at.unwrap_or_default(),
-                        proxies: proxies.into_iter().map(|proxy| proxy.name).collect(),
-                        owner,
-                    });
+                    previews.push(described(&connection, &org, &label).await?);
                 }
                 session.print.list(&previews)
             }
+            Self::Show { preview } => {
+                let label = there.into_iter().filter(|label| label.name == preview).max_by_key(|it| it.ends);
+                let label = label.ok_or_else(|| unknown(&preview))?;
+                session.print.one(&described(&connection, &org, &label).await?)
+            }
             Self::Delete(args) => {
                 let mut owners = there.into_iter().filter(|label| label.name == args.preview);
-                let Some(first) = owners.next() else {
-                    return Err(fault::ended(
-                        &format!("there is no preview {}", args.preview),
-                        "`rrctl preview list` lists those that there are",
-                    ));
-                };
+                let Some(first) = owners.next() else { return Err(unknown(&args.preview)) };
                 for owner in std::iter::once(first).chain(owners) {
                     remove(&session, &connection, &org, owner.to_string(), &args).await?;
                 }
@@ -140,6 +134,27 @@ impl Verb {
             }
         }
     }
+}
+
+/// A preview, with its proxies.
+async fn described(connection: &Connection, org: &str, label: &Label) -> Result<Preview> {
+    let owner = label.to_string();
+    let which = Listing::of(format!("owner = {owner}"));
+    let proxies = proxy::list(connection.clone(), org, &which).await?;
+    let ends_at = i64::try_from(label.ends)
+        .ok()
+        .and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0))
+        .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
+    Ok(Preview {
+        name: label.name.to_string(),
+        ends_at: ends_at.unwrap_or_default(),
+        proxies: proxies.into_iter().map(|proxy| proxy.name).collect(),
+        owner,
+    })
+}
+
+fn unknown(preview: &Name) -> anyhow::Error {
+    fault::ended(&format!("there is no preview {preview}"), "`rrctl preview list` lists those that there are")
 }
 
 /// Removes what bears a label: an apply of nothing.

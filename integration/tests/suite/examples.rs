@@ -27,7 +27,7 @@ const REFUSED: &[(&str, i32, &str, &str)] = &[
     (
         "rrctl region update frankfurt",
         1,
-        "frankfurt",
+        "not in the settings",
         "record stores are of `record_stores` and `clickhouse`",
     ),
 ];

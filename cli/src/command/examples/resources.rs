@@ -106,7 +106,11 @@ pub(super) const ALL: &[Examples] = &[
         &[
             "apply -f acme/ --dry-run",
             "apply -f acme/ --owner git --prune --yes --wait=serving:99% --timeout 2m",
+            "apply -f acme/ --preview pr-1 --expires 24h --yes",
         ],
     ),
+    ("preview list", &["preview list", "preview list -o name"]),
+    ("preview show", &["preview show pr-1"]),
+    ("preview delete", &["preview delete pr-1 --yes"]),
     ("export", &["export > acme.yaml", "export --owner git -o json"]),
 ];

@@ -202,6 +202,7 @@ const SAID_OTHERWISE: &[(&str, &str)] = &[
     ("method", "of a request for a token there is one, a rule has several"),
     ("node", "records through it, or what it told"),
     ("observe", "a proxy with all its rules, or one rule"),
+    ("expires", "of a token, or of a preview, which ends in any case"),
     ("overlap", "a caller goes on with the value before, an upstream is shown it when it refuses"),
     ("owner", "a resource has the label, a set gives it, an export is narrowed to it"),
     ("prefix", "of a caller it is a word, of an upstream any text"),

@@ -142,7 +142,7 @@ impl Place {
     pub(super) async fn line_of_page(&mut self, page: &str, typed: &str) -> Line {
         let words: Vec<&str> = typed.split(' ').collect();
         let verb = words.get(1..3).map(|words| words.join(" ")).unwrap_or_default();
-        let verb = if words.iter().any(|word| *word == "apply") { "apply".to_owned() } else { verb };
+        let verb = if words.contains(&"apply") { "apply".to_owned() } else { verb };
         let typed = typed.split("  #").next().unwrap_or(typed);
         let typed = typed.replace(" # what bears the label", "").replace(" ID ", " rq_ ");
         // Records are of the organization whose proxy was called.
