@@ -93,6 +93,8 @@ const NO_MESSAGE: &[&str] = &[
     "context delete",
     "login",
     "init",
+    "preview list",
+    "preview show",
     "version",
     "doctor",
     "validate",

@@ -308,5 +308,9 @@ fn files(work: &Path, upstream: &str, token: &str) {
     }
     write("targets.yaml", &TARGETS.replace("@UPSTREAM@", upstream));
     write("resources.yaml", &REST.replace("@UPSTREAM@", upstream));
-    write("acme/app.yaml", "kind: target\nname: docs\nbase_url: https://docs.example.com\n");
+    let set = "kind: target\nname: docs\nbase_url: https://docs.example.com\n\
+        ---\nkind: credential\nname: docs\nupstream: {kind: none}\n\
+        ---\nkind: proxy\nname: docs\ncaller_credentials: [app]\ntarget: docs\nupstream_credential: docs\n\
+        regions: [eu]\nlimits: {per_minute_per_node: 600}\n";
+    write("acme/app.yaml", set);
 }

@@ -31,6 +31,7 @@ const OTHER: &[(&str, &str)] = &[
     ("whoami", "GetSelfResponse"),
     ("apply", "ApplyOutcome"),
     ("diff", "ApplyOutcome"),
+    ("preview delete", "ApplyOutcome"),
     ("metrics query", "QueryMetricsResponse"),
     ("target test", "[TargetTest"),
     ("revision wait", "[RegionProgress"),
