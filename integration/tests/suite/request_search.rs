@@ -75,7 +75,8 @@ async fn records_are_found_by_status_path_and_caller_and_come_to_whoever_follows
         Following::start(&it, &["request", "tail", "--status", "5xx", "-o", "json"]),
         Following::start(&it, &["request", "list", "--follow", "--status", "4xx"]),
     );
-    // What was there, and then what comes.
+    // The headings, what was there, and then what comes.
+    assert!(follow.next().starts_with("RECEIVED"));
     assert!(follow.next().contains("  401  "));
     let begun = Instant::now();
     while tail.lines.try_recv().is_err() {
