@@ -38,6 +38,7 @@ mod retry;
 mod service;
 mod store;
 mod throttle;
+mod word;
 
 pub use api::ReflectionError;
 pub use app::{Running, StartError, start};

@@ -17,6 +17,7 @@ use rr_contract::wire::management::NotificationKind;
 use crate::noun::Noun;
 use crate::store::notification::NotificationRow;
 use crate::store::{node_row, request_row, time_of};
+use crate::word;
 
 pub(crate) use limits::{NearLimit, limit_near, near_since};
 pub(crate) use nodes::{
@@ -261,10 +262,10 @@ fn remedy(why: Why) -> &'static str {
 
 /// A node's reason, on one line and not too long: it is another machine's word.
 fn reason(refusal: &Refusal) -> String {
-    let why = refusal.why().as_str_name();
+    let why = word::why(refusal.why());
     let said: String =
         refusal.detail.chars().map(|c| if c.is_control() { ' ' } else { c }).take(DETAIL_MOST).collect();
-    if said.trim().is_empty() { why.to_owned() } else { format!("{} ({why})", said.trim()) }
+    if said.trim().is_empty() { why } else { format!("{} ({why})", said.trim()) }
 }
 
 fn shown(at: i64) -> String {

@@ -66,7 +66,7 @@ impl Resource for Member {
 
     fn check(&self, faults: &mut Violations) {
         if !matches!(self.role(), Role::Viewer | Role::Editor | Role::Admin | Role::Owner) {
-            faults.add("role", "must be ROLE_VIEWER, ROLE_EDITOR, ROLE_ADMIN or ROLE_OWNER");
+            faults.add("role", "must be viewer, editor, admin or owner");
         }
     }
 }

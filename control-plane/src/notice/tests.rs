@@ -66,7 +66,7 @@ fn what_a_node_gives_as_its_reason_is_one_short_line() {
     };
     let of = Refused { org: "og_a", noun: Noun::Credential, id: "cr_a", name: "stripe" };
     let row = resource_refused(NOW, &of, &refusal, "eu");
-    assert!(row.message.contains("seal broken") && row.message.contains("WHY_UNSEAL"), "{}", row.message);
+    assert!(row.message.contains("seal broken") && row.message.contains("(unseal)"), "{}", row.message);
     assert!(row.message.chars().count() < 800 && !row.message.contains('\n'));
     assert_eq!(row.window, "ab");
 }

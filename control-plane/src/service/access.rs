@@ -14,6 +14,7 @@ use super::{Caller, OrgCaller, Page, Reason, ServiceError, Services};
 use crate::document::{MaskPath, Part};
 use crate::noun::Noun;
 use crate::store::{self, Reader, Stored, Txn, Written};
+use crate::word;
 
 impl Services {
     /// Makes a resource of the installation.
@@ -241,7 +242,7 @@ fn may_give(at: &OrgCaller, role: Role) -> Result<(), ServiceError> {
     }
     Err(ServiceError::GrantTooWide(format!(
         "you have a lower role than {} in {}, so you can neither give nor take that role",
-        role.as_str_name(),
+        word::role(role),
         at.org.name
     )))
 }

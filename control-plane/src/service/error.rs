@@ -6,6 +6,7 @@ use rr_contract::wire::management::Document;
 use crate::authz::Least;
 use crate::kind::Kind;
 use crate::store::{NotAdmitted, Obstacle, StoreError};
+use crate::word;
 
 /// How many ids an error names.
 const NAMED: usize = 10;
@@ -228,14 +229,14 @@ impl From<Invalid> for ServiceError {
 fn needs(least: &Least) -> String {
     match least {
         Least::Anybody | Least::AnybodyOrBootstrap => "a token".to_owned(),
-        Least::Operator => "ROLE_OPERATOR".to_owned(),
+        Least::Operator => "the role operator".to_owned(),
         Least::InRegion => {
-            "ROLE_REGION_OPERATOR of a region, ROLE_ADMIN in the organization that a region is dedicated to, or ROLE_OPERATOR"
+            "the role region-operator of a region, admin in the organization that a region is dedicated to, or operator"
                 .to_owned()
         }
-        Least::InOrg(role) => format!("{} or higher in the organization", role.as_str_name()),
+        Least::InOrg(role) => format!("the role {} or higher in the organization", word::role(*role)),
         Least::InOrgOrOperator(role) => {
-            format!("{} or higher in the organization, or ROLE_OPERATOR", role.as_str_name())
+            format!("the role {} or higher in the organization, or operator", word::role(*role))
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::noun::Noun;
 use crate::publish::STANDING_MOST;
 use crate::store::decision::{self, Notes};
 use crate::store::{self, Stored, node_row, resource_row, time_of};
+use crate::word;
 
 /// The resource that is explained, and since when nodes are known to refuse its published version.
 struct Asked<'a> {
@@ -285,7 +286,7 @@ fn first(noun: Noun, answer: &fleet::ExplainResourceResponse) -> String {
         let closed =
             if first.fails_closed { ", and the proxies that use it deny their callers there" } else { "" };
         let runs = if first.running.is_empty() { "run none" } else { "run an older version" };
-        let (count, why) = (refusals.count(), first.why().as_str_name());
+        let (count, why) = (refusals.count(), word::why(first.why()));
         return format!("{count} of {connected} connected nodes refuse {what} ({why}) and {runs}{closed}");
     }
     if connected == 0 {

@@ -15,6 +15,7 @@ use crate::authz::{Principal, TABLE, service_of};
 use crate::noun::Noun;
 use crate::store::resource::{Query, Sort};
 use crate::store::{self, Reader, StoreError, Stored, Txn, Written, time_of, token_row};
+use crate::word;
 
 const GRANTS_MAX: usize = 100;
 /// How many tokens are read at once where one is looked for by name.
@@ -340,11 +341,11 @@ async fn may_grant(txn: &Txn, maker: &Principal, wire: &mut Token) -> Result<(),
             Role::Viewer | Role::Editor | Role::Admin | Role::Owner => (true, false),
         };
         if !in_org && !grant.org.is_empty() {
-            let text = format!("must be empty: {} is not granted for an organization", role.as_str_name());
+            let text = format!("must be empty: {} is not granted for an organization", word::role(role));
             return Err(ServiceError::field(field("org"), text));
         }
         if !in_region && !grant.region.is_empty() {
-            let text = format!("must be empty: {} is not granted for a region", role.as_str_name());
+            let text = format!("must be empty: {} is not granted for a region", word::role(role));
             return Err(ServiceError::field(field("region"), text));
         }
         if in_org {
@@ -383,6 +384,6 @@ async fn may_grant(txn: &Txn, maker: &Principal, wire: &mut Token) -> Result<(),
 fn too_wide(role: Role, place: &str) -> ServiceError {
     ServiceError::GrantTooWide(format!(
         "a token cannot grant {} in {place}: the token that creates it has a lower role there",
-        role.as_str_name()
+        word::role(role)
     ))
 }

@@ -94,7 +94,7 @@ async fn explain_says_what_callers_get_and_names_what_causes_it_wherever_it_lies
         let reply = world.caller_of("echo").get("/x").await;
         assert_eq!(reply.status, status, "{write:?}: {}", reply.text());
         let of_proxy = says(&world, "proxy", "echo", words).await;
-        let because = format!("{node} refuses {kind} {name:?} (WHY_UNSEAL");
+        let because = format!("{node} refuses {kind} {name:?} (unseal");
         assert!(of_proxy.why.contains(&because), "{}", of_proxy.why);
         let harm = &of_proxy.regions[0].harms[0];
         assert_eq!((harm.name.as_str(), harm.node.as_str()), ("echo", node.as_str()));

@@ -100,7 +100,7 @@ async fn a_version_that_three_of_ten_nodes_refuse_is_withdrawn_by_the_system_and
 
     let note = told(&sample, ORG, NotificationKind::ResourceWithdrawn).await.expect("it was told");
     assert_eq!(note.subject, key.to_wire().id);
-    assert!(note.message.contains("light node: told so (WHY_INVALID)"), "{}", note.message);
+    assert!(note.message.contains("light node: told so (invalid)"), "{}", note.message);
     let ask = wire::ExplainResourceRequest {
         org: ORG.to_owned(),
         kind: "target".to_owned(),

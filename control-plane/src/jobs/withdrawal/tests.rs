@@ -70,7 +70,7 @@ async fn a_version_that_two_of_ten_nodes_refuse_is_followed_by_the_one_before_an
 
         let messages = world.told(NotificationKind::ResourceWithdrawn).await;
         assert_eq!(messages.len(), 1, "{messages:?}");
-        assert!(messages[0].contains("refused by 2 of 10 nodes in region eu: told so (WHY_INVALID)"));
+        assert!(messages[0].contains("refused by 2 of 10 nodes in region eu: told so (invalid)"));
         let head = world.head().await;
         let row = history::revision(&world.store, head).await.expect("reads").expect("is there");
         assert_eq!((row.actor.as_str(), row.token.as_str(), row.changes), ("system", "", 2));

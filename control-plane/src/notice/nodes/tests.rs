@@ -27,7 +27,7 @@ fn a_withdrawal_names_the_revisions_and_the_reason_on_one_line() {
     let counted = Counted { region: "eu", refusing: 3, nodes: 10, refusal: &refusal };
     let row = withdrawn(NOW, &of(), &counted, [7, 5, 8]);
     assert_eq!(row.title, "target shop was withdrawn to what it was in revision 5");
-    let wanted = "refused by 3 of 10 nodes in region eu: bad name (WHY_INVALID)";
+    let wanted = "refused by 3 of 10 nodes in region eu: bad name (invalid)";
     assert!(row.message.contains(wanted) && row.message.contains("rrctl org diff 5 7"), "{}", row.message);
     assert!(!row.message.contains('\n'));
     assert_ne!(row.id, withdrawn(NOW, &of(), &counted, [9, 5, 10]).id, "each time is news");

@@ -13,7 +13,7 @@ use rr_contract::wire::fleet::{self, Harm};
 use super::super::node::NAMED;
 use super::super::{ServiceError, Services};
 use crate::noun::Noun;
-use crate::store;
+use crate::{store, word};
 
 /// The effect of the refusal of a resource on a proxy; none where it does not bear on it.
 ///
@@ -147,7 +147,7 @@ pub(super) fn sentence(noun: Noun, answer_: &fleet::ExplainResourceResponse) -> 
         worst.node,
         worst.cause_kind,
         worst.cause_name,
-        worst.why().as_str_name()
+        word::why(worst.why())
     );
     let more = |count: usize, what: &str| match count.saturating_sub(1) {
         0 => String::new(),

@@ -2,6 +2,8 @@
 
 use rr_contract::wire::fleet::{self, NodeState};
 
+use crate::word;
+
 /// Whether a node holds the published view of its region, whichever revision either names for it. It may refuse parts of it.
 pub(super) fn has_all(node: &fleet::Node) -> bool {
     match (&node.desired, &node.running) {
@@ -92,7 +94,7 @@ pub(super) fn why(node: &fleet::Node, state: NodeState) -> String {
         let what = refusal.key.as_ref().map_or("a whole transaction", |key| key.id.as_str());
         let more = node.standing.len() - 1;
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        return format!("it refuses {what}{more}: {}", refusal.why().as_str_name());
+        return format!("it refuses {what}{more}: {}", word::why(refusal.why()));
     }
     if node.disk_stalled {
         return format!(

@@ -130,14 +130,14 @@ fn the_sentence_names_the_worst_with_its_node_resource_and_reason() {
         sentence(Noun::Proxy, &one).as_deref(),
         Some(
             "callers of proxy \"pay\" get 503 proxy-closed on 2 of 3 connected nodes: nd_1 refuses rule \"r1\" \
-             (WHY_UNKNOWN_FEATURE: needs feature \"rules.v1\") and 1 more of what it needs"
+             (unknown-feature: needs feature \"rules.v1\") and 1 more of what it needs"
         )
     );
     let other = harmed(&[("pay", "nd_1", Harm::Denied, "r1"), ("buy", "nd_1", Harm::Denied, "r1")]);
     assert_eq!(
         sentence(Noun::Credential, &other).as_deref(),
         Some(
-            "nd_1 refuses rule \"r1\" (WHY_UNKNOWN_FEATURE: needs feature \"rules.v1\"), so callers of proxy \"pay\" and 1 \
+            "nd_1 refuses rule \"r1\" (unknown-feature: needs feature \"rules.v1\"), so callers of proxy \"pay\" and 1 \
              more get 503 proxy-closed with that credential, or 401 where the node cannot tell whose it is, on 1 of 3 connected \
              nodes"
         )
