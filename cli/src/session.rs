@@ -76,8 +76,6 @@ impl Global {
     }
 }
 
-impl Global {}
-
 /// What a command works with.
 pub(crate) struct Session {
     pub(crate) endpoint: Endpoint,

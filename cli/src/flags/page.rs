@@ -78,10 +78,11 @@ impl Listing {
                     stream.line(item)?;
                 }
             }
-            for id in shown.keys().filter(|id| now.iter().all(|(here, _)| here != *id)) {
+            let now: BTreeMap<String, String> = now.into_iter().collect();
+            for id in shown.keys().filter(|id| !now.contains_key(*id)) {
                 note(&format!("{id} is gone"));
             }
-            shown = now.into_iter().collect();
+            shown = now;
             tokio::time::sleep(LOOK).await;
             found = list().await?;
         }

@@ -219,6 +219,29 @@ fn a_file_to_apply_is_judged_before_anybody_is_called() {
     check(&["--org", "acme", "apply", "-f", "/nonexistent/x.yaml"], 1, &["/nonexistent/x.yaml"]);
 }
 
+/// The token of a context goes to its endpoint. The test names a token file that is not there: whoever reads it fails.
+#[test]
+fn an_endpoint_that_is_named_uses_no_token_of_a_context() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let contexts = "used = 'prod'\n[contexts.prod]\nendpoint = 'http://127.0.0.1:1'\ntoken_file = '/nonexistent/of-prod'\n";
+    std::fs::write(folder.path().join("contexts.toml"), contexts).expect("a file");
+    let said = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rrctl"));
+        forget(&mut command);
+        command.env("RRCTL_CONFIG_DIR", folder.path()).args(args).stdin(Stdio::null());
+        let output = command.output().expect("rrctl runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (_, used) = said(&["org", "list"]);
+    assert!(used.contains("/nonexistent/of-prod"), "the context counts: {used}");
+    let (code, other) = said(&["--endpoint", "http://127.0.0.1:2", "org", "list"]);
+    assert_eq!(code, Some(1));
+    assert!(!other.contains("of-prod") && other.contains("http://127.0.0.1:2"), "{other}");
+    let (code, both) = said(&["--endpoint", "http://127.0.0.1:2", "--context", "prod", "org", "list"]);
+    assert_eq!(code, Some(2));
+    assert!(both.contains("leave out --context"), "{both}");
+}
+
 #[test]
 fn an_endpoint_with_a_path_is_refused() {
     check(&["--endpoint", "http://127.0.0.1:7420/v1", "org", "list"], 2, &["/v1", "host and port"]);
