@@ -2,15 +2,21 @@
 //!
 //! Commits are durable, unlike those of the unit tests' server. Where no server program is found, there is none.
 
+use std::fs::File;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// Between two questions whether it is up: `pg_isready` ends at once where there is no socket yet.
+const PAUSE: Duration = Duration::from_millis(20);
 /// One database is enough for one test.
 const DATABASE: &str = "rr";
+/// What the server writes to its standard error, all starts in one file.
+const LOG: &str = "log";
 
 /// A running server. Killed when dropped.
 pub struct Postgres {
@@ -68,18 +74,15 @@ impl Postgres {
     pub fn crash(&mut self) {
         self.server.kill().expect("a child can be killed");
         self.server.wait().expect("a child can be waited for");
+        self.server = serve(&self.programs, self.folder.path());
         let until = Instant::now() + START_LIMIT;
-        loop {
-            self.server = serve(&self.programs, self.folder.path());
-            if self.answers() {
-                return;
+        while !self.answers() {
+            // It ends by itself when it comes too early: the processes of the first still hold its memory.
+            if matches!(self.server.try_wait(), Ok(Some(_))) {
+                self.server = serve(&self.programs, self.folder.path());
             }
-            // It ended when it came too early: what the first left behind still held its memory.
-            if matches!(self.server.try_wait(), Ok(None)) {
-                self.wait();
-                return;
-            }
-            assert!(Instant::now() < until, "PostgreSQL did not come up again");
+            assert!(Instant::now() < until, "PostgreSQL did not come up again: {}", self.said());
+            pause();
         }
     }
 
@@ -124,12 +127,19 @@ impl Postgres {
     fn wait(&self) {
         let until = Instant::now() + START_LIMIT;
         while !self.answers() {
-            assert!(Instant::now() < until, "PostgreSQL did not come up");
+            assert!(Instant::now() < until, "PostgreSQL did not come up: {}", self.said());
+            pause();
         }
     }
 
+    /// The last lines of its log.
+    fn said(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
     fn answers(&self) -> bool {
-        // Waits by itself, so that the loops here do not spin.
         Command::new(self.programs.join("pg_isready"))
             .arg("-q")
             .arg("-h")
@@ -147,7 +157,13 @@ impl Drop for Postgres {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "nothing else tells that a server of another program is up")]
+fn pause() {
+    thread::sleep(PAUSE);
+}
+
 fn serve(programs: &Path, folder: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(folder.join(LOG)).expect("its folder is ours");
     as_other_user(Command::new(programs.join("postgres")))
         .arg("-D")
         .arg(folder.join("data"))
@@ -156,7 +172,7 @@ fn serve(programs: &Path, folder: &Path) -> Child {
         .args(["-c", "listen_addresses=", "-c", "max_connections=100"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(log)
         .current_dir(folder)
         .spawn()
         .expect("postgres runs")
