@@ -15,7 +15,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-pub use difference::between;
+pub use difference::{COMPUTED, between};
 
 /// Fields that hold an enum: the field around them, their name, and the prefix of the values.
 const ENUMS: [(&str, &str, &str); 8] = [

@@ -14,7 +14,7 @@ const TEXT_MAX: usize = 200;
 /// How many characters are kept before the first that differs.
 const CONTEXT: usize = 20;
 /// Fields that the control plane works out, and that no document in a file has.
-const COMPUTED: [&str; 10] = [
+pub const COMPUTED: [&str; 10] = [
     "id",
     "org",
     "etag",

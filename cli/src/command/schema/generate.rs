@@ -10,26 +10,13 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{
     DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
 };
+use rr_contract::document::COMPUTED;
 use serde_json::{Map, Value, json};
 
 /// The kinds of document, and their messages.
 const KINDS: [&str; 6] = ["Target", "Credential", "Proxy", "Rule", "Filter", "Meter"];
-/// Fields that the control plane sets: taken, and not offered.
-const COMPUTED: [&str; 13] = [
-    "id",
-    "org",
-    "etag",
-    "created_at",
-    "updated_at",
-    "created_by",
-    "last_used_at",
-    "urls",
-    "nodes",
-    "over_ceiling",
-    "sealed_regions",
-    "rolled_at",
-    "previous_not_after",
-];
+/// Fields of a credential's usage that the control plane sets: like the computed ones, taken and not offered.
+const COMPUTED_OF_USAGE: [&str; 3] = ["sealed_regions", "rolled_at", "previous_not_after"];
 /// A value that `--env` fills in.
 const VARIABLE: &str = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}";
 
@@ -241,7 +228,7 @@ fn of_message(
         if field.json_name() != field.name() {
             others.insert(field.json_name().to_owned());
         }
-        if COMPUTED.contains(&field.name()) {
+        if COMPUTED.contains(&field.name()) || COMPUTED_OF_USAGE.contains(&field.name()) {
             others.insert(field.name().to_owned());
             continue;
         }
