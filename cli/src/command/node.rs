@@ -316,6 +316,7 @@ impl Row for fleet::Node {
         "build",
         "why",
     ];
+    const WIDE: &'static [&'static str] = &["desired", "serving", "proven", "on disk", "build"];
 
     fn cells(&self) -> Vec<String> {
         let number = |revision: u64| if revision == 0 { "-".to_owned() } else { revision.to_string() };
