@@ -12,6 +12,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rr_contract::runtime::{Shutdown, Tasks};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::secure::Secure;
 
 /// A request as the upstream saw it.
 #[derive(Debug, Clone)]
@@ -33,6 +36,7 @@ pub struct Upstream {
     address: SocketAddr,
     shared: Arc<Shared>,
     shutdown: Shutdown,
+    is_secure: bool,
 }
 
 struct Shared {
@@ -49,43 +53,60 @@ impl Upstream {
 
     /// Answers 200, and remembers nothing: for long loads.
     pub async fn start_forgetful() -> Self {
-        Self::open(|_| Response::new(Full::from("hello from upstream")), true).await
+        Self::open(|_| Response::new(Full::from("hello from upstream")), true, None).await
     }
 
     /// Answers as `answer` says.
     pub async fn start_with(answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
-        Self::open(answer, false).await
+        Self::open(answer, false, None).await
+    }
+
+    /// Answers 200 and `hello from upstream` over TLS alone, as `localhost`.
+    pub async fn start_secure(tls: &Secure) -> Self {
+        let answer = |_: &Seen| Response::new(Full::from("hello from upstream"));
+        Self::open(answer, false, Some(tls.acceptor(&["h2", "http/1.1"]))).await
     }
 
     async fn open(
         answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static,
         forgets: bool,
+        tls: Option<TlsAcceptor>,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared { seen: Mutex::default(), forgets, answer: Box::new(answer) });
         let shutdown = Shutdown::new();
-        let (tasks, stop) = (Tasks::new(), shutdown.stop());
+        let (tasks, stop, is_secure) = (Tasks::new(), shutdown.stop(), tls.is_some());
         let serving = Arc::clone(&shared);
         tasks.clone().spawn("upstream", async move {
             while let Some(accepted) = stop.cut(listener.accept()).await {
                 let (socket, _) = accepted.expect("accept on loopback");
-                let (shared, stop) = (Arc::clone(&serving), stop.clone());
+                let (shared, stop, tls) = (Arc::clone(&serving), stop.clone(), tls.clone());
                 tasks.spawn("upstream connection", async move {
                     let service =
                         hyper::service::service_fn(move |request| serve(Arc::clone(&shared), request));
                     let mut builder = auto::Builder::new(TokioExecutor::new());
                     builder.http1().timer(TokioTimer::new());
                     // A caller that goes away is part of many tests.
-                    drop(stop.cut(builder.serve_connection(TokioIo::new(socket), service)).await);
+                    let Some(tls) = tls else {
+                        drop(stop.cut(builder.serve_connection(TokioIo::new(socket), service)).await);
+                        return;
+                    };
+                    if let Some(Ok(socket)) = stop.cut(tls.accept(socket)).await {
+                        drop(stop.cut(builder.serve_connection(TokioIo::new(socket), service)).await);
+                    }
                 });
             }
         });
-        Self { address, shared, shutdown }
+        Self { address, shared, shutdown, is_secure }
     }
 
     /// Its base URL.
     pub fn url(&self) -> String {
+        if self.is_secure {
+            // The name that its certificate is for.
+            return format!("https://localhost:{}", self.address.port());
+        }
         format!("http://{}", self.address)
     }
 

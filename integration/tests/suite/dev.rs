@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rr_integration::caller::Caller;
 use rr_integration::process::{Port, Process, program};
+use rr_integration::secure::Secure;
+use rr_integration::upstream::Upstream;
 use rr_integration::wait::eventually;
 
 struct Dev {
@@ -154,6 +157,33 @@ async fn a_second_run_in_the_folder_names_the_one_that_runs_and_changes_nothing(
     }
     let (caller, path) = curl(&printed);
     assert_eq!(caller.get(&path).await.status, 200, "the first one still serves");
+}
+
+/// README's first hour: the commands are those that it names, in an empty folder.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_an_empty_folder_to_an_injected_call_over_tls_take_three_commands_and_less_than_a_minute() {
+    let tls = Secure::new();
+    let upstream = Upstream::start_secure(&tls).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("secret"), "their-secret\n").expect("a file");
+    let ports = ports();
+    let began = Instant::now();
+    let mut dev = Dev::start(folder.path(), "log", &ports.flags);
+    dev.printed().await;
+    let (rrctl, url, ca) = (program("rrctl").display().to_string(), upstream.url(), tls.file("ca.pem"));
+    let init = format!("{rrctl} init {url} --ca {ca} --auth bearer --secret-file secret");
+    let call = shell(folder.path(), folder.path(), &init);
+    let answer = shell(folder.path(), folder.path(), &format!("{} -s --fail", call.trim()));
+    let took = began.elapsed();
+    assert_eq!(answer, "hello from upstream");
+    let seen = upstream.seen();
+    let sent = seen.first().and_then(|seen| seen.headers.get("authorization"));
+    assert_eq!(sent.and_then(|value| value.to_str().ok()), Some("Bearer their-secret"), "{seen:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    let readme = std::fs::read_to_string("../README.md").expect("it is there");
+    for command in ["rrctl -- dev\n", "rrctl init https://localhost:9443 --ca ca.pem --auth bearer\n"] {
+        assert!(readme.contains(command), "README has no {command:?}");
+    }
 }
 
 /// What is cloned must not choose where a token goes, nor to whose key a secret is sealed.
