@@ -4,6 +4,7 @@
 //! recognised by its hash, before anything is compiled.
 
 mod changed;
+mod owner;
 mod set;
 mod work;
 
@@ -68,7 +69,7 @@ impl Services {
         }
         let dry_run = order.header.dry_run;
         let documents = std::mem::take(&mut order.documents);
-        let set = parse(documents, &order.header)?;
+        let set = parse(documents)?;
         // Kept so that the plan can be applied later.
         let body = (dry_run && !order.header.compare)
             .then(|| set.iter().map(|item| item.document.clone()).collect::<Vec<_>>());
@@ -252,6 +253,7 @@ async fn plan(
         services,
         at,
         org: &org,
+        owner: &header.owner,
         is_compared: header.compare,
         secrets: Secrets::default(),
         puts: Vec::new(),

@@ -63,6 +63,16 @@ async fn a_set_is_one_revision_and_the_same_set_again_is_none() {
     assert_eq!(operator.names("/v1/orgs/acme/targets", "targets").await, ["by-hand", "echo", "theirs"]);
     assert!(operator.names("/v1/orgs/acme/rules", "rules").await.is_empty());
 
+    // Its label takes over nothing of another set: only the document does.
+    let over =
+        |own: &str| json!({"target": {"name": "theirs", "baseUrl": "https://t.example.com", "owner": own}});
+    let set = |owner: &str, own: &str| json!({"owner": owner, "documents": [over(own)]});
+    assert_eq!(operator.post(APPLY, set("ci", "")).await.faults(), ["documents[0].target.name"]);
+    let unlabelled = operator.post(APPLY, set("", "")).await.good();
+    assert_eq!(counts(&unlabelled), [0, 0, 0, 1], "it keeps its label");
+    assert_eq!(counts(&operator.post(APPLY, set("", "ours")).await.good()), [0, 1, 0, 0]);
+    assert_eq!(counts(&operator.post(APPLY, set("others", "others")).await.good()), [0, 1, 0, 0]);
+
     // Something of its own that another's proxy needs is not pruned behind its back.
     operator.patch("/v1/orgs/acme/proxies/echo", json!({"owner": "others"})).await.good();
     operator.post(APPLY, body(Vec::new())).await.refused(400, "in-use");

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use rr_contract::model::invalid::Violations;
 use rr_contract::seal::SealedSecret;
-use rr_contract::wire::management::{self as wire, Document, credential::Usage, document};
+use rr_contract::wire::management::{Document, credential::Usage, document};
 
 use crate::compile::add_under;
 use crate::document::{Resource, each};
@@ -24,7 +24,7 @@ pub(super) struct Item {
 }
 
 /// The documents, each after those that it refers to.
-pub(super) fn parse(documents: Vec<Document>, header: &wire::ApplyHeader) -> Result<Vec<Item>, ServiceError> {
+pub(super) fn parse(documents: Vec<Document>) -> Result<Vec<Item>, ServiceError> {
     let mut faults = Violations::default();
     let mut items = Vec::with_capacity(documents.len());
     for (at, mut document) in documents.into_iter().enumerate() {
@@ -33,7 +33,7 @@ pub(super) fn parse(documents: Vec<Document>, header: &wire::ApplyHeader) -> Res
             faults.add(prefix, "holds no resource");
             continue;
         };
-        let (noun, name) = each!(resource, resource => identity(resource, &header.owner));
+        let (noun, name) = each!(resource, resource => identity(resource));
         if !Noun::CONFIGURATION.contains(&noun) {
             faults.add(
                 prefix,
@@ -74,13 +74,8 @@ pub(super) fn parse(documents: Vec<Document>, header: &wire::ApplyHeader) -> Res
     Ok(items)
 }
 
-fn identity<R: Resource>(resource: &mut R, owner: &str) -> (Noun, String) {
+fn identity<R: Resource>(resource: &mut R) -> (Noun, String) {
     let fields = resource.fields();
-    if let Some(own) = fields.owner
-        && own.is_empty()
-    {
-        owner.clone_into(own);
-    }
     let name = fields.name.map(|name| name.clone()).unwrap_or_default();
     let name = if name.is_empty() && !fields.id.is_empty() {
         named(resource);

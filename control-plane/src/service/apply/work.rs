@@ -3,14 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rr_contract::document::preview::Label;
 use rr_contract::model::invalid::Violations;
 use rr_contract::secret::Secret;
 use rr_contract::wire::management::{self as wire, credential::Usage, document};
 
 use super::changed::Updated;
 use super::set::Item;
-use super::{LISTED, list};
+use super::{LISTED, list, owner};
 use crate::compile;
 use crate::document::{Resource, each, kept};
 use crate::noun::Noun;
@@ -51,6 +50,8 @@ pub(super) struct Work<'a> {
     pub(super) services: &'a Services,
     pub(super) at: &'a OrgCaller,
     pub(super) org: &'a OrgRow,
+    /// The label of the set.
+    pub(super) owner: &'a str,
     /// Whether it is only told what would change: a credential that would be made has no value then.
     pub(super) is_compared: bool,
     pub(super) secrets: Secrets,
@@ -246,15 +247,8 @@ impl Work<'_> {
         }
         // Unset values are the defaults of the organization, as they are now.
         resource.inherit(self.at.ceilings(&self.org.document).default_limits());
-        // A preview is removed with all that bears its label: it takes over nothing.
-        let is_preview = resource.fields().owner.and_then(|owner| Label::parse(owner));
-        if let (Some(row), Some(label)) = (&before, is_preview)
-            && Label::parse(&row.owner).is_none_or(|was| was.name != label.name)
-        {
-            let what = format!(
-                "is that of a {} which is none of this preview: name the preview otherwise",
-                R::NOUN.title()
-            );
+        let owner = before.as_ref().map(|row| row.owner.as_str());
+        if let Err(what) = owner::settle(&mut resource, self.owner, owner) {
             self.faults.add(format!("{prefix}.name"), what);
             return Ok(());
         }
