@@ -1,7 +1,7 @@
 //! Secrets that are shown once: in a file that is on disk before the secret exists, or on standard output.
 //!
 //! The file is made before the call that makes the secret, so a file that cannot be written stops the call. A secret that
-//! standard output does not take is written to a file, so a closed pipe loses nothing.
+//! standard output does not take is written to a file, so a closed pipe loses nothing; nor does a format that leaves it out.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -95,30 +95,65 @@ pub(crate) fn show<T: Row + Serialize>(
     out_or_aside(what, secret.expose(), secret.expose())
 }
 
-/// Writes `text` to standard output, or the secret to a file when standard output does not take it.
+/// Writes `text` to standard output. A secret that standard output does not take, or that a format leaves out, is put
+/// into a file.
 pub(crate) fn out_or_aside(what: &str, text: &[u8], secret: &[u8]) -> Result<()> {
-    let Err(error) = print::bytes_out(text) else { return Ok(()) };
+    match print::bytes_out(text) {
+        Ok(()) if holds(text, secret) => Ok(()),
+        Ok(()) => {
+            let path = aside(what, secret).ok_or_else(|| {
+                anyhow::anyhow!("the output leaves the {what} out, and no file could be made for it: {LOST}")
+            })?;
+            note(&format!("the output leaves the {what} out, so it was put into {}", path.display()));
+            Ok(())
+        }
+        Err(error) => Err(anyhow::Error::new(error).context(match aside(what, secret) {
+            Some(path) => {
+                format!("standard output could not be written, so the {what} was put into {}", path.display())
+            }
+            None => {
+                format!(
+                    "standard output could not be written, and no file could be made for the {what}: {LOST}"
+                )
+            }
+        })),
+    }
+}
+
+const LOST: &str =
+    "neither in this folder nor in the temporary one. It is lost: revoke it, and make another with --out";
+
+/// Whether a text has a secret in it, or the last word of each line of several.
+fn holds(text: &[u8], secret: &[u8]) -> bool {
+    let (text, secret) = (String::from_utf8_lossy(text), String::from_utf8_lossy(secret));
+    secret.lines().filter_map(|line| line.split_whitespace().last()).all(|word| text.contains(word))
+}
+
+/// Writes a secret to a new file, in this folder or in the temporary one.
+fn aside(what: &str, secret: &[u8]) -> Option<PathBuf> {
     let name = format!("rrctl-{what}-{:08x}", u32::from_be_bytes(draw(&SystemEntropy)));
     let name = name.replace(' ', "-");
-    let places = [PathBuf::from(&name), std::env::temp_dir().join(&name)];
-    let aside = places.iter().find_map(|path| {
-        let mut file = NewFile::make(path, 0).ok()?;
-        file.write(secret).ok()?;
-        file.keep();
-        Some(path)
-    });
-    match aside {
-        Some(path) => Err(anyhow::Error::new(error)
-            .context(format!("standard output could not be written, so the {what} was put into {}", path.display()))),
-        None => Err(anyhow::Error::new(error).context(format!(
-            "standard output could not be written, and no file could be made in this folder or the temporary one: the {what} is lost; revoke it and make another with --out"
-        ))),
-    }
+    [PathBuf::from(&name), std::env::temp_dir().join(&name)].into_iter().find(|path| {
+        let written = NewFile::make(path, 0).and_then(|mut file| {
+            file.write(secret)?;
+            file.keep();
+            Ok(())
+        });
+        written.is_ok()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_holds_keys_when_it_has_all_of_them_in_whatever_form() {
+        assert!(holds(b"{\"key\": \"rr_key_1\"}", b"rr_key_1"));
+        assert!(holds(b"[rr_key_1, rr_key_2]", b"bot  rr_key_1\nother  rr_key_2\n"));
+        assert!(!holds(b"bot rr_key_1", b"bot  rr_key_1\nother  rr_key_2\n"));
+        assert!(!holds(b"bot", b"rr_key_1"));
+    }
 
     #[test]
     fn a_file_goes_again_unless_it_is_kept_and_holds_what_was_written_last() {
