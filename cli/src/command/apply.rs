@@ -82,12 +82,7 @@ impl ApplyArgs {
         self.trust.fall_back(session.regions_file());
         let goal = self.wait.map(|goal| goal.within(self.timeout)).transpose()?;
         let mut set = self.set.read()?;
-        if set.documents.is_empty() && !self.whose.prune {
-            return Err(fault::usage(
-                "the files hold no document",
-                "a document is `kind: target` and its fields",
-            ));
-        }
+        self.whose.check(&set)?;
         let connection = session.endpoint.connect_for(TIMEOUT).await?;
         let (mut owner, mut prune) = (self.whose.owner.clone(), self.whose.prune);
         if let Some(name) = &self.preview {
@@ -115,8 +110,16 @@ impl ApplyArgs {
         let tell = |outcome: &mg::ApplyOutcome| -> Result<()> {
             if session.print.is_data() { session.print.data(outcome) } else { show(outcome, line_out) }
         };
-        if self.dry_run || planned.changes.is_empty() {
+        if self.dry_run {
             return tell(&planned);
+        }
+        if planned.changes.is_empty() {
+            tell(&planned)?;
+            // What was applied before may not run yet.
+            return match goal.filter(|_| planned.base_revision != 0) {
+                Some(goal) => wait::until(&session, planned.base_revision, goal, self.allow_refusals).await,
+                None => Ok(()),
+            };
         }
         // The user has to see the plan even when standard output goes to a program.
         show(&planned, |line| {

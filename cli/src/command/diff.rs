@@ -38,12 +38,7 @@ impl DiffArgs {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;
         let set = self.set.read()?;
-        if set.documents.is_empty() && !self.whose.prune {
-            return Err(fault::usage(
-                "the files hold no document",
-                "a document is `kind: target` and its fields",
-            ));
-        }
+        self.whose.check(&set)?;
         let mut stub = ApplyServiceClient::new(session.endpoint.connect_for(TIMEOUT).await?);
         let header = mg::ApplyHeader {
             org,

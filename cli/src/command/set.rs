@@ -20,6 +20,7 @@ use rr_contract::wire::management as mg;
 use self::file::FileDocument;
 use self::fill::Fill;
 use crate::excerpt::{Fault, Faults, Texts};
+use crate::fault;
 
 /// The files of a set.
 #[derive(Args)]
@@ -36,13 +37,35 @@ pub(super) struct SetArgs {
 /// Which resources a set stands for.
 #[derive(Args)]
 pub(super) struct OwnerArgs {
-    /// Label for every document without an owner of its own.
+    /// Label for every document without an owner of its own. Refused for what bears another label: only a document that
+    /// names its owner takes that over. Without it, what is there keeps its label.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "LABEL")]
     pub(super) owner: String,
     /// Deletes resources that have the label of --owner and are not in the files.
     #[arg(long, requires = "owner")]
     pub(super) prune: bool,
+    /// With --prune: takes files without any document, and deletes all that has the label.
+    #[arg(long, requires = "prune")]
+    allow_empty: bool,
 }
+
+impl OwnerArgs {
+    /// Refuses files without a document: those of a checkout that failed must not delete everything.
+    pub(super) fn check(&self, set: &Set) -> Result<()> {
+        if !set.documents.is_empty() || self.allow_empty {
+            return Ok(());
+        }
+        let remedy = if self.prune {
+            "check the path; --allow-empty deletes all that has the label of --owner"
+        } else {
+            "a document is `kind: target` and its fields"
+        };
+        Err(fault::usage(NO_DOCUMENT, remedy))
+    }
+}
+
+/// Said of files in which nothing is described.
+pub(super) const NO_DOCUMENT: &str = "the files hold no document";
 
 /// Documents, and the texts that they were read from.
 pub(super) struct Set {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::set::SetArgs;
+use super::set::{NO_DOCUMENT, SetArgs};
 use crate::excerpt::{Fault, Faults};
 use crate::fault;
 use crate::print::{Printer, line_out, note};
@@ -57,10 +57,7 @@ impl ValidateArgs {
     pub(crate) fn run(self, print: Printer) -> Result<()> {
         let (mut set, mut faults) = self.set.taken()?;
         if set.documents.is_empty() && faults.is_empty() {
-            return Err(fault::usage(
-                "the files hold no document",
-                "a document is `kind: target` and its fields",
-            ));
+            return Err(fault::usage(NO_DOCUMENT, "a document is `kind: target` and its fields"));
         }
         let documents = set.documents.len();
         let offline::Report { faults: found, unchecked } = offline::check(&mut set);

@@ -217,6 +217,16 @@ fn a_file_to_apply_is_judged_before_anybody_is_called() {
     apply("c.toml", "", 2, &["c.toml", ".yaml"]);
     apply("d.yaml", "# nothing\n", 2, &["no document", "kind"]);
     check(&["--org", "acme", "apply", "-f", "/nonexistent/x.yaml"], 1, &["/nonexistent/x.yaml"]);
+    // As after a checkout that failed: it would delete the whole set.
+    let nothing = folder.path().join("d.yaml");
+    let nothing = nothing.to_str().expect("a path of ours");
+    for verb in ["apply", "diff"] {
+        let args = ["--org", "acme", verb, "-f", nothing, "--owner", "git", "--prune"];
+        check(&args, 2, &["no document", "--allow-empty"]);
+    }
+    let args =
+        ["--endpoint", "http://127.0.0.1:1", "--org", "acme", "apply", "-f", nothing, "--owner", "git"];
+    check(&[&args[..], &["--prune", "--allow-empty"]].concat(), 1, &["cannot reach"]);
 }
 
 /// The token of a context goes to its endpoint. The test names a token file that is not there: whoever reads it fails.

@@ -46,6 +46,12 @@ async fn a_diff_ends_with_0_without_a_difference_with_1_with_one_and_with_2_wher
     let (code, out, notes) = rrctl(&world, folder.path(), &diff).await;
     assert_eq!((code, out.as_str(), notes.as_str()), (Some(0), "nothing to change: 4 unchanged\n", ""));
 
+    // A pipeline that is run again after its wait failed still has to learn of it.
+    let again = ["apply", "-f", "set.yaml", "--yes", "--wait=serving:100%", "--timeout", "30s"];
+    let (code, out, notes) = rrctl(&world, folder.path(), &again).await;
+    assert_eq!(code, Some(0), "{notes}");
+    assert!(out.contains("nothing to change") && out.contains("SERVING") && out.contains("eu"), "{out}");
+
     let more = "---\nkind: credential\nname: later\nupstream: {kind: bearer}\nvalue_from: {env: RRCTL_TEST_NEVER_SET, targets: [echo]}\n\
         ---\nkind: proxy\nname: later\ncaller_credentials: [app]\ntarget: echo\nupstream_credential: later\nregions: [eu]\n";
     let changed =
