@@ -32,12 +32,14 @@ impl Index {
         if at.lineage != self.lineage {
             return false;
         }
-        // What has the content has the revision, whatever number it knows it by.
+        // What has the content has the revision, whatever number it knows it by. What a revision brings that is not taken in
+        // yet is not known.
         at.revision >= revision
-            || match self.regions.get(&region) {
-                Some(view) => view.digest_at(revision).is_some_and(|digest| at.digest == digest),
-                None => true,
-            }
+            || revision <= self.head
+                && match self.regions.get(&region) {
+                    Some(view) => view.digest_at(revision).is_some_and(|digest| at.digest == digest),
+                    None => true,
+                }
     }
 
     /// Up to which revision a node that stands somewhere in a region has what revisions brought there.

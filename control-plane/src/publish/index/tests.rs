@@ -348,6 +348,19 @@ fn a_position_reaches_as_far_as_its_content_stays_what_the_region_has() {
 }
 
 #[test]
+fn nothing_has_reached_a_revision_that_is_not_taken_in_yet() {
+    let mut index = Index::load(HEAD, 0, Vec::new());
+    index.apply(news(proxied(1)));
+    let here = index.position(region(0));
+    assert!(index.has_reached(region(0), &here, 1));
+    assert!(!index.has_reached(region(0), &here, 2), "it may bring something");
+    assert!(!index.has_reached(region(7), &here, 2), "to a region without anything, too");
+    let other = Step::Proxy { n: 1, target: 0, credential: 0, callers: vec![0], regions: vec![1] };
+    index.apply(news(vec![change(&other, 2)]));
+    assert!(index.has_reached(region(0), &here, 2), "it brought nothing here");
+}
+
+#[test]
 fn what_another_region_changes_settles_nothing_new_here() {
     let mut index = Index::load(HEAD, 0, Vec::new());
     index.apply(news(proxied(1)));
