@@ -55,7 +55,7 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
-            write!(f, "{}:", file.display())?;
+            write!(f, "{}:", plain(&file.display().to_string()))?;
             self.line.map_or(Ok(()), |line| write!(f, "{line}:"))?;
             f.write_str(" ")?;
         }
@@ -118,7 +118,7 @@ impl fmt::Display for Faults {
 impl std::error::Error for Faults {}
 
 /// A text without characters that a terminal would obey.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
@@ -147,7 +147,8 @@ impl Shown {
         // Numbers of lines count from the start of the text.
         let head = "\n".repeat(first);
         let label = LabeledSpan::new(None, head.len() + before + start, length);
-        let source = NamedSource::new(file.display().to_string(), head + &obeyed_by_none(&lines.join("\n")));
+        let source =
+            NamedSource::new(plain(&file.display().to_string()), head + &obeyed_by_none(&lines.join("\n")));
         Some(Self { what: fault.said(), source, label })
     }
 }

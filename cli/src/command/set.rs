@@ -7,6 +7,7 @@ mod fill;
 mod mistake;
 pub(super) mod places;
 pub(super) mod preview;
+pub(super) mod reach;
 pub(super) mod refused;
 pub(super) mod upload;
 
@@ -19,6 +20,7 @@ use rr_contract::wire::management as mg;
 
 use self::file::FileDocument;
 use self::fill::Fill;
+use self::reach::Reach;
 use crate::excerpt::{Fault, Faults, Texts};
 use crate::fault;
 
@@ -32,6 +34,9 @@ pub(super) struct SetArgs {
     /// stays as it is written.
     #[arg(long)]
     env: bool,
+    /// Folder of which documents may name files beside those below the folder that was given; can be repeated.
+    #[arg(long, value_name = "FOLDER")]
+    read_from: Vec<PathBuf>,
 }
 
 /// Which resources a set stands for.
@@ -71,12 +76,13 @@ pub(super) const NO_DOCUMENT: &str = "the files hold no document";
 pub(super) struct Set {
     pub(super) documents: Vec<FileDocument>,
     pub(super) texts: Texts,
+    fill: Fill,
 }
 
 impl SetArgs {
     #[cfg(test)]
     pub(super) fn of(file: PathBuf) -> Self {
-        Self { files: vec![file], env: false }
+        Self { files: vec![file], env: false, read_from: Vec::new() }
     }
 
     /// Reads all files, or tells all documents that cannot be read.
@@ -89,19 +95,31 @@ impl SetArgs {
     /// The documents that can be read, and the faults of the others.
     pub(super) fn taken(&self) -> Result<(Set, Vec<Fault>)> {
         let fill = if self.env { Fill::environment() } else { Fill::nothing() };
-        let (mut set, mut faults) = (Set { documents: Vec::new(), texts: Texts::new() }, Vec::new());
-        for file::Text { file, text } in file::texts(&self.files)? {
-            match file::parse(&file, &text, &fill) {
+        let (mut set, mut faults) = (Set { documents: Vec::new(), texts: Texts::new(), fill }, Vec::new());
+        let reach = Arc::new(Reach::of(&self.files, &self.read_from)?);
+        for file::Text { file, text } in file::texts(&self.files, &reach)? {
+            match file::parse(&file, &text, &set.fill, &reach) {
                 Ok(documents) => set.documents.extend(documents),
                 Err(found) => faults.extend(found),
             }
             set.texts.insert(file, Arc::from(text));
         }
+        set.conceal(&mut faults);
         Ok((set, faults))
     }
 }
 
 impl Set {
+    #[cfg(test)]
+    fn of(documents: Vec<FileDocument>, texts: Texts) -> Self {
+        Self { documents, texts, fill: Fill::nothing() }
+    }
+
+    /// Puts names in the place of what variables hold.
+    pub(super) fn conceal(&self, faults: &mut [Fault]) {
+        faults.iter_mut().for_each(|fault| self.fill.conceal(fault));
+    }
+
     /// What is sent of it.
     pub(super) fn to_send(&self) -> Vec<mg::Document> {
         self.documents.iter().map(|one| one.document.clone()).collect()

@@ -15,6 +15,7 @@ mod shown;
 /// Flags that no fault of a request is about: they concern this machine, or clear or negate what another flag sets.
 const WITHOUT_FIELD: &[&str] = &[
     "accept_target",
+    "allow_empty",
     "allow_refusals",
     "any_region",
     "assertion_audience",
@@ -55,6 +56,7 @@ const WITHOUT_FIELD: &[&str] = &[
     "path_absent",
     "preview",
     "prompt",
+    "read_from",
     "recovery_copy",
     "region_key",
     "regions_file",

@@ -50,9 +50,9 @@ async fn a_diff_ends_with_0_without_a_difference_with_1_with_one_and_with_2_wher
     let again = ["apply", "-f", "set.yaml", "--yes", "--wait=serving:100%", "--timeout", "30s"];
     let (code, out, notes) = rrctl(&world, folder.path(), &again).await;
     assert_eq!(code, Some(0), "{notes}");
-    assert!(out.contains("nothing to change") && out.contains("SERVING") && out.contains("eu"), "{out}");
+    assert!(out.contains("nothing to change") && out.contains("REACHED") && out.contains("eu"), "{out}");
 
-    let more = "---\nkind: credential\nname: later\nupstream: {kind: bearer}\nvalue_from: {env: RRCTL_TEST_NEVER_SET, targets: [echo]}\n\
+    let more = "---\nkind: credential\nname: later\nupstream: {kind: bearer}\nvalue_from: {env: TEST_NEVER_SET, targets: [echo]}\n\
         ---\nkind: proxy\nname: later\ncaller_credentials: [app]\ntarget: echo\nupstream_credential: later\nregions: [eu]\n";
     let changed =
         set.replacen("kind: proxy\nname: echo\n", "kind: proxy\nname: echo\ndeny_status: 403\n", 1) + more;
@@ -200,7 +200,7 @@ async fn a_preview_is_called_beside_the_real_one_with_a_key_of_its_own_and_goes_
     let keys = std::fs::read_to_string(folder.path().join("keys")).expect("the key");
     let key = keys.trim().strip_prefix("preview--pr-1  ").expect("the preview's key");
     let preview = Caller::new(world.node.listen, &format!("{ORG}.echo--pr-1"), key);
-    assert_eq!(preview.get("/a").await.status, 200);
+    assert_eq!(preview.get("/a").await.status, 200, "{out}{notes}");
     assert_eq!(preview.get("/b").await.status, 400, "its rule is in force");
     let real = world.caller_of("echo");
     for path in ["/a", "/b"] {

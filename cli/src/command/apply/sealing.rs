@@ -22,6 +22,7 @@ use rr_contract::wire::management::document::Resource;
 
 use super::super::credential::sealing::Destination;
 use super::super::set::file::{FileDocument, Location};
+use super::super::set::reach;
 use crate::authority;
 use crate::command::credential::upstream::secret_kind;
 use crate::command::credential::value::Hashed;
@@ -90,7 +91,10 @@ pub(super) async fn seal(
             let value = value_of_caller(&from, &location)
                 .and_then(|value| value::check_shared(&value, &algorithms).map(|()| value))
                 .with_context(|| location.to_string())?;
-            note(&format!("credential {name}: sealing the secret that verifies its tokens"));
+            note(&format!(
+                "credential {name}: {}; sealing the secret that verifies its tokens",
+                read_from(&from)
+            ));
             let id = CredentialId::from_random(draw(&SystemEntropy));
             let sealed = sealing::seal_shared(connection, org, (id, 1), value, trust).await?;
             credential.id = id.to_string();
@@ -125,7 +129,7 @@ pub(super) async fn seal(
         }
         let id = CredentialId::from_random(draw(&SystemEntropy));
         let context = sealing::context(connection, org, id, 1).await?;
-        note(&format!("credential {}:", credential.name));
+        note(&format!("credential {}: {}", credential.name, read_from(&from)));
         destination.announce().with_context(|| location.to_string())?;
         destination.warn(targets.values());
         let values = values(kind, &from, &location).with_context(|| location.to_string())?;
@@ -172,6 +176,19 @@ pub(in crate::command) fn check(
     Ok(unread)
 }
 
+/// Where the values of a credential are read, as whoever agrees to the plan has to know.
+fn read_from(from: &ValueFrom) -> String {
+    let main = Source { env: from.env.clone(), file: from.file.clone() };
+    let session = from.aws.as_ref().and_then(|aws| aws.session_token.as_ref());
+    let sources = std::iter::once(&main).chain(from.headers.values()).chain(session);
+    let one = |source: &Source| match (&source.env, &source.file) {
+        (Some(name), _) => Some(format!("variable {name}")),
+        (None, Some(file)) => Some(format!("file {}", file.display())),
+        (None, None) => None,
+    };
+    format!("reads {}", sources.filter_map(one).collect::<Vec<_>>().join(", "))
+}
+
 /// What of a value is not on this machine.
 fn unread(from: &ValueFrom, location: &Location) -> Option<String> {
     let main = Source { env: from.env.clone(), file: from.file.clone() };
@@ -182,7 +199,8 @@ fn unread(from: &ValueFrom, location: &Location) -> Option<String> {
         {
             return Some(format!("environment variable {name} is not set, so the value was not looked at"));
         }
-        let file = location.folder().join(source.file.as_ref()?);
+        // One that may not be named is a fault when it is read.
+        let file = location.path(source.file.as_ref()?).ok()?;
         (!file.exists())
             .then(|| format!("file {} is not there, so the value was not looked at", file.display()))
     })
@@ -264,7 +282,7 @@ fn form(kind: SecretKind, from: &ValueFrom, location: &Location) -> Result<Form>
             Ok(value.expose().to_vec())
         }
         Wanted::File(file) => {
-            let file = location.folder().join(file);
+            let file = location.path(file)?;
             std::fs::read(&file).with_context(|| format!("read {}", file.display()))
         }
     });
@@ -326,7 +344,7 @@ fn destination(
 ) -> Result<Destination> {
     let ca = match &from.ca {
         Some(file) => {
-            let (_, ca) = authority::read(&location.folder().join(file))?;
+            let (_, ca) = authority::read(&location.path(file)?)?;
             Some((format!("value_from.ca ({})", file.display()), ca))
         }
         None => None,
@@ -348,9 +366,10 @@ fn destination(
 fn read(env: Option<&str>, file: Option<&Path>, what: &str, location: &Location) -> Result<Secret> {
     is_one_place(env, file, what)?;
     if let Some(file) = file {
-        return prompt::read_new("value", Some(&location.folder().join(file)), "file");
+        return prompt::read_new("value", Some(&location.path(file)?), "file");
     }
     let name = env.unwrap_or_default();
+    reach::variable(name).map_err(anyhow::Error::msg)?;
     let text = std::env::var(name).ok().filter(|text| !text.is_empty());
     let text =
         text.with_context(|| format!("environment variable {name} is not set; set it to the secret"))?;

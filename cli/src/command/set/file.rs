@@ -2,9 +2,11 @@
 //!
 //! Judges no value. The invariant: every document that cannot be read is told, of every file.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use rr_contract::document as written;
@@ -19,6 +21,7 @@ use serde_saphyr::Spanned;
 
 use super::fill::Fill;
 use super::mistake;
+use super::reach::Reach;
 use crate::excerpt::Fault;
 use crate::fault;
 
@@ -46,6 +49,7 @@ pub(in crate::command) struct Location {
     pub(in crate::command) at: At,
     /// How many documents of the file are before it.
     pub(in crate::command) nth: usize,
+    reach: Arc<Reach>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,9 +59,9 @@ pub(in crate::command) enum At {
 }
 
 impl Location {
-    /// The folder at which paths in the document start.
-    pub(in crate::command) fn folder(&self) -> &Path {
-        self.file.parent().unwrap_or(Path::new(""))
+    /// A file that the document names: its path starts at the folder of the document.
+    pub(in crate::command) fn path(&self, file: &Path) -> Result<PathBuf> {
+        self.reach.file(&self.file.parent().unwrap_or(Path::new("")).join(file))
     }
 
     /// A fault of the document as a whole.
@@ -84,8 +88,8 @@ pub(super) struct Text {
     pub(super) text: String,
 }
 
-/// Reads files, and the files of folders in the order of their names.
-pub(super) fn texts(paths: &[PathBuf]) -> Result<Vec<Text>> {
+/// Reads files, and the files of folders in the order of their names. Links in folders may not lead out of them.
+pub(super) fn texts(paths: &[PathBuf], reach: &Reach) -> Result<Vec<Text>> {
     let mut found = Vec::new();
     for path in paths {
         if path == Path::new("-") {
@@ -94,7 +98,14 @@ pub(super) fn texts(paths: &[PathBuf]) -> Result<Vec<Text>> {
             found.push(Text { file: PathBuf::from("standard input"), text });
             continue;
         }
-        let files = if path.is_dir() { of_folder(path)? } else { vec![path.clone()] };
+        let files = if path.is_dir() {
+            let (mut files, mut seen) = (Vec::new(), BTreeSet::new());
+            of_folder(path, reach, &mut seen, &mut files)?;
+            files.sort();
+            files
+        } else {
+            vec![path.clone()]
+        };
         for file in files {
             if ending(&file).is_none() {
                 return Err(fault::usage(
@@ -109,19 +120,26 @@ pub(super) fn texts(paths: &[PathBuf]) -> Result<Vec<Text>> {
     Ok(found)
 }
 
-fn of_folder(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let entries = std::fs::read_dir(folder).with_context(|| format!("read folder {}", folder.display()))?;
-    for entry in entries {
-        let path = entry.with_context(|| format!("read folder {}", folder.display()))?.path();
+/// The files of a folder and of those below it, each folder once: links can make circles.
+fn of_folder(
+    folder: &Path,
+    reach: &Reach,
+    seen: &mut BTreeSet<PathBuf>,
+    found: &mut Vec<PathBuf>,
+) -> Result<()> {
+    let unread = || format!("read folder {}", folder.display());
+    if !seen.insert(folder.canonicalize().with_context(unread)?) {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(folder).with_context(unread)? {
+        let path = entry.with_context(unread)?.path();
         if path.is_dir() {
-            found.extend(of_folder(&path)?);
+            of_folder(&reach.file(&path)?, reach, seen, found)?;
         } else if ending(&path).is_some() {
-            found.push(path);
+            found.push(reach.file(&path)?);
         }
     }
-    found.sort();
-    Ok(found)
+    Ok(())
 }
 
 #[derive(Clone, Copy)]
@@ -139,11 +157,16 @@ fn ending(path: &Path) -> Option<Ending> {
 }
 
 /// The documents of a file, or all of its faults.
-pub(super) fn parse(file: &Path, text: &str, fill: &Fill) -> Result<Vec<FileDocument>, Vec<Fault>> {
+pub(super) fn parse(
+    file: &Path,
+    text: &str,
+    fill: &Fill,
+    reach: &Arc<Reach>,
+) -> Result<Vec<FileDocument>, Vec<Fault>> {
     let values = match ending(file) {
-        Some(Ending::Json) => json(file, text),
+        Some(Ending::Json) => json(file, text, reach),
         // So is standard input.
-        Some(Ending::Yaml) | None => yaml(file, text),
+        Some(Ending::Yaml) | None => yaml(file, text, reach),
     };
     let values = values.map_err(|fault| vec![fault])?;
     let (mut found, mut faults) = (Vec::with_capacity(values.len()), Vec::new());
@@ -168,7 +191,7 @@ pub(super) fn parse(file: &Path, text: &str, fill: &Fill) -> Result<Vec<FileDocu
 /// Each document of a text with its place; those that are empty are left out.
 type Values = Vec<(Value, Location)>;
 
-fn yaml(file: &Path, text: &str) -> Result<Values, Fault> {
+fn yaml(file: &Path, text: &str, reach: &Arc<Reach>) -> Result<Values, Fault> {
     let options = serde_saphyr::options! {
         // A written file may be long; one that expands to more than its size stays refused.
         budget: serde_saphyr::budget! {
@@ -181,7 +204,7 @@ fn yaml(file: &Path, text: &str) -> Result<Values, Fault> {
         serde_saphyr::from_multiple_with_options(text, options).map_err(|error| fault_of(file, &error))?;
     let mut found = Vec::with_capacity(values.len());
     for value in values {
-        add(&mut found, file, At::Line(value.referenced.line()), value.value);
+        add(&mut found, (file, reach), At::Line(value.referenced.line()), value.value);
     }
     Ok(found)
 }
@@ -193,7 +216,7 @@ fn fault_of(file: &Path, error: &serde_saphyr::Error) -> Fault {
     Fault::new(file, error.location().map(|at| at.line()), "", what)
 }
 
-fn json(file: &Path, text: &str) -> Result<Values, Fault> {
+fn json(file: &Path, text: &str, reach: &Arc<Reach>) -> Result<Values, Fault> {
     let mut found = Vec::new();
     for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
         let value = value.map_err(|error| {
@@ -201,22 +224,22 @@ fn json(file: &Path, text: &str) -> Result<Values, Fault> {
             Fault::new(file, line, "", error)
         })?;
         let at = At::Document(found.len() + 1);
-        add(&mut found, file, at, value);
+        add(&mut found, (file, reach), at, value);
     }
     Ok(found)
 }
 
 /// A document, or a list of documents.
-fn add(found: &mut Values, file: &Path, at: At, value: Value) {
+fn add(found: &mut Values, (file, reach): (&Path, &Arc<Reach>), at: At, value: Value) {
+    let mut put = |at: Option<At>, value| {
+        let nth = found.len();
+        let at = at.unwrap_or(At::Document(nth + 1));
+        found.push((value, Location { file: file.to_owned(), at, nth, reach: Arc::clone(reach) }));
+    };
     match value {
         Value::Null => {}
-        Value::Array(items) => {
-            for item in items {
-                let (at, nth) = (At::Document(found.len() + 1), found.len());
-                found.push((item, Location { file: file.to_owned(), at, nth }));
-            }
-        }
-        value => found.push((value, Location { file: file.to_owned(), at, nth: found.len() })),
+        Value::Array(items) => items.into_iter().for_each(|item| put(None, item)),
+        value => put(Some(at), value),
     }
 }
 
@@ -250,7 +273,7 @@ fn put_keys(document: &mut mg::Document, from: &JwksFrom, location: &Location) -
     if !(verify.jwks.is_empty() && verify.jwks_url.is_empty()) {
         anyhow::bail!("stands beside the keys of `jwt_verify`: leave one out");
     }
-    let path = location.folder().join(&from.file);
+    let path = location.path(&from.file)?;
     let text = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     verify.jwks = public_key::read(&text).with_context(|| path.display().to_string())?;
     Ok(())

@@ -1,20 +1,32 @@
 //! Variables of the environment in documents: a scalar that is `${NAME}`, and nothing else, becomes the text of NAME.
 //!
-//! Done after a file was parsed, and only where it was asked for: no variable can add a field or a document, and a
-//! repository whose files are applied reads no variable by itself.
+//! Done after a file was parsed, and only where it was asked for: no variable can add a field or a document. Faults name the
+//! variable and not what it holds, because logs are kept.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use rr_contract::file::node::Node;
 use serde_json::Value;
 
-/// Where variables come from.
-pub(in crate::command) struct Fill(Option<HashMap<String, String>>);
+use super::reach;
+use crate::excerpt::Fault;
+
+/// Shorter texts are in many words by chance.
+const CONCEALED_FROM: usize = 6;
+
+/// Where variables come from, and which were put into documents.
+#[derive(Default)]
+pub(in crate::command) struct Fill {
+    /// `None`: documents are left as they are.
+    variables: Option<HashMap<String, String>>,
+    filled: RefCell<BTreeMap<String, String>>,
+}
 
 impl Fill {
     /// Leaves documents as they are.
     pub(in crate::command) fn nothing() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// From the environment of this process.
@@ -22,12 +34,19 @@ impl Fill {
         let is_text = |(name, text): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, text.into_string().ok()?))
         };
-        Self(Some(std::env::vars_os().filter_map(is_text).collect()))
+        Self { variables: Some(std::env::vars_os().filter_map(is_text).collect()), ..Self::default() }
+    }
+
+    /// The same fault with names in the place of what variables hold.
+    pub(in crate::command) fn conceal(&self, fault: &mut Fault) {
+        for (name, text) in self.filled.borrow().iter().filter(|(_, text)| text.len() >= CONCEALED_FROM) {
+            fault.what = fault.what.replace(text.as_str(), &format!("${{{name}}}"));
+        }
     }
 
     /// Fills a document in. The fault of the first variable that is not set.
     pub(super) fn value(&self, value: &mut Value) -> Result<(), String> {
-        if self.0.is_none() {
+        if self.variables.is_none() {
             return Ok(());
         }
         match value {
@@ -46,7 +65,7 @@ impl Fill {
     /// The same of a document that knows its lines. Every variable that is not set, with its line.
     pub(super) fn node(&self, node: &mut Node) -> Vec<(u64, String)> {
         let mut unset = Vec::new();
-        if self.0.is_some() {
+        if self.variables.is_some() {
             node.replace(&mut |line, text| {
                 self.text(text).unwrap_or_else(|what| {
                     unset.push((line, what));
@@ -59,9 +78,13 @@ impl Fill {
 
     /// What stands in the place of a text.
     fn text(&self, text: &str) -> Result<Option<String>, String> {
-        let Some((variables, name)) = self.0.as_ref().zip(name(text)) else { return Ok(None) };
+        let Some((variables, name)) = self.variables.as_ref().zip(name(text)) else { return Ok(None) };
+        reach::variable(name)?;
         match variables.get(name) {
-            Some(value) => Ok(Some(value.clone())),
+            Some(value) => {
+                self.filled.borrow_mut().insert(name.to_owned(), value.clone());
+                Ok(Some(value.clone()))
+            }
             None => Err(format!("environment variable {name} is not set; set it, or leave --env out")),
         }
     }
@@ -77,6 +100,8 @@ fn name(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use serde_json::json;
 
     use super::*;
@@ -84,7 +109,8 @@ mod tests {
     fn fill() -> Fill {
         let pairs =
             [("HOST", "https://a.example"), ("EVIL", "x\neffect: allow\n---\nkind: proxy"), ("N", "7")];
-        Fill(Some(pairs.map(|(name, text)| (name.to_owned(), text.to_owned())).into()))
+        let variables = pairs.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        Fill { variables: Some(variables), ..Fill::default() }
     }
 
     #[test]
@@ -109,6 +135,21 @@ mod tests {
     fn a_variable_that_is_not_set_is_a_fault_with_its_name() {
         let error = fill().value(&mut json!(["${NONE}"])).expect_err("it is not set");
         assert!(error.contains("NONE is not set"), "{error}");
+    }
+
+    #[test]
+    fn faults_name_the_variable_and_not_what_it_holds() {
+        let fill = fill();
+        fill.value(&mut json!(["${HOST}", "${N}"])).expect("all are set");
+        let mut fault = Fault::new(Path::new("x.yaml"), Some(1), "name", "https://a.example is no name (7)");
+        fill.conceal(&mut fault);
+        assert_eq!(fault.what, "${HOST} is no name (7)");
+    }
+
+    #[test]
+    fn no_setting_of_rrctl_is_filled_in() {
+        let error = fill().value(&mut json!(["${RRCTL_TOKEN}"])).expect_err("refused");
+        assert!(error.contains("RRCTL_TOKEN is a setting of rrctl"), "{error}");
     }
 
     #[test]

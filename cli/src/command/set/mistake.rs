@@ -144,14 +144,11 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_not_set_has_the_line_at_which_it_stands() {
-        let text = "kind: target\nname: a\nbase_url: ${RRCTL_TEST_NEVER_SET}\nca: ${RRCTL_TEST_NOR_THIS}\n";
+        let text = "kind: target\nname: a\nbase_url: ${TEST_NEVER_SET}\nca: ${TEST_NOR_THIS}\n";
         let faults = of(Path::new("x.yaml"), text, &Fill::environment());
         let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!(
-            told[0].starts_with("x.yaml:3: environment variable RRCTL_TEST_NEVER_SET is not set"),
-            "{told:?}"
-        );
+        assert!(told[0].starts_with("x.yaml:3: environment variable TEST_NEVER_SET is not set"), "{told:?}");
         assert!(told[1].starts_with("x.yaml:4: "), "{told:?}");
     }
 }

@@ -126,6 +126,7 @@ impl Own<'_> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
     use super::super::file;
     use super::super::fill::Fill;
@@ -175,7 +176,8 @@ regions: [eu]
 ";
 
     fn staged_set(text: &str) -> Result<(Vec<mg::Document>, Vec<String>)> {
-        let mut documents = file::parse(Path::new("x.yaml"), text, &Fill::nothing()).expect("documents");
+        let mut documents =
+            file::parse(Path::new("x.yaml"), text, &Fill::nothing(), &Arc::default()).expect("documents");
         let left = stage(&mut documents, &"pr-1".parse().expect("a name"))?;
         Ok((documents.into_iter().map(|one| one.document).collect(), left))
     }

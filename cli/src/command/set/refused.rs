@@ -23,6 +23,7 @@ pub(in crate::command) fn located(set: &Set, status: Status) -> anyhow::Error {
             None => faults.push(Fault { file: None, line: None, field: violation.field, what }),
         }
     }
+    set.conceal(&mut faults);
     match Faults::of(faults, set.texts.clone()) {
         Err(faults) if is_any => faults.into(),
         Ok(()) | Err(_) => status.into(),
@@ -52,8 +53,9 @@ mod tests {
     #[test]
     fn what_the_control_plane_says_of_a_field_has_its_file_and_line() {
         let text = "kind: target\nname: a\n---\nkind: rule\nname: b\nwhen:\n  path:\n    regex: (\n";
-        let documents = file::parse(Path::new("x.yaml"), text, &Fill::nothing()).expect("documents");
-        let set = Set { documents, texts: Texts::from([(PathBuf::from("x.yaml"), Arc::from(text))]) };
+        let documents =
+            file::parse(Path::new("x.yaml"), text, &Fill::nothing(), &Arc::default()).expect("documents");
+        let set = Set::of(documents, Texts::from([(PathBuf::from("x.yaml"), Arc::from(text))]));
         let said = |fields: &[(&str, &str)]| {
             let mut details = tonic_types::ErrorDetails::new();
             for (field, what) in fields {

@@ -36,7 +36,7 @@ pub(super) struct Report {
 
 /// Checks all documents of a set.
 pub(super) fn check(set: &mut Set) -> Report {
-    let Set { documents, texts } = set;
+    let Set { documents, texts, .. } = set;
     let mut places = Places::of(texts);
     let mut report = Report { faults: Vec::new(), unchecked: Vec::new() };
     let mut names = Names::default();

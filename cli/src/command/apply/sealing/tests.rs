@@ -164,7 +164,7 @@ fn what_is_missing_is_named() {
         ("{file: value, targets: [other]}", "target other"),
         ("{origins: ['https://a.example']}", "env"),
         ("{env: A, file: value, origins: ['https://a.example']}", "one place"),
-        ("{env: RRCTL_TEST_NEVER_SET, origins: ['https://a.example']}", "RRCTL_TEST_NEVER_SET"),
+        ("{env: TEST_NEVER_SET, origins: ['https://a.example']}", "TEST_NEVER_SET"),
         ("{file: nowhere, origins: ['https://a.example']}", "nowhere"),
     ] {
         let error = spec_of(value_from).err().map(|error| format!("{error:#}")).unwrap_or_default();

@@ -14,7 +14,8 @@ fn the_example_of_the_manual_is_read() {
     let manual = include_str!("../../../../../docs/apply.md");
     let example = manual.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
     let found =
-        parse(Path::new("example.yaml"), example.expect("an example"), &Fill::nothing()).expect("documents");
+        parse(Path::new("example.yaml"), example.expect("an example"), &Fill::nothing(), &Arc::default())
+            .expect("documents");
     let kinds: Vec<&str> = names(&found).into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(
         kinds,
@@ -31,7 +32,9 @@ fn every_example_of_the_manual_is_read_and_its_conditions_are_good() {
     assert_eq!(examples.len(), 7);
     let (mut conditions, mut shapes, mut targets) = (0, 0, 0);
     for example in examples {
-        for one in parse(Path::new("example.yaml"), example, &Fill::nothing()).expect("documents") {
+        for one in
+            parse(Path::new("example.yaml"), example, &Fill::nothing(), &Arc::default()).expect("documents")
+        {
             // Alone, a rule has no parent and a proxy no target, which are faults of other fields.
             let invalid = match one.document.resource {
                 Some(Resource::Rule(rule)) => {
@@ -77,18 +80,18 @@ fn every_example_of_the_manual_is_read_and_its_conditions_are_good() {
 #[test]
 fn a_file_holds_several_documents_and_a_json_file_a_list() {
     let text = "---\n# nothing\n---\nkind: target\nname: a\n---\nkind: target\nname: b\n";
-    let found = parse(Path::new("x.yaml"), text, &Fill::nothing()).expect("documents");
+    let found = parse(Path::new("x.yaml"), text, &Fill::nothing(), &Arc::default()).expect("documents");
     assert_eq!(names(&found), [("target", "a"), ("target", "b")]);
     assert_eq!(found[1].location.to_string(), "x.yaml:7");
     let text = r#"[{"kind":"target","name":"a"},{"kind":"target","name":"b"}] {"kind":"proxy","name":"c"}"#;
-    let found = parse(Path::new("x.json"), text, &Fill::nothing()).expect("documents");
+    let found = parse(Path::new("x.json"), text, &Fill::nothing(), &Arc::default()).expect("documents");
     assert_eq!(names(&found), [("target", "a"), ("target", "b"), ("proxy", "c")]);
 }
 
 #[test]
 fn numbers_and_truths_of_yaml_come_as_such_and_texts_stay_texts() {
     let text = "kind: proxy\nname: '8'\nactive: false\ndeny_status: 403\nlimits: {per_day_per_node: 5}\n";
-    let found = parse(Path::new("x.yaml"), text, &Fill::nothing()).expect("documents");
+    let found = parse(Path::new("x.yaml"), text, &Fill::nothing(), &Arc::default()).expect("documents");
     let Some(Resource::Proxy(proxy)) = &found[0].document.resource else { panic!("another kind") };
     assert_eq!((proxy.name.as_str(), proxy.active, proxy.deny_status), ("8", Some(false), 403));
     assert_eq!(proxy.limits.map(|limits| limits.per_day_per_node), Some(5));
@@ -107,7 +110,7 @@ fn what_is_wrong_is_named_with_file_and_line() {
         ("x.json", "{\"kind\": \"rule\"} {\"kind\": 1}", ["x.json: document 2", "kind"]),
         ("x.json", "{\n", ["x.json:", ""]),
     ] {
-        let faults = parse(Path::new(name), text, &Fill::nothing()).err().expect(text);
+        let faults = parse(Path::new(name), text, &Fill::nothing(), &Arc::default()).err().expect(text);
         let [fault] = faults.as_slice() else { panic!("{text:?}: {faults:?}") };
         let error = fault.to_string();
         for part in parts {
@@ -115,7 +118,7 @@ fn what_is_wrong_is_named_with_file_and_line() {
         }
         assert!(error.lines().count() == 1, "{error}");
     }
-    let error = texts(&[PathBuf::from("x.toml")]).err().expect("no ending").to_string();
+    let error = texts(&[PathBuf::from("x.toml")], &Reach::default()).err().expect("no ending").to_string();
     assert!(error.contains("x.toml") && error.contains(".yaml"), "{error}");
 }
 
@@ -126,7 +129,7 @@ fn a_file_that_grows_without_end_when_read_is_refused() {
         let references = vec![format!("*a{}", n - 1); 10].join(", ");
         text.push_str(&format!("a{n}: &a{n} [{references}]\n"));
     }
-    assert!(parse(Path::new("x.yaml"), &text, &Fill::nothing()).is_err());
+    assert!(parse(Path::new("x.yaml"), &text, &Fill::nothing(), &Arc::default()).is_err());
 }
 
 proptest::proptest! {
@@ -141,7 +144,7 @@ proptest::proptest! {
         let document = mg::Document { resource: Some(Resource::Rule(rule)) };
         let written = written::Exported::new(&document).expect("fields");
         let text = format!("# head\n---\n{}", serde_saphyr::to_string(&written).expect("YAML"));
-        let found = parse(Path::new("x.yaml"), &text, &Fill::nothing()).expect("documents");
+        let found = parse(Path::new("x.yaml"), &text, &Fill::nothing(), &Arc::default()).expect("documents");
         proptest::prop_assert_eq!(found.len(), 1);
         proptest::prop_assert_eq!(&found[0].document, &document, "{}", text);
     }
@@ -155,7 +158,9 @@ fn a_folder_is_read_in_the_order_of_names_and_other_files_are_left() {
     {
         std::fs::write(folder.path().join(name), text).expect("a file");
     }
-    let found = texts(&[folder.path().to_owned()]).expect("texts");
+    let folders = [folder.path().to_owned()];
+    let reach = Reach::of(&folders, &[]).expect("it is there");
+    let found = texts(&folders, &reach).expect("texts");
     let found: Vec<_> = found.iter().filter_map(|one| one.file.file_name()).collect();
     assert_eq!(found, ["a.json", "b.yaml"]);
 }
