@@ -13,13 +13,16 @@ use clap::Args;
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::name::Name;
 use rr_contract::model::origin::{BaseUrl, Origin};
+use rr_contract::model::time::wire_duration;
 use rr_contract::seal::{Means, SecretSpec, Slot};
 use rr_contract::seam::{SystemEntropy, draw};
+use rr_contract::wire::fleet::TestStage;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::document::Resource;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
+use rr_contract::wire::management::target_service_client::TargetServiceClient;
 use serde_json::json;
 use tonic::Code;
 
@@ -28,10 +31,13 @@ use crate::connect::Connection;
 use crate::flags::trust::TrustArgs;
 use crate::print::note;
 use crate::session::Session;
-use crate::{authority, fault, once, prompt};
+use crate::{authority, excerpt, fault, once, prompt};
 
 /// The longest time until the edge serves it.
 const SERVED: Duration = Duration::from_secs(30);
+/// The longest time until the API answers, and beyond it for the control plane.
+const TRIED: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(15);
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -117,6 +123,9 @@ impl InitArgs {
         let org = session.org()?;
         let connection = session.endpoint.connect().await?;
         let url = asked(self.url.take(), "URL of the API", "the URL of the API", "give it as an argument")?;
+        if !url.contains("://") {
+            return Err(fault::usage(&format!("{url} has no scheme"), &format!("write https://{url}")));
+        }
         let base: BaseUrl = url.parse().with_context(|| format!("URL of the API {url:?}"))?;
         if !url.starts_with("https://") && !self.danger_plaintext {
             return Err(fault::usage(
@@ -177,15 +186,64 @@ impl InitArgs {
                 ..mg::Target::default()
             },
             (id, mg::Upstream { kind: auth.kind().into(), sealed, label, ..mg::Upstream::default() }),
-            regions,
+            regions.clone(),
         );
         let ask = mg::ApplyOnceRequest { org: org.clone(), documents, ..mg::ApplyOnceRequest::default() };
         let mut stub = ApplyServiceClient::new(connection.clone());
         let outcome = stub.apply_once(ask).await?.into_inner().outcome.unwrap_or_default();
         let key = outcome.keys.first().map(|key| key.key.clone()).context("the control plane made no key")?;
-        wait::until_served_beside(&session, outcome.revision, SERVED).await?;
-        show(&session, connection, &org, &name, &key).await
+        // Before the wait, which can fail: the key exists once.
+        show(&session, connection, &org, &name, &key).await?;
+        let nodes = wait::until_served_beside(&session, outcome.revision, SERVED).await?;
+        if nodes == 0 {
+            note(&format!(
+                "no node is connected in {}: the call works when one is; `rrctl node list` lists them",
+                regions.join(", ")
+            ));
+            return Ok(());
+        }
+        try_out(&session, &org, &name).await
     }
+}
+
+/// Has nodes request the API as the call will, and says what keeps it from working.
+async fn try_out(session: &Session, org: &str, name: &Name) -> Result<()> {
+    let mut stub = TargetServiceClient::new(session.endpoint.connect_for(TRIED + GRACE).await?);
+    let ask = mg::TestTargetRequest {
+        org: org.to_owned(),
+        target: name.to_string(),
+        proxy: name.to_string(),
+        timeout: Some(wire_duration(TRIED)),
+        ..mg::TestTargetRequest::default()
+    };
+    let tests = match stub.test_target(ask).await {
+        Ok(answer) => answer.into_inner().tests,
+        // Only what was made matters to who may make it and may not test it.
+        Err(status) => {
+            note(&format!("the API was not tried: {}", excerpt::plain(status.message())));
+            return Ok(());
+        }
+    };
+    let answered = tests.iter().flat_map(|test| &test.base_urls).find(|one| one.status != 0);
+    if let Some(answered) = answered {
+        let secret = if matches!(answered.status, 401 | 403) { ": is its secret right?" } else { "" };
+        note(&format!("proxy {name} serves, and the API answers with {}{secret}", answered.status));
+        return Ok(());
+    }
+    let Some(test) = tests.first() else { return Ok(()) };
+    let one = test.base_urls.first().cloned().unwrap_or_default();
+    let reason = if test.reason.is_empty() { &one.reason } else { &test.reason };
+    let remedy = match one.failed() {
+        TestStage::Tls => format!(
+            "if an authority of your own vouches for it, `rrctl target update {name} --ca FILE` and `rrctl credential \
+             replace-secret {name}-upstream --target {name}`, or delete {name} and give --ca"
+        ),
+        TestStage::Guard => {
+            "nodes go to private addresses only where `rr-edge --allow-upstream` says so".to_owned()
+        }
+        _ => format!("`rrctl target test {name}` tries it again"),
+    };
+    Err(fault::ended(&format!("proxy {name} serves, but its API is not reached: {reason}"), &remedy))
 }
 
 /// Whether a proxy has the name. It would be changed, and its secret is at another version than the first.
@@ -204,16 +262,33 @@ async fn show(session: &Session, connection: Connection, org: &str, name: &Name,
     let reply = ProxyServiceClient::new(connection).get_proxy(ask).await?.into_inner();
     let urls = reply.proxy.unwrap_or_default().urls;
     let edge = urls.first().cloned().unwrap_or_else(|| format!("https://EDGE/api/{org}.{name}"));
-    let call = format!("curl -H 'Authorization: {key}' {}/", edge.trim_end_matches('/'));
+    // It goes into a shell: what the control plane says is one word there.
+    let call = format!(
+        "curl -H {} {}",
+        word(&format!("Authorization: {key}"))?,
+        word(&format!("{}/", edge.trim_end_matches('/')))?
+    );
     let text = if session.print.is_data() {
         session.print.text(&json!({ "proxy": name.to_string(), "key": key, "urls": urls, "call": call }))?
     } else {
         note(&format!(
-            "proxy {name} serves. The key below is shown only this once; `rrctl request list --proxy {name}` shows the calls"
+            "the key below is shown only this once; `rrctl request list --proxy {name}` shows the calls"
         ));
         call
     };
     once::out_or_aside("caller key", text.as_bytes(), key.as_bytes())
+}
+
+/// A text as one word of a shell: in quotes, unless it needs none.
+fn word(text: &str) -> Result<String> {
+    if text.chars().any(char::is_control) {
+        anyhow::bail!("the control plane told of {text:?}, which has characters that no address or key has");
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/%@+=,".contains(c);
+    Ok(match text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    })
 }
 
 fn documents(
@@ -293,6 +368,20 @@ mod tests {
             assert_eq!(name_of(url).expect(url).to_string(), name);
         }
         assert!(name_of("https://[::1]/").is_err());
+    }
+
+    #[test]
+    fn what_the_control_plane_tells_is_one_word_of_the_shell() {
+        for (text, wanted) in [
+            ("http://127.0.0.1:7430/api/demo.echo/", "http://127.0.0.1:7430/api/demo.echo/"),
+            ("Authorization: rr_key_1", "'Authorization: rr_key_1'"),
+            ("https://edge/;touch x;true /", "'https://edge/;touch x;true /'"),
+            ("https://edge/$(touch x)/", "'https://edge/$(touch x)/'"),
+            ("https://edge/'; touch x; '/", r"'https://edge/'\''; touch x; '\''/'"),
+        ] {
+            assert_eq!(word(text).expect("one word"), wanted);
+        }
+        assert!(word("https://edge/\nrm -r x\n").is_err());
     }
 
     #[test]

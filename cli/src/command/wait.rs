@@ -150,11 +150,14 @@ pub(crate) async fn until(session: &Session, revision: u64, goal: Goal, allow_re
     ended(&answer, allow_refusals)
 }
 
-/// The same, where another output is what was asked for: prints nothing, and refusals are an error.
-pub(crate) async fn until_served_beside(session: &Session, revision: u64, deadline: Duration) -> Result<()> {
+/// The same, where another output is what was asked for: prints nothing, and refusals are an error. How many nodes are
+/// connected.
+pub(crate) async fn until_served_beside(session: &Session, revision: u64, deadline: Duration) -> Result<u32> {
     let deadline_said = Some(wire_duration(deadline));
     let ask = fleet::WaitForRevisionRequest { revision, deadline: deadline_said, ..Default::default() };
-    judge(&answered(session, ask, deadline).await?, false)
+    let answer = answered(session, ask, deadline).await?;
+    judge(&answer, false)?;
+    Ok(answer.regions.iter().map(|region| region.connected).sum())
 }
 
 async fn answered(
