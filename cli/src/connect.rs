@@ -51,6 +51,12 @@ impl Endpoint {
         let bad = |why: &str| {
             fault::usage(&format!("endpoint {url:?} {why}"), "write it like https://control.example.com:7420")
         };
+        if url.contains('@') {
+            return Err(fault::usage(
+                "the endpoint has a user or a password in it",
+                "leave them out: calls are made with a token, from --token-file or RRCTL_TOKEN",
+            ));
+        }
         let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
         if uri.path() != "/" || uri.query().is_some() {
             return Err(bad("has more than scheme, host and port"));
@@ -206,9 +212,19 @@ fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig> {
 
 /// The token in RRCTL_TOKEN, or else in a file.
 pub(crate) fn token(file: Option<&Path>) -> Result<Option<Secret>> {
-    match env::var("RRCTL_TOKEN") {
-        Ok(text) if !text.trim().is_empty() => Ok(Some(Secret::from(text.trim().to_owned()))),
+    match variable("RRCTL_TOKEN")? {
+        Some(text) if !text.trim().is_empty() => Ok(Some(Secret::from(text.trim().to_owned()))),
         _ => file.map(read_token).transpose(),
+    }
+}
+
+/// A variable that is set and not empty. One that is no text is an error: what it was to name is not known.
+pub(crate) fn variable(name: &str) -> Result<Option<String>> {
+    match env::var_os(name).filter(|value| !value.is_empty()) {
+        None => Ok(None),
+        Some(value) => value.into_string().map(Some).map_err(|_| {
+            fault::usage(&format!("{name} is not text (UTF-8)"), "set it to a text, or unset it")
+        }),
     }
 }
 

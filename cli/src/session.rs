@@ -58,11 +58,8 @@ pub(crate) struct Global {
 impl Global {
     /// The options of a line that is still typed, and of the environment.
     pub(crate) fn of_line(line: impl Iterator<Item = OsString>) -> Self {
-        let line: Vec<String> = line.filter_map(|word| word.into_string().ok()).collect();
-        let typed = |flag: &str| {
-            let at = line.iter().position(|word| word == flag)?;
-            line.get(at + 1).filter(|value| !value.is_empty()).cloned()
-        };
+        let line: Vec<String> = line.map(|word| word.to_string_lossy().into_owned()).collect();
+        let typed = |flag: &str| typed(&line, flag).filter(|value| !value.is_empty());
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
             endpoint: typed("--endpoint").or_else(|| set("RRCTL_ENDPOINT")),
@@ -74,6 +71,16 @@ impl Global {
             verbose: false,
         }
     }
+}
+
+/// The value of a flag on a line that is still typed: `--flag VALUE` or `--flag=VALUE`.
+fn typed(line: &[String], flag: &str) -> Option<String> {
+    line.iter().take_while(|word| *word != "--").enumerate().find_map(|(at, word)| {
+        match word.strip_prefix(flag)? {
+            "" => line.get(at + 1).cloned(),
+            rest => rest.strip_prefix('=').map(str::to_owned),
+        }
+    })
 }
 
 /// What a command works with.
@@ -142,17 +149,19 @@ fn hint(chosen: &Chosen) -> String {
 
 /// The context that counts; none where an endpoint was given.
 pub(crate) fn chosen(global: &Global) -> Result<Option<Chosen>> {
+    let named = match &global.context {
+        Some(name) => Some(name.clone()),
+        None => connect::variable("RRCTL_CONTEXT")?,
+    };
     if global.endpoint.is_some() {
-        if let Some(name) = &global.context {
+        if let Some(name) = named {
             return Err(fault::usage(
                 &format!("both an endpoint and the context {name} were given"),
-                "leave out --context, or --endpoint and RRCTL_ENDPOINT",
+                "leave out --context and RRCTL_CONTEXT, or --endpoint and RRCTL_ENDPOINT",
             ));
         }
         return Ok(None);
     }
-    let from_environment = || std::env::var("RRCTL_CONTEXT").ok().filter(|name| !name.is_empty());
-    let named = global.context.clone().or_else(from_environment);
     let Some(folder) = Folder::of_user() else {
         return match named {
             Some(_) => Folder::needed().map(|_| None),
@@ -161,4 +170,20 @@ pub(crate) fn chosen(global: &Global) -> Result<Option<Chosen>> {
     };
     let here = std::env::current_dir().and_then(|here| here.canonicalize()).ok();
     folder.read().context("read the contexts")?.choose(named.as_deref(), here.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_of_a_line_that_is_typed_is_found_in_both_forms() {
+        let line =
+            ["rrctl", "--endpoint=https://a:1", "--org", "acme", "--organic", "x", "--", "--context=evil"];
+        let line = line.map(str::to_owned);
+        assert_eq!(typed(&line, "--endpoint").as_deref(), Some("https://a:1"));
+        assert_eq!(typed(&line, "--org").as_deref(), Some("acme"));
+        assert_eq!(typed(&line, "--context"), None);
+        assert_eq!(typed(&["--org".to_owned()], "--org"), None);
+    }
 }
