@@ -70,14 +70,14 @@ pub(crate) enum Verb {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Does {
-    /// Keeps these fields and removes all others, as `id 'items[*].name'`.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    /// Keeps this field, as `id` or `items[*].name`, and removes all others; can be repeated.
+    #[arg(long, value_name = "PATH")]
     retain: Vec<String>,
-    /// Removes these fields.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    /// Removes this field; can be repeated.
+    #[arg(long, value_name = "PATH")]
     destroy: Vec<String>,
-    /// Replaces the values of these fields with a text.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    /// Replaces the values of this field with a text; can be repeated.
+    #[arg(long, value_name = "PATH")]
     mask: Vec<String>,
 }
 
@@ -85,14 +85,14 @@ pub(crate) struct Does {
 #[derive(Args)]
 #[group(multiple = false)]
 pub(crate) struct DoesNow {
-    /// Keeps these fields and removes all others, as `id 'items[*].name'`.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    /// Keeps this field, as `id` or `items[*].name`, and removes all others; can be repeated.
+    #[arg(long, value_name = "PATH")]
     retain: Vec<String>,
-    /// Removes these fields.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    /// Removes this field; can be repeated.
+    #[arg(long, value_name = "PATH")]
     destroy: Vec<String>,
-    /// Replaces the values of these fields with a text.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
+    /// Replaces the values of this field with a text; can be repeated.
+    #[arg(long, value_name = "PATH")]
     mask: Vec<String>,
 }
 

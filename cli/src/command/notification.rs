@@ -110,10 +110,11 @@ impl Verb {
                 for ids in notifications.chunks(MARKED) {
                     marked += feed.mark(&mut stub, Marks::These(ids.to_vec())).await?;
                 }
-                print.done(
-                    &format!("marked {marked} as read"),
-                    &serde_json::json!({ "marked": marked.to_string() }),
-                )
+                let text = match marked {
+                    0 => "marked none: they are read already, or not in this list".to_owned(),
+                    marked => format!("marked {marked} as read"),
+                };
+                print.done(&text, &serde_json::json!({ "marked": marked.to_string() }))
             }
             Self::Read { through, .. } => {
                 let through = match through {

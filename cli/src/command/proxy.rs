@@ -13,6 +13,7 @@ use crate::flags::count;
 use crate::flags::keeping::{self, KeepingArgs};
 use crate::flags::limits::{self, KeyedLimitArgs, LimitArgs};
 use crate::flags::page::Listing;
+use crate::flags::plan::Yes;
 use crate::flags::recording::{self, RecordingArgs};
 use crate::flags::resilience::{self, Setting};
 use crate::flags::shape::{self, ShapeArgs};
@@ -52,12 +53,14 @@ pub(crate) enum Verb {
         #[command(flatten)]
         consent: Consent,
     },
-    /// Deletes a proxy, with its rules, filters and meters.
+    /// Deletes a proxy, with its rules, filters and meters. Asks first.
     Delete {
         /// Name or id.
         proxy: String,
         #[command(flatten)]
         condition: Condition,
+        #[command(flatten)]
+        yes: Yes,
         #[command(flatten)]
         consent: Consent,
     },
@@ -283,7 +286,8 @@ impl Verb {
                     .await?,
                 )
             }
-            Self::Delete { proxy, condition, consent } => {
+            Self::Delete { proxy, condition, yes, consent } => {
+                yes.ask(&format!("delete proxy {proxy}, with its rules, filters and meters"))?;
                 let ask = consent.with(mg::DeleteProxyRequest {
                     org,
                     proxy,

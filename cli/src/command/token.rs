@@ -97,7 +97,11 @@ impl Verb {
             Self::Revoke { token, condition } => {
                 let ask = mg::DeleteTokenRequest { token, etag: condition.etag };
                 let done = stub.delete_token(ask).await?.into_inner();
-                print.done(&format!("revoked at revision {}", done.revision), &done)
+                let text = match done.revision {
+                    0 => "it was revoked already".to_owned(),
+                    revision => format!("revoked at revision {revision}"),
+                };
+                print.done(&text, &done)
             }
             Self::Create(_) => Ok(()),
         }

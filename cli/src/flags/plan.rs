@@ -21,6 +21,28 @@ pub(crate) struct Agreement {
     pub(crate) yes: bool,
 }
 
+/// Whether a removal without a plan is carried out or asked about.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Yes {
+    /// Carries the plan out without asking. Required where there is no terminal.
+    #[arg(long, short = 'y')]
+    yes: bool,
+}
+
+impl Yes {
+    /// Asks, unless it was agreed to on the command line.
+    pub(crate) fn ask(self, what: &str) -> Result<()> {
+        if self.yes {
+            return Ok(());
+        }
+        prompt::confirm(
+            &format!("{what}?"),
+            &format!("cannot ask whether to {what}: standard input is not a terminal"),
+            "give --yes to agree",
+        )
+    }
+}
+
 /// An answer that holds a plan, or the outcome of one.
 pub(crate) trait Planned: Serialize {
     fn changes(&self) -> &[mg::PlannedChange];

@@ -239,8 +239,16 @@ async fn what_has_to_be_agreed_to_is_not_done_where_nobody_can_be_asked_unless_y
 #[test]
 fn whatever_takes_away_for_good_has_to_be_agreed_to() {
     let asked: Vec<String> = verbs().iter().filter(|verb| verb.takes("--yes")).map(Verb::name).collect();
-    for verb in ["org delete", "org rollback", "region delete", "credential delete", "target delete", "apply"]
-    {
+    let wanted = [
+        "org delete",
+        "org rollback",
+        "region delete",
+        "credential delete",
+        "target delete",
+        "proxy delete",
+        "apply",
+    ];
+    for verb in wanted {
         assert!(asked.iter().any(|it| it == verb), "{verb} is not asked about");
     }
     for verb in verbs().iter().filter(|verb| verb.takes("--cascade")) {

@@ -61,7 +61,7 @@ pub(super) const ALL: &[Examples] = &[
             "proxy update pay --retry attempts=2,on=502+503",
         ],
     ),
-    ("proxy delete", &["proxy delete github-read"]),
+    ("proxy delete", &["proxy delete github-read --yes"]),
     (
         "rule create",
         &[
@@ -80,12 +80,12 @@ pub(super) const ALL: &[Examples] = &[
         "filter create",
         &[
             "filter create no-phone --on proxy/pay --mask 'customers[*].phone'",
-            "filter create slim --on credential/app --retain id 'items[*].name'",
+            "filter create slim --on proxy/pay --retain id --retain 'items[*].name'",
         ],
     ),
     ("filter list", &["filter list", "filter list -o wide"]),
     ("filter show", &["filter show no-email"]),
-    ("filter update", &["filter update no-email --mask customer.email customer.phone"]),
+    ("filter update", &["filter update no-email --mask customer.email --mask customer.phone"]),
     ("filter delete", &["filter delete no-email"]),
     (
         "meter create",
