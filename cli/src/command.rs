@@ -18,6 +18,7 @@ mod filter;
 mod fleet;
 mod history;
 mod init;
+mod lists;
 mod login;
 mod member;
 mod meter;

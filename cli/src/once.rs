@@ -78,21 +78,23 @@ impl Drop for NewFile {
 }
 
 /// Shows a new resource with its secret. The secret is the only line on standard output and the resource goes to standard
-/// error; in JSON both are in one document, `whole`.
+/// error, with what was written and as which revision; in JSON both are in one document, `whole`.
 pub(crate) fn show<T: Row + Serialize>(
     print: Printer,
     made: &T,
+    (what, revision): (&str, u64),
     secret: Option<(&str, &Secret)>,
     whole: &impl Serialize,
 ) -> Result<()> {
-    let Some((what, secret)) = secret else { return print.one(made) };
+    let Some((secret_kind, secret)) = secret else { return print.written(made, what, revision) };
     if print.is_data() {
         let text = print.text(whole)?;
-        return out_or_aside(what, text.as_bytes(), secret.expose());
+        return out_or_aside(secret_kind, text.as_bytes(), secret.expose());
     }
     print.one_beside(made);
-    note(&format!("the {what} on standard output is shown this once"));
-    out_or_aside(what, secret.expose(), secret.expose())
+    print.wrote(what, revision);
+    note(&format!("the {secret_kind} on standard output is shown this once"));
+    out_or_aside(secret_kind, secret.expose(), secret.expose())
 }
 
 /// Writes `text` to standard output. A secret that standard output does not take, or that a format leaves out, is put

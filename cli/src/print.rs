@@ -8,10 +8,10 @@ mod age;
 mod format;
 mod pager;
 mod progress;
+mod stream;
 mod table;
 
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
@@ -20,6 +20,7 @@ use serde::Serialize;
 
 pub(crate) use self::format::Format;
 pub(crate) use self::progress::Progress;
+pub(crate) use self::stream::Stream;
 
 /// Prints answers in the format that was asked for.
 #[derive(Clone, Copy)]
@@ -31,6 +32,9 @@ pub(crate) trait Row {
     const COLUMNS: &'static [&'static str];
     /// The headings that only a wide table has: ids of rows that have a name, and details.
     const WIDE: &'static [&'static str] = &[];
+    /// The headings of cells that are never cut: codes, states, and what another command takes. A terminal without room for
+    /// one shows none of it.
+    const WHOLE: &'static [&'static str] = &[];
     /// A cell for each heading.
     fn cells(&self) -> Vec<String>;
 }
@@ -66,26 +70,33 @@ impl Printer {
             note("nothing to list");
             return Ok(());
         }
-        let (lines, left_out) = self.table(items);
+        let (lines, left_out) = self.table(items, pager::columns());
         pager::show(&lines)?;
         if !left_out.is_empty() {
-            note(&format!("no room for {}; -o wide shows all", left_out.join(", ")));
+            note(&no_room(&left_out));
         }
         Ok(())
     }
 
-    /// The lines of a table, and the columns that did not fit.
-    fn table<T: Row>(self, items: &[T]) -> (Vec<String>, Vec<String>) {
+    /// The lines of a table in a terminal this wide, and the columns that did not fit.
+    pub(crate) fn table<T: Row>(self, items: &[T], room: Option<usize>) -> (Vec<String>, Vec<&'static str>) {
         let now = Utc::now();
         let is_wide = self.0 == Format::Wide;
         let cell = |cell| if is_wide { cell } else { age::relative(cell, now) };
         let rows: Vec<Vec<String>> =
             items.iter().map(|item| self.shown::<T, _>(item.cells()).map(cell).collect()).collect();
-        let headings: Vec<&str> = self.shown::<T, _>(T::COLUMNS.iter().copied()).collect();
-        let room = if is_wide { None } else { pager::columns() };
-        let table::Lines { head, rows, left_out } = table::lines(&headings, &rows, room);
-        let head = if is_coloured() { format!("\x1b[1m{head}\x1b[0m") } else { head };
-        ([vec![head], rows].concat(), left_out)
+        let mut columns = self.columns::<T>();
+        rows.iter().for_each(|row| columns.measure(row));
+        let layout = columns.layout(room.filter(|_| !is_wide));
+        let head = heading(columns.head(&layout));
+        let lines = std::iter::once(head).chain(rows.iter().map(|row| layout.line(row))).collect();
+        (lines, layout.left_out)
+    }
+
+    /// The columns that the format has.
+    fn columns<T: Row>(self) -> table::Columns {
+        let headings = self.shown::<T, _>(T::COLUMNS.iter().copied());
+        table::Columns::of(headings.map(|heading| (heading, T::WHOLE.contains(&heading))))
     }
 
     /// The cells of the columns that the format has.
@@ -94,33 +105,50 @@ impl Printer {
         T::COLUMNS.iter().zip(cells).filter(move |(heading, _)| is_shown(heading)).map(|(_, cell)| cell)
     }
 
-    /// Prints one message.
+    /// Prints one message. A table has a line for each cell that has a value, a wide one for each.
     pub(crate) fn one<T: Row + Serialize>(self, item: &T) -> Result<()> {
         if self.is_data() {
             return self.data(item);
         }
-        lines(item).try_for_each(|line| line_out(&line))
+        self.lines(item).iter().try_for_each(|line| line_out(line))
     }
 
     /// Prints one message to standard error, beside the output.
     pub(crate) fn one_beside<T: Row>(self, item: &T) {
-        lines(item).for_each(|line| note(&line));
+        self.lines(item).iter().for_each(|line| note(line));
     }
 
-    /// Begins a stream of rows, with its headings.
-    pub(crate) fn stream<T: Row>(self) -> Result<Stream<T>> {
-        let headings: Vec<String> =
-            self.shown::<T, _>(T::COLUMNS.iter()).map(|heading| heading.to_uppercase()).collect();
-        let mut stream = Stream { print: self, widths: vec![0; headings.len()], of: PhantomData };
+    fn lines<T: Row>(self, item: &T) -> Vec<String> {
+        let is_shown = |cell: &str| self.0 == Format::Wide || !cell.is_empty();
+        let rows = T::COLUMNS.iter().zip(item.cells()).filter(|(_, cell)| is_shown(cell));
+        let rows: Vec<_> = rows.collect();
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        rows.iter().map(|(name, cell)| format!("{name:width$}  {cell}").trim_end().to_owned()).collect()
+    }
+
+    /// Prints one message that was written, and says so.
+    pub(crate) fn written<T: Row + Serialize>(self, item: &T, what: &str, revision: u64) -> Result<()> {
+        self.one(item)?;
+        self.wrote(what, revision);
+        Ok(())
+    }
+
+    /// Begins a stream of rows, with its headings over rows that are known already.
+    pub(crate) fn stream<T: Row + Serialize>(self, known: &[T]) -> Result<Stream<T>> {
+        Stream::begin(self, known)
+    }
+
+    /// Says what was written, as `created target echo`, and as which revision; nothing where a program reads the answer.
+    pub(crate) fn wrote(self, what: &str, revision: u64) {
         if !self.is_data() {
-            stream.put(&headings)?;
+            note(&at_revision(what, revision));
         }
-        Ok(stream)
     }
 
     /// Prints a message of a stream that is no row, as data on one line.
     pub(crate) fn data_line<T: Serialize>(self, item: &T) -> Result<()> {
-        line_out(&self.0.line(item)?)
+        let text = self.0.line(item)?;
+        if text.is_empty() { Ok(()) } else { line_out(&text) }
     }
 
     /// Prints a result: a sentence for people, the answer of the control plane for programs.
@@ -129,46 +157,19 @@ impl Printer {
     }
 }
 
-/// Rows that come one after the other.
-pub(crate) struct Stream<T> {
-    print: Printer,
-    /// Of the widest cell of each column so far: what is to come is not known.
-    widths: Vec<usize>,
-    of: PhantomData<T>,
+/// What was written, and as which revision, where the answer says that.
+pub(crate) fn at_revision(what: &str, revision: u64) -> String {
+    if revision == 0 { what.to_owned() } else { format!("{what} at revision {revision}") }
 }
 
-impl<T: Row + Serialize> Stream<T> {
-    /// Prints one, on one line.
-    pub(crate) fn line(&mut self, item: &T) -> Result<()> {
-        if self.print.is_data() {
-            return self.print.data_line(item);
-        }
-        let cells: Vec<String> = self.print.shown::<T, _>(item.cells()).collect();
-        self.put(&cells)
-    }
+/// The line of headings as standard output takes it.
+fn heading(head: String) -> String {
+    if is_coloured() { format!("\x1b[1m{head}\x1b[0m") } else { head }
 }
 
-impl<T> Stream<T> {
-    fn put(&mut self, cells: &[String]) -> Result<()> {
-        let mut text = String::new();
-        for (cell, width) in cells.iter().zip(&mut self.widths) {
-            // One long cell does not push the columns of all that follow to the right.
-            *width = (*width).max(cell.chars().count().min(WIDEST));
-            text.push_str(&format!("{cell:0$}  ", *width));
-        }
-        line_out(text.trim_end())
-    }
-}
-
-/// Of a column in a stream.
-const WIDEST: usize = 40;
-
-fn lines<T: Row>(item: &T) -> impl Iterator<Item = String> {
-    let width = T::COLUMNS.iter().map(|c| c.len()).max().unwrap_or(0);
-    T::COLUMNS
-        .iter()
-        .zip(item.cells())
-        .map(move |(name, cell)| format!("{name:width$}  {cell}").trim_end().to_owned())
+fn no_room(left_out: &[&str]) -> String {
+    let ids = if left_out.contains(&"id") { ", -o name lists the ids" } else { "" };
+    format!("no room for {}; -o wide shows all{ids}", left_out.join(", "))
 }
 
 /// Whether standard output takes colours: a terminal that shows them, and nobody said that they are unwanted.
@@ -228,6 +229,18 @@ pub(crate) fn time(at: Option<&pbjson_types::Timestamp>) -> String {
         .unwrap_or_default()
 }
 
+/// The same of a time that is known to the minute.
+pub(crate) fn minute(at: Option<&pbjson_types::Timestamp>) -> String {
+    at.and_then(|at| chrono::DateTime::from_timestamp(at.seconds, 0))
+        .map(|at| at.format(age::MINUTE).to_string())
+        .unwrap_or_default()
+}
+
+/// A number of things, as `1 node` and `2 nodes`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// The name of an enum value without its prefix, in lower case.
 pub(crate) fn plain(name: &str, prefix: &str) -> String {
     let name = name.strip_prefix(prefix).unwrap_or(name);
@@ -242,4 +255,17 @@ pub(crate) fn few(ids: &[String]) -> String {
         text.push_str(&format!(" and {} more", ids.len() - SHOWN));
     }
     if text.is_empty() { "-".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thing_is_not_many() {
+        let counts = [0, 1, 2].map(|number| count(number, "node"));
+        assert_eq!(counts, ["0 nodes", "1 node", "2 nodes"]);
+        assert_eq!(at_revision("created target echo", 7), "created target echo at revision 7");
+        assert_eq!(at_revision("created target echo", 0), "created target echo");
+    }
 }

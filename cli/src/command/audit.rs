@@ -9,10 +9,11 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::audit_service_client::AuditServiceClient;
 
+use crate::command::names;
 use crate::flags::count;
 use crate::flags::moment::Moment;
 use crate::flags::page::Newest;
-use crate::print::{self, Row, line_out, time};
+use crate::print::{self, Row, line_out, minute, plain, time};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -81,13 +82,15 @@ impl Verb {
                 Ok(())
             }
             Self::Refused { actor, newest } => {
-                let mut stub = AuditServiceClient::new(session.endpoint.connect().await?);
+                let connection = session.endpoint.connect().await?;
+                let mut stub = AuditServiceClient::new(connection.clone());
                 let found = newest.of(async |page_size, page_token| {
                     let ask = mg::ListRefusedAttemptsRequest { actor: actor.clone(), page_size, page_token };
                     let reply = stub.list_refused_attempts(ask).await?.into_inner();
                     Ok((reply.attempts, reply.next_page_token))
                 });
-                session.print.list(&found.await?)
+                let found = names::of(session.print, &connection, "", found.await?).await?;
+                session.print.list(&found)
             }
             Self::Verify(args) => args.run(session).await,
         }
@@ -97,7 +100,8 @@ impl Verb {
 impl ListArgs {
     async fn run(self, session: Session) -> Result<()> {
         let org = if self.installation { None } else { Some(session.org()?) };
-        let mut stub = AuditServiceClient::new(session.endpoint.connect().await?);
+        let connection = session.endpoint.connect().await?;
+        let mut stub = AuditServiceClient::new(connection.clone());
         let (after, before) = (self.since.map(Moment::ago), self.until.map(Moment::ago));
         let found = self.newest.of(async |page_size, page_token| {
             let (resource, actor) = (self.resource.clone(), self.actor.clone());
@@ -118,13 +122,13 @@ impl ListArgs {
             let reply = stub.list_audit_entries(ask).await?.into_inner();
             Ok((reply.entries, reply.next_page_token))
         });
-        session.print.list(&found.await?)
+        session.print.list(&names::of(session.print, &connection, "", found.await?).await?)
     }
 }
 
 impl Row for mg::AuditEntry {
     const COLUMNS: &'static [&'static str] =
-        &["revision", "at", "who", "token", "user", "from", "call", "changes"];
+        &["revision", "at", "who", "changes", "call", "from", "token", "user"];
     const WIDE: &'static [&'static str] = &["token", "user"];
 
     fn cells(&self) -> Vec<String> {
@@ -142,7 +146,7 @@ impl Row for mg::AuditEntry {
             };
             format!(
                 "{sign}{} {}",
-                change.kind,
+                change.kind.replace('_', " "),
                 if change.name.is_empty() { &change.id } else { &change.name }
             )
         };
@@ -155,24 +159,25 @@ impl Row for mg::AuditEntry {
             self.revision.to_string(),
             time(self.at.as_ref()),
             who,
+            changes,
+            self.call.clone(),
+            actor.address,
             actor.token,
             actor.user,
-            actor.address,
-            self.call.clone(),
-            changes,
         ]
     }
 }
 
 impl Row for mg::RefusedAttempt {
     const COLUMNS: &'static [&'static str] = &["minute", "count", "call", "reason", "token", "user", "from"];
+    const WHOLE: &'static [&'static str] = &["reason"];
 
     fn cells(&self) -> Vec<String> {
         vec![
-            time(self.minute.as_ref()),
+            minute(self.minute.as_ref()),
             self.count.to_string(),
             self.call.clone(),
-            self.reason.clone(),
+            plain(&self.reason, ""),
             self.token.clone(),
             self.user.clone(),
             self.address.clone(),

@@ -3,17 +3,30 @@
 //! Finds no difference itself: documents are compared by the contract's code.
 
 use anyhow::Result;
+use pbjson_types::Timestamp;
+use rr_contract::document::preview::Label;
 use rr_contract::wire::management as mg;
 
-use crate::print::plain;
+use crate::print::{count, plain, time};
 
 /// Before the field of a change.
 const INDENT: &str = "        ";
 
 /// One field: `base_url: "a" -> "b"`.
 pub(super) fn line(field: &mg::FieldChange) -> String {
-    let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "unset".to_owned());
+    let side = |value: &Option<String>| match value {
+        None => "unset".to_owned(),
+        Some(value) if field.field == "owner" => preview(value).unwrap_or_else(|| value.clone()),
+        Some(value) => value.clone(),
+    };
     format!("{}: {} -> {}", field.field, side(&field.before), side(&field.after))
+}
+
+/// The label of a preview as people read it, with the time of its end.
+fn preview(owner: &str) -> Option<String> {
+    let label = Label::parse(owner.trim_matches('"'))?;
+    let ends = Timestamp { seconds: i64::try_from(label.ends).ok()?, nanos: 0 };
+    Some(format!("preview {} until {}", label.name, time(Some(&ends))))
 }
 
 /// The changes of a set, and how many there are that the answer does not list.
@@ -25,13 +38,14 @@ pub(super) fn show(outcome: &mg::ApplyOutcome, mut out: impl FnMut(&str) -> Resu
             out(&format!("{INDENT}{}", line(field)))?;
         }
         if change.more_fields > 0 {
-            out(&format!("{INDENT}… and {} more fields", change.more_fields))?;
+            let more = count(u64::from(change.more_fields), "more field");
+            out(&format!("{INDENT}… and {more}"))?;
         }
     }
     let shown = outcome.changes.len() as u64;
     let more = (outcome.created + outcome.updated + outcome.deleted).saturating_sub(shown);
     if more > 0 {
-        out(&format!("… and {more} more changes"))?;
+        out(&format!("… and {}", count(more, "more change")))?;
     }
     Ok(())
 }
@@ -56,6 +70,22 @@ pub(super) fn summary(outcome: &mg::ApplyOutcome) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_preview_that_ends_later_says_until_when_and_another_owner_stays_as_it_is() {
+        let owner = |before: &str, after: &str| mg::FieldChange {
+            field: "owner".into(),
+            before: Some(before.into()),
+            after: Some(after.into()),
+        };
+        assert_eq!(
+            line(&owner(r#""preview/pr1:1795948630""#, r#""preview/pr1:1795862530""#)),
+            "owner: preview pr1 until 2026-11-29T10:37:10.000Z -> preview pr1 until 2026-11-28T10:42:10.000Z"
+        );
+        assert_eq!(line(&owner(r#""ci""#, r#""preview/pr1:""#)), r#"owner: "ci" -> "preview/pr1:""#);
+        let field = mg::FieldChange { field: "notes".into(), ..owner(r#""preview/pr1:1795948630""#, "7") };
+        assert_eq!(line(&field), r#"notes: "preview/pr1:1795948630" -> 7"#);
+    }
 
     #[test]
     fn a_plan_says_what_would_be_and_a_result_what_was_done() {
@@ -103,7 +133,7 @@ mod tests {
                 r#"        base_url: "a" -> "b""#,
                 "        balance: unset -> 1",
                 "        … and 3 more fields",
-                "… and 1 more changes",
+                "… and 1 more change",
             ]
         );
         assert_eq!(

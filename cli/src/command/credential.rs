@@ -21,18 +21,20 @@ use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
 use serde::Serialize;
 
+use crate::command::names;
 use crate::connect::Connection;
 use crate::flags::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::flags::count;
 use crate::flags::moment::{self, Moment};
 use crate::flags::page::Listing;
 use crate::flags::plan::Agreement;
-use crate::print::{Row, plain, time};
+use crate::print::{Row, minute, plain, time};
 use crate::session::Session;
 
 use self::caller::{CallerArgs, UpdateArgs};
 use self::roll::RollArgs;
 use self::upstream::{ReplaceArgs, UpstreamArgs};
+pub(crate) use super::lists::credentials as list;
 
 /// The heading of the minute in which a caller was accepted last.
 const LAST_USED: &str = "last used";
@@ -121,25 +123,38 @@ impl Verb {
             }
             Self::CreateUpstream(mut args) => {
                 args.sealing.trust.fall_back(session.regions_file());
-                print.one(&args.run(connection, org).await?)
+                let (made, revision) = args.run(connection.clone(), org.clone()).await?;
+                let made = names::of_one(print, &connection, &org, Some(made)).await?;
+                print.written(&made, &format!("created credential {}", made.name), revision)
             }
             Self::ReplaceSecret(mut args) => {
                 args.sealing.trust.fall_back(session.regions_file());
-                print.one(&args.run(connection, org).await?)
+                let (made, revision) = args.run(connection.clone(), org.clone()).await?;
+                let made = names::of_one(print, &connection, &org, Some(made)).await?;
+                let what = format!("replaced the secret of credential {}", made.name);
+                print.written(&made, &what, revision)
             }
             Self::Roll(mut args) => {
                 args.trust.fall_back(session.regions_file());
                 args.run(connection, org, print).await
             }
             Self::List(listing) => {
-                listing.print(print, async || list(connection.clone(), &org, &listing).await).await
+                let found = async || {
+                    names::of(print, &connection, &org, list(connection.clone(), &org, &listing).await?).await
+                };
+                listing.print(print, "credential", found).await
             }
             Self::Show { credential, at } => {
-                let ask = mg::GetCredentialRequest { org, credential, revision: at };
-                let credential = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();
+                let ask = mg::GetCredentialRequest { org: org.clone(), credential, revision: at };
+                let credential = stub.get_credential(ask).await?.into_inner().credential;
+                let credential = names::of_one(print, &connection, &org, credential).await?;
                 if at == 0 { print.one(&credential) } else { print.one(&Past(credential)) }
             }
-            Self::Update(args) => print.one(&args.run(connection, org).await?),
+            Self::Update(args) => {
+                let (updated, revision) = args.run(connection.clone(), org.clone()).await?;
+                let updated = names::of_one(print, &connection, &org, Some(updated)).await?;
+                print.written(&updated, &format!("updated credential {}", updated.name), revision)
+            }
             Self::Delete { credential, condition, cascade, agreement, consent } => {
                 let ask = consent.with(mg::DeleteCredentialRequest {
                     org,
@@ -148,12 +163,11 @@ impl Verb {
                     cascade: cascade.users,
                     ..Default::default()
                 });
-                let what = format!("delete credential {}", ask.credential);
                 let delete = async |dry_run, expected_plan| {
                     let ask = mg::DeleteCredentialRequest { dry_run, expected_plan, ..ask.clone() };
                     Ok(stub.delete_credential(ask).await?.into_inner())
                 };
-                agreement.remove(print, &what, delete).await
+                agreement.remove(print, "credential", &ask.credential, delete).await
             }
         }
     }
@@ -187,19 +201,6 @@ pub(crate) async fn create(
         ..Default::default()
     });
     Ok(CredentialServiceClient::new(connection).create_credential(ask).await?.into_inner())
-}
-
-/// The credentials of an organization.
-pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> Result<Vec<mg::Credential>> {
-    let mut stub = CredentialServiceClient::new(connection);
-    which
-        .all(async |page_size, page_token| {
-            let (org, filter, order_by) = (org.to_owned(), which.filter.clone(), which.order_by.clone());
-            let ask = mg::ListCredentialsRequest { org, page_size, page_token, filter, order_by };
-            let reply = stub.list_credentials(ask).await?.into_inner();
-            Ok((reply.credentials, reply.next_page_token))
-        })
-        .await
 }
 
 /// A credential as it was at a revision, which says nothing of its uses.
@@ -340,7 +341,7 @@ impl Row for mg::Credential {
         let keys = caller.jwt_verify.as_ref().map(keys_from).unwrap_or_default();
         let last_used = match &self.last_used_at {
             None if usage == "caller" => "never".to_owned(),
-            at => time(at.as_ref()),
+            at => minute(at.as_ref()),
         };
         let since = caller.rolled_at.as_ref().or(self.created_at.as_ref().filter(|_| usage == "caller"));
         vec![

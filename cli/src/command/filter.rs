@@ -12,7 +12,7 @@ use crate::flags::change::{Condition, Consent, Mask, Owner};
 use crate::flags::count;
 use crate::flags::page::Listing;
 use crate::flags::parent::{self, Parent};
-use crate::print::{Row, plain};
+use crate::print::{Row, at_revision, plain};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -155,21 +155,15 @@ impl Verb {
                     filter: Some(filter),
                     ..Default::default()
                 });
-                print.one(
-                    &names::of_one(
-                        print,
-                        &connection,
-                        &org,
-                        stub.create_filter(ask).await?.into_inner().filter,
-                    )
-                    .await?,
-                )
+                let done = stub.create_filter(ask).await?.into_inner();
+                let filter = names::of_one(print, &connection, &org, done.filter).await?;
+                print.written(&filter, &format!("created filter {}", filter.name), done.revision)
             }
             Self::List(listing) => {
                 let found = async || {
                     names::of(print, &connection, &org, list(connection.clone(), &org, &listing).await?).await
                 };
-                listing.print(print, found).await
+                listing.print(print, "filter", found).await
             }
             Self::Show { filter, at } => {
                 let ask = mg::GetFilterRequest { org: org.clone(), filter, revision: at };
@@ -190,17 +184,12 @@ impl Verb {
                     update_mask,
                     ..Default::default()
                 });
-                print.one(
-                    &names::of_one(
-                        print,
-                        &connection,
-                        &org,
-                        stub.update_filter(ask).await?.into_inner().filter,
-                    )
-                    .await?,
-                )
+                let done = stub.update_filter(ask).await?.into_inner();
+                let filter = names::of_one(print, &connection, &org, done.filter).await?;
+                print.written(&filter, &format!("updated filter {}", filter.name), done.revision)
             }
             Self::Delete { filter, condition, consent } => {
+                let what = format!("deleted filter {filter}");
                 let ask = consent.with(mg::DeleteFilterRequest {
                     org,
                     filter,
@@ -208,7 +197,7 @@ impl Verb {
                     ..Default::default()
                 });
                 let done = stub.delete_filter(ask).await?.into_inner();
-                print.done(&format!("deleted at revision {}", done.revision), &done)
+                print.done(&at_revision(&what, done.revision), &done)
             }
         }
     }

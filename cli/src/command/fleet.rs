@@ -5,7 +5,7 @@ use clap::Args;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 
-use crate::print::{Row, few, line_out, note, plain, time};
+use crate::print::{Row, count, few, line_out, note, plain, time};
 use crate::prompt;
 use crate::session::Session;
 
@@ -168,7 +168,7 @@ fn show(planned: &fleet::AdoptRevisionResponse, mut out: impl FnMut(&str) -> Res
     for it in &planned.differences {
         let action = plain(it.action().as_str_name(), "ADOPT_ACTION_");
         let name = if it.name.is_empty() { &it.id } else { &it.name };
-        out(&format!("{action}  {} {name} ({}) on {} node(s)", it.kind, it.id, it.nodes))?;
+        out(&format!("{action}  {} {name} ({}) on {}", it.kind, it.id, count(u64::from(it.nodes), "node")))?;
     }
     let more = planned.difference_count.saturating_sub(planned.differences.len() as u64);
     if more > 0 {
@@ -184,16 +184,16 @@ impl Row for fleet::RegionState {
     const COLUMNS: &'static [&'static str] = &[
         "region",
         "id",
-        "desired",
         "nodes",
-        "connected",
         "in step",
         "behind",
         "refusing",
+        "why",
+        "connected",
         "draining",
         "diverged",
         "held",
-        "why",
+        "desired",
     ];
     const WIDE: &'static [&'static str] = &["id"];
 
@@ -202,16 +202,16 @@ impl Row for fleet::RegionState {
         vec![
             self.region.clone(),
             self.id.clone(),
-            revision(self.desired.as_ref().map_or(0, |at| at.revision)),
             self.nodes.to_string(),
-            self.connected.to_string(),
             self.in_step.to_string(),
             self.behind.to_string(),
             self.refusing.to_string(),
+            self.why.clone(),
+            self.connected.to_string(),
             self.draining.to_string(),
             self.diverged.len().to_string(),
             revision(self.held_revision),
-            self.why.clone(),
+            revision(self.desired.as_ref().map_or(0, |at| at.revision)),
         ]
     }
 }

@@ -8,7 +8,7 @@ use rr_contract::wire::management::member_service_client::MemberServiceClient;
 use crate::flags::change::{Condition, Mask};
 use crate::flags::page::Listing;
 use crate::flags::role::{self, OrgRole};
-use crate::print::{Row, time};
+use crate::print::{Row, at_revision, time};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -67,7 +67,9 @@ impl Verb {
             Self::Add { user, role } => {
                 let member = mg::Member { user, role: role.to_wire().into(), ..mg::Member::default() };
                 let ask = mg::CreateMemberRequest { org, member: Some(member) };
-                print.one(&stub.create_member(ask).await?.into_inner().member.unwrap_or_default())
+                let done = stub.create_member(ask).await?.into_inner();
+                let member = done.member.unwrap_or_default();
+                print.written(&member, &format!("added member {}", member.name), done.revision)
             }
             Self::List(listing) => {
                 let list = async || {
@@ -81,7 +83,7 @@ impl Verb {
                         })
                         .await
                 };
-                listing.print(print, list).await
+                listing.print(print, "member", list).await
             }
             Self::Show { member } => {
                 let reply = stub.get_member(mg::GetMemberRequest { org, member }).await?.into_inner();
@@ -95,20 +97,23 @@ impl Verb {
                     mg::Member { role: role.to_wire().into(), etag: condition.etag, ..mg::Member::default() };
                 let update_mask = mask.finish()?;
                 let ask = mg::UpdateMemberRequest { org, name, member: Some(member), update_mask };
-                print.one(&stub.update_member(ask).await?.into_inner().member.unwrap_or_default())
+                let done = stub.update_member(ask).await?.into_inner();
+                let member = done.member.unwrap_or_default();
+                print.written(&member, &format!("updated member {}", member.name), done.revision)
             }
             Self::Remove { member, condition } => {
+                let what = format!("removed member {member}");
                 let ask = mg::DeleteMemberRequest { org, member, etag: condition.etag };
                 let done = stub.delete_member(ask).await?.into_inner();
-                print.done(&format!("removed at revision {}", done.revision), &done)
+                print.done(&at_revision(&what, done.revision), &done)
             }
         }
     }
 }
 
 impl Row for mg::Member {
-    const COLUMNS: &'static [&'static str] = &["name", "id", "user", "role", "since"];
-    const WIDE: &'static [&'static str] = &["id", "user"];
+    const COLUMNS: &'static [&'static str] = &["name", "id", "user id", "role", "since"];
+    const WIDE: &'static [&'static str] = &["id", "user id"];
 
     fn cells(&self) -> Vec<String> {
         vec![

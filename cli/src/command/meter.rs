@@ -16,7 +16,7 @@ use crate::flags::limits;
 use crate::flags::matching::{self, OnlyWhen, Typed};
 use crate::flags::page::Listing;
 use crate::flags::parent;
-use crate::print::Row;
+use crate::print::{Row, at_revision};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -221,21 +221,15 @@ impl Verb {
                     meter: Some(meter),
                     ..Default::default()
                 });
-                print.one(
-                    &names::of_one(
-                        print,
-                        &connection,
-                        &org,
-                        stub.create_meter(ask).await?.into_inner().meter,
-                    )
-                    .await?,
-                )
+                let done = stub.create_meter(ask).await?.into_inner();
+                let meter = names::of_one(print, &connection, &org, done.meter).await?;
+                print.written(&meter, &format!("created meter {}", meter.name), done.revision)
             }
             Self::List(listing) => {
                 let found = async || {
                     names::of(print, &connection, &org, list(connection.clone(), &org, &listing).await?).await
                 };
-                listing.print(print, found).await
+                listing.print(print, "meter", found).await
             }
             Self::Show { meter, at } => {
                 let ask = mg::GetMeterRequest { org: org.clone(), meter, revision: at };
@@ -261,17 +255,12 @@ impl Verb {
                     update_mask,
                     ..Default::default()
                 });
-                print.one(
-                    &names::of_one(
-                        print,
-                        &connection,
-                        &org,
-                        stub.update_meter(ask).await?.into_inner().meter,
-                    )
-                    .await?,
-                )
+                let done = stub.update_meter(ask).await?.into_inner();
+                let meter = names::of_one(print, &connection, &org, done.meter).await?;
+                print.written(&meter, &format!("updated meter {}", meter.name), done.revision)
             }
             Self::Delete { meter, condition, consent } => {
+                let what = format!("deleted meter {meter}");
                 let ask = consent.with(mg::DeleteMeterRequest {
                     org,
                     meter,
@@ -279,7 +268,7 @@ impl Verb {
                     ..Default::default()
                 });
                 let done = stub.delete_meter(ask).await?.into_inner();
-                print.done(&format!("deleted at revision {}", done.revision), &done)
+                print.done(&at_revision(&what, done.revision), &done)
             }
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! The API answers ids, and JSON keeps them. What a narrowed token may not see keeps its id in tables too.
 
+mod reference;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
@@ -11,84 +13,18 @@ use rr_contract::wire::management::credential_service_client::CredentialServiceC
 use rr_contract::wire::management::org_service_client::OrgServiceClient;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 use rr_contract::wire::management::target_service_client::TargetServiceClient;
+use rr_contract::wire::management::token_service_client::TokenServiceClient;
+use rr_contract::wire::management::user_service_client::UserServiceClient;
 use tonic::Code;
 
-use super::{credential, region, target};
+use self::reference::{Kind, References};
+use super::{lists, target, user};
 use crate::connect::Connection;
 use crate::flags::page::Listing;
 use crate::print::Printer;
 
 /// Up to how many resources of a kind are asked for one by one.
 const FEW: usize = 8;
-
-/// A kind of resource that others refer to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    Proxy,
-    Target,
-    Credential,
-    Region,
-    Org,
-}
-
-/// A resource that refers to others.
-pub(super) trait References {
-    fn each(&mut self, visit: impl FnMut(Kind, &mut String));
-}
-
-impl References for mg::Proxy {
-    fn each(&mut self, mut visit: impl FnMut(Kind, &mut String)) {
-        visit(Kind::Target, &mut self.target);
-        visit(Kind::Credential, &mut self.upstream_credential);
-        self.caller_credentials.iter_mut().for_each(|id| visit(Kind::Credential, id));
-        self.regions.iter_mut().for_each(|id| visit(Kind::Region, id));
-    }
-}
-
-impl References for mg::Token {
-    fn each(&mut self, mut visit: impl FnMut(Kind, &mut String)) {
-        each_grant(&mut self.grants, &mut visit);
-    }
-}
-
-impl References for mg::GetSelfResponse {
-    fn each(&mut self, mut visit: impl FnMut(Kind, &mut String)) {
-        each_grant(&mut self.grants, &mut visit);
-        self.token.iter_mut().for_each(|token| each_grant(&mut token.grants, &mut visit));
-    }
-}
-
-fn each_grant(grants: &mut [mg::Grant], visit: &mut impl FnMut(Kind, &mut String)) {
-    for grant in grants {
-        match grant.region.is_empty() {
-            true => visit(Kind::Org, &mut grant.org),
-            false => visit(Kind::Region, &mut grant.region),
-        }
-    }
-}
-
-impl References for mg::Meter {
-    fn each(&mut self, mut visit: impl FnMut(Kind, &mut String)) {
-        visit(Kind::Proxy, &mut self.proxy);
-    }
-}
-
-macro_rules! of_parent {
-    ($message:ident, $module:ident) => {
-        impl References for mg::$message {
-            fn each(&mut self, mut visit: impl FnMut(Kind, &mut String)) {
-                match &mut self.parent {
-                    Some(mg::$module::Parent::Proxy(id)) => visit(Kind::Proxy, id),
-                    Some(mg::$module::Parent::Target(id)) => visit(Kind::Target, id),
-                    Some(mg::$module::Parent::Credential(id)) => visit(Kind::Credential, id),
-                    None => {}
-                }
-            }
-        }
-    };
-}
-of_parent!(Rule, rule);
-of_parent!(Filter, filter);
 
 /// Names by id, and which credentials are upstream credentials.
 #[derive(Default)]
@@ -177,6 +113,16 @@ impl Names {
                         seen(CredentialServiceClient::new(connection.clone()).get_credential(ask).await)?;
                     self.learn_credentials(one.and_then(|reply| reply.credential));
                 }
+                Kind::Token => {
+                    let ask = mg::GetTokenRequest { token: id };
+                    let one = seen(TokenServiceClient::new(connection.clone()).get_token(ask).await)?;
+                    self.learn(one.and_then(|reply| reply.token).map(|one| (one.id, one.name)));
+                }
+                Kind::User => {
+                    let ask = mg::GetUserRequest { user: id };
+                    let one = seen(UserServiceClient::new(connection.clone()).get_user(ask).await)?;
+                    self.learn(one.and_then(|reply| reply.user).map(|one| (one.id, one.name)));
+                }
                 Kind::Region | Kind::Org => {}
             }
         }
@@ -199,7 +145,7 @@ impl Names {
                 self.learn(all.into_iter().map(|one| (one.id, one.name)));
             }
             Kind::Credential => {
-                self.learn_credentials(credential::list(connection.clone(), org, &all).await?)
+                self.learn_credentials(lists::credentials(connection.clone(), org, &all).await?)
             }
             Kind::Org => {
                 let mut stub = OrgServiceClient::new(connection.clone());
@@ -211,7 +157,15 @@ impl Names {
                 self.learn(found.await?.into_iter().map(|one| (one.id, one.name)));
             }
             Kind::Region => {
-                let all = region::list(connection.clone()).await?;
+                let all = lists::regions(connection.clone(), &all).await?;
+                self.learn(all.into_iter().map(|one| (one.id, one.name)));
+            }
+            Kind::Token => {
+                let all = lists::tokens(connection.clone()).await?;
+                self.learn(all.into_iter().map(|one| (one.id, one.name)));
+            }
+            Kind::User => {
+                let all = user::list(connection.clone(), &all).await?;
                 self.learn(all.into_iter().map(|one| (one.id, one.name)));
             }
         }
@@ -264,11 +218,24 @@ fn seen<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<Option<T
 mod tests {
     use super::*;
 
+    fn names() -> Names {
+        let mut names = Names::default();
+        let pairs = [
+            ("tg_1", "echo"),
+            ("cr_1", "app"),
+            ("rg_1", "eu"),
+            ("px_1", "pay"),
+            ("og_1", "acme"),
+            ("tk_1", "ci"),
+            ("us_1", "ann"),
+        ];
+        names.learn(pairs.map(|(id, name)| (id.to_owned(), name.to_owned())));
+        names
+    }
+
     #[test]
     fn each_reference_becomes_a_name_and_what_is_not_known_stays() {
-        let mut names = Names::default();
-        let pairs = [("tg_1", "echo"), ("cr_1", "app"), ("rg_1", "eu"), ("px_1", "pay")];
-        names.learn(pairs.map(|(id, name)| (id.to_owned(), name.to_owned())));
+        let names = names();
         let mut proxy = mg::Proxy {
             id: "px_1".into(),
             target: "tg_1".into(),
@@ -288,5 +255,34 @@ mod tests {
         let mut filter = mg::Filter { parent, ..mg::Filter::default() };
         names.put(&mut filter);
         assert_eq!(filter.parent, Some(mg::filter::Parent::Proxy("pay".into())));
+    }
+
+    #[test]
+    fn regions_of_seals_and_authors_of_changes_have_names_and_what_is_not_a_token_keeps_its_own() {
+        let names = names();
+        let upstream =
+            mg::Upstream { sealed_regions: vec!["rg_1".into(), "rg_9".into()], ..mg::Upstream::default() };
+        let mut credential =
+            mg::Credential { usage: Some(Usage::Upstream(upstream)), ..mg::Credential::default() };
+        names.put(&mut credential);
+        let Some(Usage::Upstream(upstream)) = credential.usage else { panic!("it is one") };
+        assert_eq!(upstream.sealed_regions, ["eu", "rg_9"]);
+        for (maker, shown) in [("tk_1", "ci"), ("us_1", "ann"), ("tk_9", "tk_9"), ("", "")] {
+            let mut token =
+                mg::NodeToken { region: "rg_1".into(), created_by: maker.into(), ..mg::NodeToken::default() };
+            names.put(&mut token);
+            assert_eq!((token.region.as_str(), token.created_by.as_str()), ("eu", shown));
+        }
+        let change =
+            |kind: &str, id: &str| mg::Change { kind: kind.into(), id: id.into(), ..mg::Change::default() };
+        let changes = vec![change("token", "tk_1"), change("token", "tk_9"), change("node_token", "tk_1")];
+        let mut revision = mg::Revision { changes, ..mg::Revision::default() };
+        names.put(&mut revision);
+        let shown: Vec<&str> = revision.changes.iter().map(|change| change.name.as_str()).collect();
+        assert_eq!(shown, ["ci", "tk_9", ""]);
+        let mut refused =
+            mg::RefusedAttempt { token: "tk_1".into(), user: "us_1".into(), ..Default::default() };
+        names.put(&mut refused);
+        assert_eq!((refused.token.as_str(), refused.user.as_str()), ("ci", "ann"));
     }
 }

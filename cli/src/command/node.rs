@@ -19,13 +19,14 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::installation_service_client::InstallationServiceClient;
 use rr_contract::wire::management::node_token_service_client::NodeTokenServiceClient;
 
+use crate::command::names;
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::Condition;
 use crate::flags::key_file::KeyFileArgs;
 use crate::flags::page;
 use crate::once::{self, NewFile};
-use crate::print::{self, Row, line_out, note, plain, time};
+use crate::print::{self, Row, at_revision, note, plain, time};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -142,19 +143,21 @@ impl TokenVerb {
     async fn run(self, session: Session) -> Result<()> {
         match self {
             Self::List { region } => {
-                let mut stub = NodeTokenServiceClient::new(session.endpoint.connect().await?);
+                let connection = session.endpoint.connect().await?;
+                let mut stub = NodeTokenServiceClient::new(connection.clone());
                 let all = page::all(async |page_size, page_token| {
                     let ask = mg::ListNodeTokensRequest { region: region.clone(), page_size, page_token };
                     let reply = stub.list_node_tokens(ask).await?.into_inner();
                     Ok((reply.node_tokens, reply.next_page_token))
                 });
-                session.print.list(&all.await?)
+                session.print.list(&names::of(session.print, &connection, "", all.await?).await?)
             }
             Self::Revoke { region, token, condition } => {
                 let mut stub = NodeTokenServiceClient::new(session.endpoint.connect().await?);
+                let what = format!("revoked node token {token}");
                 let ask = mg::DeleteNodeTokenRequest { region, node_token: token, etag: condition.etag };
                 let done = stub.delete_node_token(ask).await?.into_inner();
-                session.print.done(&format!("revoked at revision {}", done.revision), &done)
+                session.print.done(&at_revision(&what, done.revision), &done)
             }
             Self::Create(args) => {
                 let keys = args.key.open()?;
@@ -236,12 +239,12 @@ async fn watch(session: &Session, region: String, only_unhealthy: bool) -> Resul
     let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
     let ask = fleet::WatchNodesRequest { region, only_unhealthy };
     let mut coming = stub.watch_nodes(ask).await?.into_inner();
-    let mut stream = session.print.stream::<fleet::Node>()?;
+    let mut stream = session.print.stream::<fleet::Node>(&[])?;
     while let Some(reply) = coming.message().await? {
         match reply.change {
             _ if session.print.is_data() => session.print.data_line(&reply)?,
             Some(Change::Node(node)) => stream.line(&node)?,
-            Some(Change::Gone(id)) => line_out(&format!("{id}  gone"))?,
+            Some(Change::Gone(id)) => stream.gone("node", &id, "")?,
             Some(Change::Listed(_)) => note("these are all nodes; changes follow"),
             None => {}
         }
@@ -305,18 +308,19 @@ impl Row for fleet::Node {
         "id",
         "region",
         "state",
+        "why",
+        "running",
+        "refusals",
+        "last seen",
         "connected",
         "desired",
-        "running",
         "serving",
         "proven",
         "on disk",
-        "refusals",
-        "last seen",
         "build",
-        "why",
     ];
-    const WIDE: &'static [&'static str] = &["desired", "serving", "proven", "on disk", "build"];
+    const WIDE: &'static [&'static str] = &["connected", "desired", "serving", "proven", "on disk", "build"];
+    const WHOLE: &'static [&'static str] = &["id", "state"];
 
     fn cells(&self) -> Vec<String> {
         let number = |revision: u64| if revision == 0 { "-".to_owned() } else { revision.to_string() };
@@ -332,23 +336,24 @@ impl Row for fleet::Node {
             self.id.clone(),
             self.region.clone(),
             plain(self.state().as_str_name(), "NODE_STATE_"),
+            self.why.clone(),
+            number(at.running),
+            self.standing.len().to_string(),
+            time(self.last_seen_at.as_ref()),
             self.connected.to_string(),
             number(told(&self.desired)),
-            number(at.running),
             number(at.serving),
             number(at.proven),
             number(at.on_disk),
-            self.standing.len().to_string(),
-            time(self.last_seen_at.as_ref()),
             self.build.clone(),
-            self.why.clone(),
         ]
     }
 }
 
 impl Row for mg::NodeToken {
     const COLUMNS: &'static [&'static str] =
-        &["id", "region", "uses", "used", "created", "expires", "revoked", "created by"];
+        &["id", "region", "uses", "used", "expires", "revoked", "created by", "created"];
+    const WHOLE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -356,10 +361,10 @@ impl Row for mg::NodeToken {
             self.region.clone(),
             self.uses.to_string(),
             self.used.to_string(),
-            time(self.created_at.as_ref()),
             time(self.expires_at.as_ref()),
             time(self.revoked_at.as_ref()),
             self.created_by.clone(),
+            time(self.created_at.as_ref()),
         ]
     }
 }

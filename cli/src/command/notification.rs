@@ -134,7 +134,7 @@ impl Verb {
             Self::Watch => {
                 let ask = mg::WatchNotificationsRequest { org: session.org()? };
                 let mut coming = stub.watch_notifications(ask).await?.into_inner();
-                let mut stream = print.stream::<mg::Notification>()?;
+                let mut stream = print.stream::<mg::Notification>(&[])?;
                 while let Some(reply) = coming.message().await? {
                     stream.line(&reply.notification.unwrap_or_default())?;
                     if !print::is_read() {
@@ -209,15 +209,16 @@ impl Feed {
 }
 
 impl Row for mg::Notification {
-    const COLUMNS: &'static [&'static str] = &["id", "at", "read", "kind", "title", "message", "subject"];
+    const COLUMNS: &'static [&'static str] = &["at", "title", "id", "kind", "read", "message", "subject"];
+    const WHOLE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         vec![
-            self.id.clone(),
             time(self.created_at.as_ref()),
-            time(self.read_at.as_ref()),
-            plain(self.kind().as_str_name(), "NOTIFICATION_KIND_"),
             self.title.clone(),
+            self.id.clone(),
+            plain(self.kind().as_str_name(), "NOTIFICATION_KIND_"),
+            time(self.read_at.as_ref()),
             self.message.replace('\n', " "),
             self.subject.clone(),
         ]
@@ -231,18 +232,19 @@ struct Mine(mg::Notification);
 
 impl Row for Mine {
     const COLUMNS: &'static [&'static str] =
-        &["id", "at", "read", "org", "kind", "title", "message", "subject"];
+        &["at", "org", "title", "id", "kind", "read", "message", "subject"];
+    const WHOLE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         let Self(it) = self;
         let org = if it.org.is_empty() { "(installation)" } else { &it.org_name };
         vec![
-            it.id.clone(),
             time(it.created_at.as_ref()),
-            if it.seen { "yes" } else { "no" }.to_owned(),
             org.to_owned(),
-            plain(it.kind().as_str_name(), "NOTIFICATION_KIND_"),
             it.title.clone(),
+            it.id.clone(),
+            plain(it.kind().as_str_name(), "NOTIFICATION_KIND_"),
+            if it.seen { "yes" } else { "no" }.to_owned(),
             it.message.replace('\n', " "),
             it.subject.clone(),
         ]

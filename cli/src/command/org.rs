@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::org_service_client::OrgServiceClient;
 
+use crate::command::names;
 use crate::flags::change::{Condition, Consent, Mask};
 use crate::flags::count;
 use crate::flags::limits::{self, CeilingArgs, LimitArgs};
@@ -171,20 +172,22 @@ impl Verb {
             Self::Rollback(args) => return args.run(session).await,
             _ => {}
         }
-        let mut stub = OrgServiceClient::new(session.endpoint.connect().await?);
+        let connection = session.endpoint.connect().await?;
+        let mut stub = OrgServiceClient::new(connection.clone());
         match self {
             Self::Create { name, settings, consent } => {
                 let mut org = mg::Org { name, ..mg::Org::default() };
                 settings.put(&mut org, &mut Mask::default());
-                let reply = stub
+                let done = stub
                     .create_org(consent.with(mg::CreateOrgRequest { org: Some(org), ..Default::default() }))
                     .await?
                     .into_inner();
-                print.one(&reply.org.unwrap_or_default())
+                let org = names::of_one(print, &connection, "", done.org).await?;
+                print.written(&org, &format!("created organization {}", org.name), done.revision)
             }
             Self::List { listing, deleted } => {
                 let list = async || {
-                    listing
+                    let found = listing
                         .all(async |page_size, page_token| {
                             let (filter, order_by) = (listing.filter.clone(), listing.order_by.clone());
                             let ask =
@@ -192,13 +195,14 @@ impl Verb {
                             let reply = stub.list_orgs(ask).await?.into_inner();
                             Ok((reply.orgs, reply.next_page_token))
                         })
-                        .await
+                        .await?;
+                    names::of(print, &connection, "", found).await
                 };
-                listing.print(print, list).await
+                listing.print(print, "organization", list).await
             }
             Self::Show { org, at } => {
                 let reply = stub.get_org(mg::GetOrgRequest { org, revision: at }).await?.into_inner();
-                print.one(&reply.org.unwrap_or_default())
+                print.one(&names::of_one(print, &connection, "", reply.org).await?)
             }
             Self::Update { org: name, settings, condition, consent } => {
                 let mut org = mg::Org::default();
@@ -219,24 +223,25 @@ impl Verb {
                 if changed.proxies_over_ceiling_count > 0 {
                     note(&over_ceiling(&changed));
                 }
-                print.one(&changed.org.unwrap_or_default())
+                let org = names::of_one(print, &connection, "", changed.org).await?;
+                print.written(&org, &format!("updated organization {}", org.name), changed.revision)
             }
             Self::Delete { org, condition, agreement, consent } => {
                 let ask =
                     consent.with(mg::DeleteOrgRequest { org, etag: condition.etag, ..Default::default() });
-                let what = format!("delete organization {}", ask.org);
                 let delete = async |dry_run, expected_plan| {
                     let ask = mg::DeleteOrgRequest { dry_run, expected_plan, ..ask.clone() };
                     Ok(stub.delete_org(ask).await?.into_inner())
                 };
-                agreement.remove(print, &what, delete).await
+                agreement.remove(print, "organization", &ask.org, delete).await
             }
             Self::Undelete { org, consent } => {
-                let reply = stub
+                let done = stub
                     .undelete_org(consent.with(mg::UndeleteOrgRequest { org, ..Default::default() }))
                     .await?
                     .into_inner();
-                print.one(&reply.org.unwrap_or_default())
+                let org = names::of_one(print, &connection, "", done.org).await?;
+                print.written(&org, &format!("brought back organization {}", org.name), done.revision)
             }
             Self::Diff(_) | Self::Rollback(_) => Ok(()),
         }
@@ -278,6 +283,7 @@ impl Row for mg::Org {
         "display name",
     ];
     const WIDE: &'static [&'static str] = &["id"];
+    const WHOLE: &'static [&'static str] = &["state"];
 
     fn cells(&self) -> Vec<String> {
         let sharing = self.sharing.unwrap_or(EVERYTHING_SHARED);

@@ -18,7 +18,7 @@ use crate::flags::recording::{self, RecordingArgs};
 use crate::flags::resilience::{self, Setting};
 use crate::flags::shape::{self, ShapeArgs};
 use crate::flags::size;
-use crate::print::{Row, time};
+use crate::print::{Row, at_revision, time};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -235,21 +235,15 @@ impl Verb {
                     proxy: Some(proxy),
                     ..Default::default()
                 });
-                print.one(
-                    &names::of_one(
-                        print,
-                        &connection,
-                        &org,
-                        stub.create_proxy(ask).await?.into_inner().proxy,
-                    )
-                    .await?,
-                )
+                let done = stub.create_proxy(ask).await?.into_inner();
+                let proxy = names::of_one(print, &connection, &org, done.proxy).await?;
+                print.written(&proxy, &format!("created proxy {}", proxy.name), done.revision)
             }
             Self::List(listing) => {
                 let found = async || {
                     names::of(print, &connection, &org, list(connection.clone(), &org, &listing).await?).await
                 };
-                listing.print(print, found).await
+                listing.print(print, "proxy", found).await
             }
             Self::Show { proxy, at } => {
                 let ask = mg::GetProxyRequest { org: org.clone(), proxy, revision: at };
@@ -276,18 +270,13 @@ impl Verb {
                     update_mask,
                     ..Default::default()
                 });
-                print.one(
-                    &names::of_one(
-                        print,
-                        &connection,
-                        &org,
-                        stub.update_proxy(ask).await?.into_inner().proxy,
-                    )
-                    .await?,
-                )
+                let done = stub.update_proxy(ask).await?.into_inner();
+                let proxy = names::of_one(print, &connection, &org, done.proxy).await?;
+                print.written(&proxy, &format!("updated proxy {}", proxy.name), done.revision)
             }
             Self::Delete { proxy, condition, yes, consent } => {
                 yes.ask(&format!("delete proxy {proxy}, with its rules, filters and meters"))?;
+                let what = format!("deleted proxy {proxy}");
                 let ask = consent.with(mg::DeleteProxyRequest {
                     org,
                     proxy,
@@ -295,7 +284,7 @@ impl Verb {
                     ..Default::default()
                 });
                 let done = stub.delete_proxy(ask).await?.into_inner();
-                print.done(&format!("deleted at revision {}", done.revision), &done)
+                print.done(&at_revision(&what, done.revision), &done)
             }
         }
     }
@@ -324,10 +313,11 @@ impl Row for mg::Proxy {
         "callers",
         "regions",
         "limits",
-        "bodies",
         "nodes",
-        "default",
+        "urls",
         "observe",
+        "default",
+        "bodies",
         "deny",
         "opaque paths",
         "websocket",
@@ -341,7 +331,6 @@ impl Row for mg::Proxy {
         "records",
         "recorded",
         "owner",
-        "urls",
         "updated",
     ];
     const WIDE: &'static [&'static str] = &[
@@ -371,10 +360,11 @@ impl Row for mg::Proxy {
             self.caller_credentials.join(" "),
             self.regions.join(" "),
             limits::of_proxy(self),
-            bodies.map(|(what, most)| format!("{what} {}", size::text(*most))).collect::<Vec<_>>().join(" "),
             self.nodes.to_string(),
-            default_effect(self.default_effect()),
+            self.urls.join(" "),
             if self.observe { "observe" } else { "" }.to_owned(),
+            default_effect(self.default_effect()),
+            bodies.map(|(what, most)| format!("{what} {}", size::text(*most))).collect::<Vec<_>>().join(" "),
             if self.deny_status == 0 { 400 } else { self.deny_status }.to_string(),
             if self.opaque_paths { "taken" } else { "" }.to_owned(),
             match (self.websocket, self.tunnels_unread) {
@@ -398,7 +388,6 @@ impl Row for mg::Proxy {
             keeping::text(self.recording.as_ref()),
             recording::text(self),
             self.owner.clone(),
-            self.urls.join(" "),
             time(self.updated_at.as_ref()),
         ]
     }

@@ -15,6 +15,7 @@ use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::region_service_client::RegionServiceClient;
 
+use crate::command::{lists, names};
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Mask};
 use crate::flags::key_file::{PassphraseArgs, write_new};
@@ -117,12 +118,17 @@ impl Verb {
             Self::Create(args) => args.run(session).await,
             Self::List(listing) => {
                 let connection = session.endpoint.connect().await?;
-                listing.print(print, async || list_some(connection.clone(), &listing).await).await
+                let found = async || {
+                    names::of(print, &connection, "", lists::regions(connection.clone(), &listing).await?)
+                        .await
+                };
+                listing.print(print, "region", found).await
             }
             Self::Show { region } => {
-                let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
+                let connection = session.endpoint.connect().await?;
+                let mut stub = RegionServiceClient::new(connection.clone());
                 let reply = stub.get_region(mg::GetRegionRequest { region }).await?.into_inner();
-                print.one(&reply.region.unwrap_or_default())
+                print.one(&names::of_one(print, &connection, "", reply.region).await?)
             }
             Self::Update {
                 region: name,
@@ -141,21 +147,23 @@ impl Verb {
                     .map(|names| names.into_iter().filter(|name| !name.is_empty()).collect());
                 mask.put("former_record_stores", &mut region.former_record_stores, former);
                 let update_mask = mask.finish()?;
-                let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
+                let connection = session.endpoint.connect().await?;
+                let mut stub = RegionServiceClient::new(connection.clone());
                 let ask = mg::UpdateRegionRequest { name, region: Some(region), update_mask };
-                print.one(&stub.update_region(ask).await?.into_inner().region.unwrap_or_default())
+                let done = stub.update_region(ask).await?.into_inner();
+                let region = names::of_one(print, &connection, "", done.region).await?;
+                print.written(&region, &format!("updated region {}", region.name), done.revision)
             }
             Self::Delete { region, condition, agreement, regions_file } => {
                 let mut stub = RegionServiceClient::new(session.endpoint.connect().await?);
                 let get = mg::GetRegionRequest { region: region.clone() };
                 let before = stub.get_region(get).await?.into_inner().region.unwrap_or_default();
                 let ask = mg::DeleteRegionRequest { region, etag: condition.etag, ..Default::default() };
-                let what = format!("delete region {}", ask.region);
                 let delete = async |dry_run, expected_plan| {
                     let ask = mg::DeleteRegionRequest { dry_run, expected_plan, ..ask.clone() };
                     Ok(stub.delete_region(ask).await?.into_inner())
                 };
-                agreement.remove(print, &what, delete).await?;
+                agreement.remove(print, "region", &ask.region, delete).await?;
                 if !agreement.dry_run {
                     forget(regions_file.as_deref().unwrap_or(session.regions_file()), &before);
                 }
@@ -194,10 +202,11 @@ impl CreateArgs {
             record_store: self.record_store,
             ..mg::Region::default()
         };
-        let region = create(connection, &statement, region).await?;
+        let done = create(connection.clone(), &statement, region).await?;
         files.keep();
         noted.keep();
-        session.print.one(&region)?;
+        let region = names::of_one(session.print, &connection, "", done.region).await?;
+        session.print.written(&region, &format!("created region {}", region.name), done.revision)?;
         note(&format!(
             "fingerprint {} was added to {}; give it to everybody who seals to this region",
             statement.fingerprint(),
@@ -275,34 +284,22 @@ pub(crate) async fn create(
     connection: Connection,
     statement: &RegionStatement,
     region: mg::Region,
-) -> Result<mg::Region> {
+) -> Result<mg::CreateRegionResponse> {
     let region = mg::Region { id: statement.region().to_string(), key: Some(statement.to_wire()), ..region };
     let mut stub = RegionServiceClient::new(connection);
-    let reply = stub.create_region(mg::CreateRegionRequest { region: Some(region) }).await?.into_inner();
-    Ok(reply.region.unwrap_or_default())
+    Ok(stub.create_region(mg::CreateRegionRequest { region: Some(region) }).await?.into_inner())
 }
 
 /// Every region that the token may see.
 pub(crate) async fn list(connection: Connection) -> Result<Vec<mg::Region>> {
-    list_some(connection, &Listing::default()).await
-}
-
-async fn list_some(connection: Connection, which: &Listing) -> Result<Vec<mg::Region>> {
-    let mut stub = RegionServiceClient::new(connection);
-    which
-        .all(async |page_size, page_token| {
-            let (filter, order_by) = (which.filter.clone(), which.order_by.clone());
-            let ask = mg::ListRegionsRequest { page_size, page_token, filter, order_by };
-            let reply = stub.list_regions(ask).await?.into_inner();
-            Ok((reply.regions, reply.next_page_token))
-        })
-        .await
+    lists::regions(connection, &Listing::default()).await
 }
 
 impl Row for mg::Region {
     const COLUMNS: &'static [&'static str] =
-        &["name", "id", "epoch", "fingerprint", "dedicated to", "base url", "record store", "created"];
-    const WIDE: &'static [&'static str] = &["id", "record store"];
+        &["name", "id", "epoch", "fingerprint", "base url", "dedicated to", "record store", "created"];
+    const WIDE: &'static [&'static str] = &["id", "record store", "created"];
+    const WHOLE: &'static [&'static str] = &["fingerprint"];
 
     fn cells(&self) -> Vec<String> {
         let statement: Option<RegionStatement> = self.key.clone().and_then(|wire| wire.try_into().ok());
@@ -311,8 +308,8 @@ impl Row for mg::Region {
             self.id.clone(),
             statement.as_ref().map(|s| s.epoch().to_string()).unwrap_or_default(),
             statement.map_or_else(|| "does not verify".to_owned(), |s| s.fingerprint().to_string()),
-            self.dedicated_to.clone(),
             self.base_url.clone(),
+            self.dedicated_to.clone(),
             self.record_store.clone(),
             time(self.created_at.as_ref()),
         ]

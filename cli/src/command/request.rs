@@ -18,7 +18,7 @@ use crate::connect::{ANSWER_MOST, Connection};
 use crate::fault;
 use crate::flags::moment::Moment;
 use crate::flags::page::Newest;
-use crate::print::{self, Printer, Stream, note};
+use crate::print::{self, Printer, Stream, count, note};
 use crate::session::Session;
 
 /// A record of a request that was just answered is there in this time. A list without any looks again until then.
@@ -75,7 +75,7 @@ impl Verb {
             Self::List(args) => args.run(&mut stub, org, session.print).await,
             Self::Tail(search) => {
                 let coming = tail(&mut stub, &org, &search).await?;
-                follow(coming, &HashSet::new(), session.print.stream()?).await
+                follow(coming, &HashSet::new(), session.print.stream(&[])?).await
             }
             Self::Show { request } => {
                 let ask = mg::GetRequestRequest { org, request };
@@ -113,7 +113,7 @@ impl ListArgs {
             found = list(stub).await?;
         }
         let Some(coming) = coming else { return print.list(&found) };
-        let mut stream = print.stream()?;
+        let mut stream = print.stream(&found)?;
         found.iter().rev().try_for_each(|request| stream.line(request))?;
         follow(coming, &found.iter().map(id).collect(), stream).await
     }
@@ -143,9 +143,10 @@ async fn follow(
     while let Some(said) = coming.message().await? {
         let request = said.request.unwrap_or_default();
         if said.skipped > 0 {
-            let count = said.skipped;
+            let (records, are) =
+                (count(said.skipped, "record"), if said.skipped == 1 { "is" } else { "are" });
             note(&format!(
-                "{count} records are left out, more came at once than a tail shows; `rrctl request list` has them"
+                "{records} {are} left out, more came at once than a tail shows; `rrctl request list` has them"
             ));
         }
         if !printed.contains(&id(&request)) {

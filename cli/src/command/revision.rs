@@ -5,6 +5,7 @@ use clap::Subcommand;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::revision_service_client::RevisionServiceClient;
 
+use crate::command::names;
 use crate::flags::count;
 use crate::flags::page::Newest;
 use crate::print::{Row, time};
@@ -46,7 +47,8 @@ impl Verb {
             }
             Self::List(_) | Self::Show { .. } => {}
         }
-        let mut stub = RevisionServiceClient::new(session.endpoint.connect().await?);
+        let connection = session.endpoint.connect().await?;
+        let mut stub = RevisionServiceClient::new(connection.clone());
         match self {
             Self::List(newest) => {
                 let found = newest.of(async |page_size, page_token| {
@@ -54,12 +56,13 @@ impl Verb {
                     let reply = stub.list_revisions(ask).await?.into_inner();
                     Ok((reply.revisions, reply.next_page_token))
                 });
-                session.print.list(&found.await?)
+                session.print.list(&names::of(session.print, &connection, "", found.await?).await?)
             }
             Self::Wait(_) | Self::Adopt(_) | Self::Release { .. } => Ok(()),
             Self::Show { revision } => {
                 let ask = mg::GetRevisionRequest { revision };
-                session.print.one(&stub.get_revision(ask).await?.into_inner().revision.unwrap_or_default())
+                let found = stub.get_revision(ask).await?.into_inner().revision;
+                session.print.one(&names::of_one(session.print, &connection, "", found).await?)
             }
         }
     }
@@ -67,8 +70,8 @@ impl Verb {
 
 impl Row for mg::Revision {
     const COLUMNS: &'static [&'static str] =
-        &["revision", "at", "author", "token", "call", "kept", "changes"];
-    const WIDE: &'static [&'static str] = &["token"];
+        &["revision", "at", "author", "changes", "call", "kept", "token"];
+    const WIDE: &'static [&'static str] = &["kept", "token"];
 
     fn cells(&self) -> Vec<String> {
         let change = |change: &mg::Change| {
@@ -79,7 +82,7 @@ impl Row for mg::Revision {
             };
             format!(
                 "{sign}{} {}",
-                change.kind,
+                change.kind.replace('_', " "),
                 if change.name.is_empty() { &change.id } else { &change.name }
             )
         };
@@ -93,10 +96,10 @@ impl Row for mg::Revision {
             time(self.at.as_ref()),
             // A revision that the control plane wrote by itself has no token.
             self.actor.clone(),
-            self.author.clone(),
+            changes,
             self.call.clone(),
             self.kept.to_string(),
-            changes,
+            self.author.clone(),
         ]
     }
 }

@@ -12,7 +12,7 @@ use crate::flags::count;
 use crate::flags::matching::{Typed, When};
 use crate::flags::page::Listing;
 use crate::flags::parent::Parent;
-use crate::print::Printer;
+use crate::print::{Printer, at_revision};
 use crate::session::Session;
 
 mod row;
@@ -150,7 +150,7 @@ impl Verb {
         let connection = session.endpoint.connect().await?;
         let mut stub = RuleServiceClient::new(connection.clone());
         let print = session.print;
-        let shown = match self {
+        let (verb, shown, revision) = match self {
             Self::Create { name, on, says, settings, consent } => {
                 let mut rule = mg::Rule { name, parent: Some(on.into()), ..mg::Rule::default() };
                 let mut mask = Mask::default();
@@ -158,7 +158,8 @@ impl Verb {
                 settings.put(&mut rule, &mut mask)?;
                 let org = org.clone();
                 let ask = consent.with(mg::CreateRuleRequest { org, rule: Some(rule), ..Default::default() });
-                stub.create_rule(ask).await?.into_inner().rule
+                let done = stub.create_rule(ask).await?.into_inner();
+                ("created", done.rule, done.revision)
             }
             Self::List(listing) => {
                 let (all, limit) = listing.unlimited();
@@ -170,11 +171,11 @@ impl Verb {
                     rules.truncate(limit);
                     rows(print, &connection, &org, rules).await
                 };
-                return listing.print(print, rules).await;
+                return listing.print(print, "rule", rules).await;
             }
             Self::Show { rule, at } => {
                 let ask = mg::GetRuleRequest { org: org.clone(), rule, revision: at };
-                stub.get_rule(ask).await?.into_inner().rule
+                ("", stub.get_rule(ask).await?.into_inner().rule, 0)
             }
             Self::Update { rule: name, says, settings, condition, consent } => {
                 let mut rule = mg::Rule::default();
@@ -194,9 +195,11 @@ impl Verb {
                     update_mask,
                     ..Default::default()
                 });
-                stub.update_rule(ask).await?.into_inner().rule
+                let done = stub.update_rule(ask).await?.into_inner();
+                ("updated", done.rule, done.revision)
             }
             Self::Delete { rule, condition, consent } => {
+                let what = format!("deleted rule {rule}");
                 let ask = consent.with(mg::DeleteRuleRequest {
                     org,
                     rule,
@@ -204,7 +207,7 @@ impl Verb {
                     ..Default::default()
                 });
                 let done = stub.delete_rule(ask).await?.into_inner();
-                return print.done(&format!("deleted at revision {}", done.revision), &done);
+                return print.done(&at_revision(&what, done.revision), &done);
             }
         };
         let mut rule = shown.unwrap_or_default();
@@ -212,7 +215,12 @@ impl Verb {
             return print.one(&row::Listed::without_names(rule));
         }
         let names = Names::find(&connection, &org, std::slice::from_mut(&mut rule)).await?;
-        print.one(&row::listed(&names, rule))
+        let what = format!("{verb} rule {}", rule.name);
+        print.one(&row::listed(&names, rule))?;
+        if !verb.is_empty() {
+            print.wrote(&what, revision);
+        }
+        Ok(())
     }
 }
 

@@ -186,10 +186,12 @@ impl Verb {
                 settings.put(&mut target, &mut Mask::default())?;
                 let ask =
                     consent.with(mg::CreateTargetRequest { org, target: Some(target), ..Default::default() });
-                print.one(&stub.create_target(ask).await?.into_inner().target.unwrap_or_default())
+                let done = stub.create_target(ask).await?.into_inner();
+                let target = done.target.unwrap_or_default();
+                print.written(&target, &format!("created target {}", target.name), done.revision)
             }
             Self::List(listing) => {
-                listing.print(print, async || list(connection.clone(), &org, &listing).await).await
+                listing.print(print, "target", async || list(connection.clone(), &org, &listing).await).await
             }
             Self::Show { target, at } => {
                 let ask = mg::GetTargetRequest { org, target, revision: at };
@@ -209,7 +211,8 @@ impl Verb {
                     update_mask,
                     ..Default::default()
                 });
-                let updated = stub.update_target(ask).await?.into_inner().target.unwrap_or_default();
+                let done = stub.update_target(ask).await?.into_inner();
+                let updated = done.target.unwrap_or_default();
                 if has_ca {
                     note(&format!(
                         "a secret goes there only if it was sealed for these certificates; `rrctl credential \
@@ -217,7 +220,7 @@ impl Verb {
                         updated.name
                     ));
                 }
-                print.one(&updated)
+                print.written(&updated, &format!("updated target {}", updated.name), done.revision)
             }
             Self::Test(args) => args.run(&session).await,
             Self::Delete { target, condition, cascade, agreement, consent } => {
@@ -228,12 +231,11 @@ impl Verb {
                     cascade: cascade.users,
                     ..Default::default()
                 });
-                let what = format!("delete target {}", ask.target);
                 let delete = async |dry_run, expected_plan| {
                     let ask = mg::DeleteTargetRequest { dry_run, expected_plan, ..ask.clone() };
                     Ok(stub.delete_target(ask).await?.into_inner())
                 };
-                agreement.remove(print, &what, delete).await
+                agreement.remove(print, "target", &ask.target, delete).await
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::field::{FLAT, RENAMED, WITHIN};
 mod examples;
 mod grammar;
 mod shown;
+mod tables;
 
 /// Flags that no fault of a request is about: they concern this machine, or clear or negate what another flag sets.
 const WITHOUT_FIELD: &[&str] = &[

@@ -11,15 +11,14 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use serde::Serialize;
 
-use crate::command::names;
+use crate::command::{lists, names};
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::Condition;
 use crate::flags::moment::Moment;
-use crate::flags::page;
 use crate::flags::role::{self, Granted};
 use crate::once::{self, NewFile};
-use crate::print::{Row, time};
+use crate::print::{Row, at_revision, time};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -83,23 +82,19 @@ impl Verb {
         let mut stub = TokenServiceClient::new(connection.clone());
         match self {
             Self::List => {
-                let all = page::all(async |page_size, page_token| {
-                    let ask = mg::ListTokensRequest { page_size, page_token };
-                    let reply = stub.list_tokens(ask).await?.into_inner();
-                    Ok((reply.tokens, reply.next_page_token))
-                });
-                print.list(&names::of(print, &connection, "", all.await?).await?)
+                let all = lists::tokens(connection.clone()).await?;
+                print.list(&names::of(print, &connection, "", all).await?)
             }
             Self::Show { token } => {
                 let reply = stub.get_token(mg::GetTokenRequest { token }).await?.into_inner();
                 print.one(&names::of_one(print, &connection, "", reply.token).await?)
             }
             Self::Revoke { token, condition } => {
-                let ask = mg::DeleteTokenRequest { token, etag: condition.etag };
+                let ask = mg::DeleteTokenRequest { token: token.clone(), etag: condition.etag };
                 let done = stub.delete_token(ask).await?.into_inner();
                 let text = match done.revision {
-                    0 => "it was revoked already".to_owned(),
-                    revision => format!("revoked at revision {revision}"),
+                    0 => format!("{token} was revoked already"),
+                    revision => at_revision(&format!("revoked token {token}"), revision),
                 };
                 print.done(&text, &done)
             }
@@ -129,7 +124,7 @@ impl CreateArgs {
         if let Some(file) = &mut file {
             file.write(secret.expose())?;
         }
-        let made = create(connection, token, &hash).await;
+        let made = create(connection.clone(), token, &hash).await;
         if let Some(file) = &mut file
             && !made.as_ref().is_err_and(fault::is_certainly_undone)
         {
@@ -144,12 +139,14 @@ impl CreateArgs {
                 None => return Err(error.context(nobody_knows(self.out.as_deref()))),
             },
         };
-        let token = reply.token.clone().unwrap_or_default();
+        let print = session.print;
+        let token = names::of_one(print, &connection, "", reply.token.clone()).await?;
+        let what = format!("created token {}", token.name);
         if file.is_some() {
-            return session.print.one(&token);
+            return print.written(&token, &what, reply.revision);
         }
         reply.secret = std::str::from_utf8(secret.expose())?.to_owned();
-        once::show(session.print, &token, Some(("token", &secret)), &reply)
+        once::show(print, &token, (&what, reply.revision), Some(("token", &secret)), &reply)
     }
 }
 
@@ -223,19 +220,20 @@ impl Row for Oneself {
 
 impl Row for mg::Token {
     const COLUMNS: &'static [&'static str] =
-        &["name", "id", "user", "grants", "only calls", "only resources", "created", "expires", "revoked"];
+        &["name", "id", "grants", "user", "expires", "revoked", "only calls", "only resources", "created"];
+    const WIDE: &'static [&'static str] = &["id"];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.name.clone(),
             self.id.clone(),
-            self.user.clone(),
             role::text(&self.grants),
+            self.user.clone(),
+            time(self.expires_at.as_ref()),
+            time(self.revoked_at.as_ref()),
             self.calls.join(" "),
             self.resources.join(" "),
             time(self.created_at.as_ref()),
-            time(self.expires_at.as_ref()),
-            time(self.revoked_at.as_ref()),
         ]
     }
 }

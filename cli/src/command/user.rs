@@ -5,9 +5,10 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::user_service_client::UserServiceClient;
 
+use crate::connect::Connection;
 use crate::flags::change::{Condition, Mask};
 use crate::flags::page::Listing;
-use crate::print::{Row, time};
+use crate::print::{Row, at_revision, time};
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -77,7 +78,8 @@ impl Settings {
 
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
-        let mut stub = UserServiceClient::new(session.endpoint.connect().await?);
+        let connection = session.endpoint.connect().await?;
+        let mut stub = UserServiceClient::new(connection.clone());
         let print = session.print;
         let mut mask = Mask::default();
         let (name, user) = match self {
@@ -85,29 +87,22 @@ impl Verb {
                 let mut user = mg::User { name, ..mg::User::default() };
                 settings.put(&mut user, &mut mask);
                 let ask = mg::CreateUserRequest { user: Some(user) };
-                return print.one(&stub.create_user(ask).await?.into_inner().user.unwrap_or_default());
+                let done = stub.create_user(ask).await?.into_inner();
+                let user = done.user.unwrap_or_default();
+                return print.written(&user, &format!("created user {}", user.name), done.revision);
             }
             Self::List(listing) => {
-                let list = async || {
-                    listing
-                        .all(async |page_size, page_token| {
-                            let (filter, order_by) = (listing.filter.clone(), listing.order_by.clone());
-                            let ask = mg::ListUsersRequest { page_size, page_token, filter, order_by };
-                            let reply = stub.list_users(ask).await?.into_inner();
-                            Ok((reply.users, reply.next_page_token))
-                        })
-                        .await
-                };
-                return listing.print(print, list).await;
+                return listing.print(print, "user", async || list(connection.clone(), &listing).await).await;
             }
             Self::Show { user } => {
                 let reply = stub.get_user(mg::GetUserRequest { user }).await?.into_inner();
                 return print.one(&reply.user.unwrap_or_default());
             }
             Self::Delete { user, condition } => {
+                let what = format!("deleted user {user}");
                 let ask = mg::DeleteUserRequest { user, etag: condition.etag };
                 let done = stub.delete_user(ask).await?.into_inner();
-                return print.done(&format!("deleted at revision {}", done.revision), &done);
+                return print.done(&at_revision(&what, done.revision), &done);
             }
             Self::Update { user: name, settings, condition } => {
                 let mut user = mg::User { etag: condition.etag, ..mg::User::default() };
@@ -124,8 +119,23 @@ impl Verb {
             }
         };
         let ask = mg::UpdateUserRequest { name, user: Some(user), update_mask: mask.finish()? };
-        print.one(&stub.update_user(ask).await?.into_inner().user.unwrap_or_default())
+        let done = stub.update_user(ask).await?.into_inner();
+        let user = done.user.unwrap_or_default();
+        print.written(&user, &format!("updated user {}", user.name), done.revision)
     }
+}
+
+/// All users that match.
+pub(crate) async fn list(connection: Connection, which: &Listing) -> Result<Vec<mg::User>> {
+    let mut stub = UserServiceClient::new(connection);
+    which
+        .all(async |page_size, page_token| {
+            let (filter, order_by) = (which.filter.clone(), which.order_by.clone());
+            let ask = mg::ListUsersRequest { page_size, page_token, filter, order_by };
+            let reply = stub.list_users(ask).await?.into_inner();
+            Ok((reply.users, reply.next_page_token))
+        })
+        .await
 }
 
 impl Row for mg::User {

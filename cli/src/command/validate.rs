@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::set::{NO_DOCUMENT, SetArgs};
 use crate::excerpt::{Fault, Faults};
 use crate::fault;
-use crate::print::{Printer, line_out, note};
+use crate::print::{Printer, count, line_out, note};
 
 /// How many things that were not checked are told on lines of their own.
 const TOLD_MAX: usize = 20;
@@ -81,7 +81,8 @@ impl ValidateArgs {
             note(&format!("… and {more} more that are not checked"));
         }
         Faults::of(faults, set.texts)?;
-        line_out(&format!("{documents} documents are good"))?;
+        let are = if documents == 1 { "is" } else { "are" };
+        line_out(&format!("{} {are} good", count(documents as u64, "document")))?;
         note(NEVER);
         Ok(())
     }

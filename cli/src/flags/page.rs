@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 
-use crate::print::{self, Printer, Progress, Row, note};
+use crate::print::{self, Printer, Progress, Row};
 
 /// The largest page that the API answers.
 const PAGE: usize = 1000;
@@ -31,7 +31,8 @@ pub(crate) struct Listing {
     /// Lists at most this many.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
-    /// Lists once, and then each that is new or has changed, until Ctrl-C. Looks every second.
+    /// Lists once, and then each that is new or has changed, until Ctrl-C. Looks every second. What is not in the list any
+    /// more is gone; a program reads `{"gone": {"kind", "id", "name"}}` in the place of a resource.
     #[arg(long)]
     watch: bool,
 }
@@ -59,28 +60,29 @@ impl Listing {
         (all, self.limit.map_or(usize::MAX, |limit| limit as usize))
     }
 
-    /// Prints a list, and what changes in it if that was asked for.
+    /// Prints a list of resources of this kind, and what changes in it if that was asked for.
     pub(crate) async fn print<T: Row + Serialize>(
         &self,
         print: Printer,
+        kind: &str,
         mut list: impl AsyncFnMut() -> Result<Vec<T>>,
     ) -> Result<()> {
         let mut found = list().await?;
         if !self.watch {
             return print.list(&found);
         }
-        let mut stream = print.stream::<T>()?;
-        let mut shown: BTreeMap<String, String> = BTreeMap::new();
+        let mut stream = print.stream(&found)?;
+        let mut shown: BTreeMap<String, Seen> = BTreeMap::new();
         while print::is_read() {
-            let now: Vec<(String, String)> = found.iter().map(identity).collect::<Result<_>>()?;
-            for ((id, text), item) in now.iter().zip(&found) {
-                if shown.get(id) != Some(text) {
+            let now: Vec<(String, Seen)> = found.iter().map(identity).collect::<Result<_>>()?;
+            for ((id, seen), item) in now.iter().zip(&found) {
+                if shown.get(id) != Some(seen) {
                     stream.line(item)?;
                 }
             }
-            let now: BTreeMap<String, String> = now.into_iter().collect();
-            for id in shown.keys().filter(|id| !now.contains_key(*id)) {
-                note(&format!("{id} is gone"));
+            let now: BTreeMap<String, Seen> = now.into_iter().collect();
+            for (id, seen) in shown.iter().filter(|(id, _)| !now.contains_key(*id)) {
+                stream.gone(kind, id, &seen.name)?;
             }
             shown = now;
             tokio::time::sleep(LOOK).await;
@@ -90,12 +92,21 @@ impl Listing {
     }
 }
 
-/// What tells an item from others, and all that it says.
-fn identity<T: Serialize>(item: &T) -> Result<(String, String)> {
+/// An item that was printed.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    name: String,
+    /// All that it says.
+    text: String,
+}
+
+/// What tells an item from others, and the item.
+fn identity<T: Serialize>(item: &T) -> Result<(String, Seen)> {
     let value = serde_json::to_value(item)?;
-    let text = value.to_string();
-    let id = value.get("id").or_else(|| value.get("name")).and_then(|id| id.as_str());
-    Ok((id.map_or_else(|| text.clone(), str::to_owned), text))
+    let field = |field| value.get(field).and_then(|it| it.as_str()).unwrap_or_default().to_owned();
+    let (name, text) = (field("name"), value.to_string());
+    let id = [field("id"), name.clone()].into_iter().find(|id| !id.is_empty());
+    Ok((id.unwrap_or_else(|| text.clone()), Seen { name, text }))
 }
 
 /// Length of a list that grows without end.
@@ -149,6 +160,16 @@ async fn first<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_item_is_known_by_its_id_and_remembered_by_its_name() {
+        let told = |value| identity(&value).expect("JSON");
+        let (id, seen) = told(serde_json::json!({"id": "tg_1", "name": "echo", "note": "a"}));
+        assert_eq!((id.as_str(), seen.name.as_str()), ("tg_1", "echo"));
+        let (_, changed) = told(serde_json::json!({"id": "tg_1", "name": "echo", "note": "b"}));
+        assert!(seen != changed);
+        assert_eq!(told(serde_json::json!({"id": "", "name": "pr1"})).0, "pr1");
+    }
 
     /// A list of 0 to 2499.
     async fn numbers(size: i32, token: String) -> Result<(Vec<usize>, String)> {

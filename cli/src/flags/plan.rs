@@ -7,7 +7,7 @@ use clap::Args;
 use rr_contract::wire::management as mg;
 use serde::Serialize;
 
-use crate::print::{Printer, line_out, note, plain};
+use crate::print::{self, Printer, at_revision, line_out, note, plain};
 use crate::prompt;
 
 /// Whether a plan is carried out, asked about or only shown.
@@ -76,8 +76,12 @@ planned! { DeleteOrgResponse DeleteRegionResponse DeleteTargetResponse DeleteCre
 /// An answer to a removal: its plan, or that it was done.
 pub(crate) trait Removal: Planned {
     fn plan(&self) -> &str;
-    /// What the user is told once it was done.
-    fn done(&self) -> String;
+    /// The revision that it became.
+    fn revision(&self) -> u64;
+    /// What else the user is told once it was done.
+    fn remedy(&self) -> Option<String> {
+        None
+    }
 }
 
 macro_rules! removal {
@@ -87,8 +91,8 @@ macro_rules! removal {
                 &self.plan
             }
 
-            fn done(&self) -> String {
-                format!("deleted at revision {}", self.revision)
+            fn revision(&self) -> u64 {
+                self.revision
             }
         })*
     };
@@ -100,10 +104,14 @@ impl Removal for mg::DeleteOrgResponse {
         &self.plan
     }
 
-    fn done(&self) -> String {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn remedy(&self) -> Option<String> {
         // The organization itself is the first that goes.
         let id = self.changes.first().map_or("ID", |org| org.id.as_str());
-        format!("deleted at revision {}; `rrctl org undelete {id}` brings it back for 30 days", self.revision)
+        Some(format!("`rrctl org undelete {id}` brings it back for 30 days"))
     }
 }
 
@@ -162,17 +170,21 @@ impl Agreement {
 }
 
 impl Agreement {
-    /// Removes what was agreed to, and nothing else. `call` takes whether it is a dry run, and the plan that is carried out.
+    /// Removes the resource of this kind and name, with what was agreed to, and nothing else. `call` takes whether it is a dry run, and the plan that is carried out.
     pub(crate) async fn remove<R: Removal>(
         self,
         print: Printer,
-        what: &str,
+        kind: &str,
+        name: &str,
         mut call: impl AsyncFnMut(bool, String) -> Result<R>,
     ) -> Result<()> {
         let ask = async || call(true, String::new()).await;
-        let Some(planned) = self.to(print, what, ask).await? else { return Ok(()) };
+        let what = format!("delete {kind} {name}");
+        let Some(planned) = self.to(print, &what, ask).await? else { return Ok(()) };
         let removed = call(false, planned.plan().to_owned()).await?;
-        print.done(&removed.done(), &removed)
+        let done = at_revision(&format!("deleted {kind} {name}"), removed.revision());
+        let remedy = removed.remedy().map(|remedy| format!("; {remedy}")).unwrap_or_default();
+        print.done(&format!("{done}{remedy}"), &removed)
     }
 }
 
@@ -203,10 +215,10 @@ fn line(change: &mg::PlannedChange) -> String {
 /// The number of changes, and of those that no rollback undoes.
 fn sum(planned: &impl Planned) -> String {
     let count = planned.change_count();
-    let resources = if count == 1 { "resource" } else { "resources" };
+    let resources = print::count(count, "resource");
     match planned.irreversible() {
-        0 => format!("{count} {resources}, none of them for good"),
-        lost => format!("{count} {resources}, {lost} of them for good: that cannot be undone"),
+        0 => format!("{resources}, none of them for good"),
+        lost => format!("{resources}, {lost} of them for good: that cannot be undone"),
     }
 }
 

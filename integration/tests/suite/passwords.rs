@@ -73,9 +73,11 @@ async fn a_weak_password_stays_on_the_machine_and_two_callers_of_a_proxy_have_tw
     let create = |name: &'static str| {
         ["credential", "create-caller", name, "--kind", "basic", "--user", "ann", "--password-from", "-"]
     };
-    for (password, part) in
-        [("hunter2", "12 at least"), ("passwordpassword", "bits to guess"), ("", "the password is empty")]
-    {
+    for (password, part) in [
+        ("hunter2", "12 at least"),
+        ("passwordpassword", "bits to guess"),
+        ("", "the password of credential weak is empty"),
+    ] {
         let said = it.fails(&create("weak"), password).await;
         assert!(said.contains(part) && (password.is_empty() || !said.contains(password)), "{said}");
     }

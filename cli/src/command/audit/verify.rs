@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::claim::{Claim, of_nodes};
 use crate::command::node;
-use crate::print::{Progress, Row};
+use crate::print::{Progress, Row, count};
 use crate::session::Session;
 
 #[derive(Args)]
@@ -192,7 +192,11 @@ impl History {
         let revision = entry.revision;
         let misfit = |why: String| Misfit { revision, why };
         if changes != entry.change_count {
-            return Err(misfit(format!("it has {changes} changes, and its count is {}", entry.change_count)));
+            return Err(misfit(format!(
+                "it has {}, and its count is {}",
+                count(changes, "change"),
+                entry.change_count
+            )));
         }
         let chain = self.chain.next(revision, &hash.finish());
         if entry.audit.as_slice() != chain.head() {

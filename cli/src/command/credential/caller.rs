@@ -24,6 +24,7 @@ use super::client_key::OwnKey;
 use super::sealing::seal_shared;
 use super::value::{Hashed, OwnValue};
 use crate::authority;
+use crate::command::names;
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask};
@@ -194,6 +195,7 @@ pub(super) fn show_new(
     print: Printer,
     file: NewKey,
     made: &mg::Credential,
+    (what, revision): (&str, u64),
     key: &str,
     whole: &impl Serialize,
 ) -> Result<()> {
@@ -205,10 +207,10 @@ pub(super) fn show_new(
             return Err(error.context("it was done, and the key is on standard output"));
         }
         file.keep();
-        return print.one(made);
+        return print.written(made, what, revision);
     }
     let secret = (!key.is_empty()).then_some(("caller key", &key));
-    once::show(print, made, secret, whole)
+    once::show(print, made, (what, revision), secret, whole)
 }
 
 #[derive(Args)]
@@ -296,7 +298,7 @@ impl CallerArgs {
         let credential = self.into_message(&connection, &org).await?;
         let name = credential.name.clone();
         let key = NewKey::into(out.as_deref())?;
-        let reply = super::create(connection, &org, credential, consent).await.map_err(|error| {
+        let reply = super::create(connection.clone(), &org, credential, consent).await.map_err(|error| {
             if fault::is_certainly_undone(&error) {
                 return error;
             }
@@ -305,8 +307,9 @@ impl CallerArgs {
                  lost then: delete it and create it again"
             ))
         })?;
-        let made = reply.credential.clone().unwrap_or_default();
-        show_new(print, key, &made, &reply.key, &reply)
+        let made = names::of_one(print, &connection, &org, reply.credential.clone()).await?;
+        let what = format!("created credential {}", made.name);
+        show_new(print, key, &made, (&what, reply.revision), &reply.key, &reply)
     }
 
     async fn into_message(self, connection: &Connection, org: &str) -> Result<mg::Credential> {
@@ -378,7 +381,7 @@ impl CallerArgs {
         let Hashed { value_hash, password_hash } = match self.client_key.read()? {
             Some(key) => Hashed { value_hash: key.as_bytes().to_vec(), password_hash: String::new() },
             None if is_shared => Hashed::default(),
-            None => self.value.hash(kind, &username)?,
+            None => self.value.hash(kind, &username, &self.name)?,
         };
         let mut caller =
             mg::Caller { kind: kind.into(), username, value_hash, password_hash, ..mg::Caller::default() };
@@ -387,7 +390,7 @@ impl CallerArgs {
         let mut id = String::new();
         if is_shared {
             let sealed_for = CredentialId::from_random(draw(&SystemEntropy));
-            let value = self.value.shared(&self.presented.algorithms)?;
+            let value = self.value.shared(&self.presented.algorithms, &self.name)?;
             let sealed = seal_shared(connection, org, (sealed_for, 1), value, &self.trust).await?;
             (caller.sealed, id) = (Some(sealed), sealed_for.to_string());
         }
@@ -448,7 +451,7 @@ impl CallerArgs {
 }
 
 impl UpdateArgs {
-    pub(super) async fn run(self, connection: Connection, org: String) -> Result<mg::Credential> {
+    pub(super) async fn run(self, connection: Connection, org: String) -> Result<(mg::Credential, u64)> {
         let mut stub = CredentialServiceClient::new(connection);
         let mut credential = mg::Credential::default();
         let mut mask = Mask::default();
@@ -476,6 +479,7 @@ impl UpdateArgs {
             update_mask: mask.finish()?,
             ..Default::default()
         });
-        Ok(stub.update_credential(ask).await?.into_inner().credential.unwrap_or_default())
+        let done = stub.update_credential(ask).await?.into_inner();
+        Ok((done.credential.unwrap_or_default(), done.revision))
     }
 }

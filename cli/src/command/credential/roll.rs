@@ -18,6 +18,7 @@ use super::caller::{NewKey, show_new};
 use super::client_key::OwnKey;
 use super::sealing::seal_shared;
 use super::value::{Hashed, OwnValue};
+use crate::command::names;
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent};
@@ -82,10 +83,10 @@ impl RollArgs {
                 Some(verify) if verify.jwks_url.is_empty() && verify.jwks.is_empty() => {
                     let id: CredentialId = found.id.parse().context("credential id in the answer")?;
                     version = found.version + 1;
-                    let value = self.value.shared(&verify.algorithms)?;
+                    let value = self.value.shared(&verify.algorithms, &found.name)?;
                     sealed = Some(seal_shared(&connection, &org, (id, version), value, &self.trust).await?);
                 }
-                _ => hashed = self.value.hash(caller.kind(), &caller.username)?,
+                _ => hashed = self.value.hash(caller.kind(), &caller.username, &found.name)?,
             }
         }
         if self.trust.is_given() && sealed.is_none() {
@@ -95,7 +96,7 @@ impl RollArgs {
             ));
         }
         let key = NewKey::into(self.out.as_deref())?;
-        let name = self.credential.clone();
+        let (name, of) = (self.credential.clone(), org.clone());
         let ask = self.consent.with(mg::RollCredentialRequest {
             org,
             credential: self.credential,
@@ -118,8 +119,9 @@ impl RollArgs {
             ))
         })?;
         let reply = reply.into_inner();
-        let made = reply.credential.clone().unwrap_or_default();
-        show_new(print, key, &made, &reply.key, &reply)
+        let made = names::of_one(print, &connection, &of, reply.credential.clone()).await?;
+        let what = format!("rolled credential {}", made.name);
+        show_new(print, key, &made, (&what, reply.revision), &reply.key, &reply)
     }
 }
 

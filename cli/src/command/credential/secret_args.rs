@@ -393,19 +393,22 @@ impl SecretArgs {
         }
     }
 
-    /// Reads the secrets.
-    pub(super) fn read(&self, kind: SecretKind) -> Result<Vec<Secret>> {
+    /// Reads the secrets of a credential of this name.
+    pub(super) fn read(&self, kind: SecretKind, credential: &str) -> Result<Vec<Secret>> {
         if kind == SecretKind::CustomHeaders {
             let one = |(name, file): &(String, Option<PathBuf>)| {
                 prompt::read_new(
-                    &format!("value of {name}"),
+                    &format!("{name} of credential {credential}"),
                     file.as_deref(),
                     &format!("--set-header {name}=FILE"),
                 )
             };
             return self.headers.iter().map(one).collect();
         }
-        Ok(vec![prompt::read_new(kind.value(), self.value_file.as_deref(), "--value-file")?])
+        // What has no name of its own is a secret.
+        let what = Some(kind.value()).filter(|what| *what != "value").unwrap_or("secret");
+        let what = format!("{what} of credential {credential}");
+        Ok(vec![prompt::read_new(&what, self.value_file.as_deref(), "--value-file")?])
     }
 
     pub(super) fn is_said(&self) -> bool {

@@ -164,7 +164,7 @@ pub(crate) struct ReplaceArgs {
 }
 
 impl UpstreamArgs {
-    pub(super) async fn run(self, connection: Connection, org: String) -> Result<mg::Credential> {
+    pub(super) async fn run(self, connection: Connection, org: String) -> Result<(mg::Credential, u64)> {
         let id = CredentialId::from_random(draw(&SystemEntropy));
         let (mut sealed, mut label) = (None, None);
         match secret_kind(self.kind.to_wire()) {
@@ -177,7 +177,7 @@ impl UpstreamArgs {
             None => {}
             Some(kind) => {
                 let (secret, said) =
-                    seal(&self.value, &self.sealing, kind, &connection, &org, (id, 1)).await?;
+                    seal(&self.value, &self.sealing, kind, &connection, &org, (id, 1), &self.name).await?;
                 (sealed, label) = (Some(secret), Some(said));
             }
         }
@@ -191,12 +191,12 @@ impl UpstreamArgs {
         };
         self.common.put(&mut credential, &mut Mask::default());
         let reply = create(connection, &org, credential, self.consent).await?;
-        Ok(reply.credential.unwrap_or_default())
+        Ok((reply.credential.unwrap_or_default(), reply.revision))
     }
 }
 
 impl ReplaceArgs {
-    pub(super) async fn run(self, connection: Connection, org: String) -> Result<mg::Credential> {
+    pub(super) async fn run(self, connection: Connection, org: String) -> Result<(mg::Credential, u64)> {
         let mut stub = CredentialServiceClient::new(connection.clone());
         let ask = mg::GetCredentialRequest { org: org.clone(), credential: self.credential, revision: 0 };
         let credential = stub.get_credential(ask).await?.into_inner().credential.unwrap_or_default();
@@ -218,7 +218,8 @@ impl ReplaceArgs {
         })?;
         let version = credential.version + 1;
         let (sealed, label) =
-            seal(&self.value, &self.sealing, kind, &connection, &org, (id, version)).await?;
+            seal(&self.value, &self.sealing, kind, &connection, &org, (id, version), &credential.name)
+                .await?;
         let ask = self.consent.with(mg::ReplaceSecretRequest {
             org,
             credential: credential.id,
@@ -228,7 +229,8 @@ impl ReplaceArgs {
             overlap: (!self.overlap.is_zero()).then(|| self.overlap.into()),
             ..Default::default()
         });
-        Ok(stub.replace_secret(ask).await?.into_inner().credential.unwrap_or_default())
+        let done = stub.replace_secret(ask).await?.into_inner();
+        Ok((done.credential.unwrap_or_default(), done.revision))
     }
 }
 
@@ -240,10 +242,11 @@ async fn seal(
     connection: &Connection,
     org: &str,
     version: (CredentialId, u64),
+    name: &str,
 ) -> Result<(fleet::SealedSecret, fleet::SealLabel)> {
     // Before anything is asked.
     let form = value.form(kind)?;
-    sealing.seal(connection, org, version, form, || value.read(kind)).await
+    sealing.seal(connection, org, version, form, || value.read(kind, name)).await
 }
 
 #[cfg(test)]

@@ -45,17 +45,19 @@ impl OwnValue {
     }
 
     /// The hash of the value, for a credential of this kind with this user; nothing, where none is given.
-    pub(super) fn hash(&self, kind: mg::CallerKind, user: &str) -> Result<Hashed> {
+    pub(super) fn hash(&self, kind: mg::CallerKind, user: &str, credential: &str) -> Result<Hashed> {
         if !self.is_given() {
             return Ok(Hashed::default());
         }
         let what = if kind == mg::CallerKind::Basic { "password" } else { "value" };
-        hash(kind, user, &prompt::read_new(what, self.value_from.as_deref(), "--value-from")?)
+        let what = format!("{what} of credential {credential}");
+        hash(kind, user, &prompt::read_new(&what, self.value_from.as_deref(), "--value-from")?)
     }
 
     /// The secret that an issuer of tokens of these algorithms shares.
-    pub(super) fn shared(&self, algorithms: &[String]) -> Result<Secret> {
-        let value = prompt::read_new("shared secret", self.value_from.as_deref(), "--value-from")?;
+    pub(super) fn shared(&self, algorithms: &[String], credential: &str) -> Result<Secret> {
+        let what = format!("shared secret of credential {credential}");
+        let value = prompt::read_new(&what, self.value_from.as_deref(), "--value-from")?;
         check_shared(&value, algorithms)?;
         Ok(value)
     }
@@ -152,7 +154,7 @@ mod tests {
         let own = "9f86d081884c7d659a2feaa0c55ad015";
         std::fs::write(&file, format!("{own}\r\n")).expect("is written");
         let value = OwnValue { value_from: Some(file), prompt: false };
-        let hash = value.hash(mg::CallerKind::Bearer, "").expect("a hash").value_hash;
+        let hash = value.hash(mg::CallerKind::Bearer, "", "app").expect("a hash").value_hash;
         assert_eq!(hash, api_key::hash_foreign(own.as_bytes()).as_bytes());
     }
 

@@ -14,6 +14,7 @@ use crate::command::{node, region, version};
 use crate::connect::Connection;
 use crate::flags::role;
 use crate::flags::trust::TrustFile;
+use crate::print::count;
 use crate::session::Session;
 
 /// A clock that is off by more makes times in records, ends of credentials and tokens wrong.
@@ -73,12 +74,16 @@ fn seconds_now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
+fn days(seconds: i64) -> String {
+    count(u64::try_from(seconds / 86_400).unwrap_or_default(), "day")
+}
+
 fn certificate(der: &[u8], now: i64) -> Finding {
     let Ok((_, read)) = X509Certificate::from_der(der) else {
         return Finding::failed("TLS", "the certificate cannot be read", "");
     };
     let left = read.validity().not_after.timestamp() - now;
-    let text = format!("verified, its certificate ends in {} days", left / 86_400);
+    let text = format!("verified, its certificate ends in {}", days(left));
     if left < SOON {
         Finding::warning("TLS", text, "renew it, and restart the control plane")
     } else {
@@ -105,12 +110,8 @@ fn token(oneself: &mg::GetSelfResponse, now: i64) -> Finding {
     let text = format!("{whose}: {}", role::text(&oneself.grants));
     match token.expires_at {
         Some(at) if at.seconds - now < SOON => {
-            let days = (at.seconds - now) / 86_400;
-            Finding::warning(
-                "token",
-                format!("{text}, ends in {days} days"),
-                "`rrctl token create` makes another",
-            )
+            let left = days(at.seconds - now);
+            Finding::warning("token", format!("{text}, ends in {left}"), "`rrctl token create` makes another")
         }
         _ => Finding::ok("token", text),
     }

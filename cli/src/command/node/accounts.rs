@@ -8,7 +8,7 @@ use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 
 use crate::command::metrics::step;
 use crate::flags::moment::Moment;
-use crate::print::{Row, note, time};
+use crate::print::{Row, count, note, time};
 use crate::session::Session;
 
 #[derive(Args)]
@@ -54,7 +54,7 @@ impl AccountsArgs {
             let (from, to) = (time(gap.from.as_ref()), time(gap.to.as_ref()));
             let what = match (gap.reason.as_str(), gap.records) {
                 ("unclean", _) => "ended without a stop: up to 100 ms of records may be missing".to_owned(),
-                (reason, records) => format!("lost {records} records ({reason})"),
+                (reason, records) => format!("lost {} ({reason})", count(records, "record")),
             };
             note(&format!("{} {what}, between {from} and {to}", gap.node));
         }
@@ -66,6 +66,7 @@ impl Row for fleet::NodeAccount {
     const COLUMNS: &'static [&'static str] =
         &["node", "from", "requests", "stored", "refused", "sampled", "lost", "open", "region"];
     const WIDE: &'static [&'static str] = &["region"];
+    const WHOLE: &'static [&'static str] = &["node"];
 
     fn cells(&self) -> Vec<String> {
         let lost: Vec<String> = self.lost.iter().map(|it| format!("{} {}", it.records, it.reason)).collect();

@@ -8,7 +8,7 @@ use rr_contract::wire::fleet::{
 use rr_contract::wire::management as mg;
 
 use crate::command::credential::pairs;
-use crate::print::{Row, plain, time};
+use crate::print::{Row, count, plain, time};
 
 impl Row for mg::Request {
     const COLUMNS: &'static [&'static str] = &[
@@ -18,10 +18,11 @@ impl Row for mg::Request {
         "path",
         "status",
         "code",
-        "reason",
-        "rules",
-        "ms",
         "caller",
+        "id",
+        "rules",
+        "reason",
+        "ms",
         "upstream",
         "caller tags",
         "caller metadata",
@@ -46,7 +47,6 @@ impl Row for mg::Request {
         "ms to filter",
         "revision",
         "node",
-        "id",
     ];
     const WIDE: &'static [&'static str] = &[
         "caller tags",
@@ -70,6 +70,7 @@ impl Row for mg::Request {
         "kept",
         "ms to filter",
     ];
+    const WHOLE: &'static [&'static str] = &["status", "code", "id"];
 
     fn cells(&self) -> Vec<String> {
         let record = self.record.clone().unwrap_or_default();
@@ -85,10 +86,11 @@ impl Row for mg::Request {
             record.path.clone(),
             record.status.to_string(),
             record.code.clone(),
-            record.reason.clone(),
-            said(&record.rules),
-            millis(record.duration.as_ref()),
             name(&record.caller_credential),
+            record.id.clone(),
+            said(&record.rules),
+            record.reason.clone(),
+            millis(record.duration.as_ref()),
             upstream,
             self.caller_tags.join(" "),
             pairs(self.caller_metadata.iter()),
@@ -113,7 +115,6 @@ impl Row for mg::Request {
             millis(record.filter_duration.as_ref()),
             record.revision.to_string(),
             self.node.clone(),
-            record.id,
         ]
     }
 }
@@ -192,13 +193,8 @@ pub(in crate::command) fn amount(millionths: u64) -> String {
 }
 
 fn filtered(effect: &FilterEffect) -> String {
-    let plural = |number: u64| if number == 1 { "" } else { "s" };
-    let FilterEffect { filters, values, bytes_before } = effect;
-    format!(
-        "{filters} filter{} took {values} value{} of {bytes_before} bytes",
-        plural(u64::from(*filters)),
-        plural(*values)
-    )
+    let filters = count(u64::from(effect.filters), "filter");
+    format!("{filters} took {} of {}", count(effect.values, "value"), count(effect.bytes_before, "byte"))
 }
 
 #[cfg(test)]

@@ -57,8 +57,8 @@ impl Serialize for Listed {
 
 impl Row for Listed {
     const COLUMNS: &'static [&'static str] =
-        &["name", "id", "scope", "on", "priority", "effect", "observe", "when", "owner", "notes"];
-    const WIDE: &'static [&'static str] = &["id"];
+        &["name", "id", "scope", "on", "priority", "effect", "observe", "when", "notes", "owner"];
+    const WIDE: &'static [&'static str] = &["id", "scope"];
 
     fn cells(&self) -> Vec<String> {
         let rule = &self.rule;
@@ -71,8 +71,8 @@ impl Row for Listed {
             plain(rule.effect().as_str_name(), "EFFECT_"),
             if rule.observe { "observe" } else { "" }.to_owned(),
             matching::text(rule.when.as_ref()),
-            rule.owner.clone(),
             rule.notes.clone(),
+            rule.owner.clone(),
         ]
     }
 }
