@@ -299,5 +299,10 @@ fn first(noun: Noun, answer: &fleet::ExplainResourceResponse) -> String {
             answer.revision
         );
     }
-    format!("all {connected} connected nodes run the published version of {what}")
+    let nodes = if connected == 1 {
+        "the one connected node runs".to_owned()
+    } else {
+        format!("all {connected} connected nodes run")
+    };
+    format!("{nodes} the published version of {what}")
 }

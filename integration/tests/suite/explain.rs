@@ -83,7 +83,7 @@ async fn explain_says_what_callers_get_and_names_what_causes_it_wherever_it_lies
     world.log.announce("refused");
     world.log.announce("refuses");
     let node = world.api.nodes().await.expect("lists").remove(0).id;
-    let whole = "all 1 connected nodes run the published version of proxy \"echo\"";
+    let whole = "the one connected node runs the published version of proxy \"echo\"";
     // Sealed to a key that no node has.
     let others = RegionKeys::generate(world.keys.region(), &SystemEntropy);
     let origin = world.upstream.url();
