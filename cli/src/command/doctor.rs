@@ -10,8 +10,9 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use crate::context::Folder;
 use crate::fault;
-use crate::print::{Printer, Row};
+use crate::print::{Printer, Row, count};
 use crate::session::{self, Global, Session};
 
 pub(super) const EXAMPLES: &str = "\
@@ -76,6 +77,7 @@ impl DoctorArgs {
                 return tell(print, &findings);
             }
         };
+        findings.extend(Folder::of_user().and_then(|folder| local::contexts(&folder.contexts_file())));
         findings.push(local::context(chosen.as_ref(), global.endpoint.as_deref()));
         let token_file = global.token_file.clone();
         let token_file = token_file.or_else(|| chosen.as_ref().and_then(|it| it.context.token_file.clone()));
@@ -91,15 +93,17 @@ impl DoctorArgs {
 fn tell(print: Printer, findings: &[Finding]) -> Result<()> {
     print.list(findings)?;
     let failed = findings.iter().filter(|it| it.verdict == Verdict::Failed).count();
-    match failed {
-        0 => Ok(()),
-        1 => Err(fault::ended("1 check failed", "its remedy is in the table")),
-        _ => Err(fault::ended(&format!("{failed} checks failed"), "their remedies are in the table")),
-    }
+    let remedy = match failed {
+        0 => return Ok(()),
+        1 => "its remedy is in the table",
+        _ => "their remedies are in the table",
+    };
+    Err(fault::ended(&format!("{} failed", count(failed as u64, "check")), remedy))
 }
 
 impl Row for Finding {
     const COLUMNS: &'static [&'static str] = &["check", "verdict", "found", "remedy"];
+    const WHOLE: &'static [&'static str] = &["verdict"];
 
     fn cells(&self) -> Vec<String> {
         let verdict = match self.verdict {

@@ -114,7 +114,8 @@ impl Folder {
         path.starts_with(&self.0)
     }
 
-    fn contexts_file(&self) -> PathBuf {
+    /// The file of contexts, whether it is there or not.
+    pub(crate) fn contexts_file(&self) -> PathBuf {
         self.0.join("contexts.toml")
     }
 
