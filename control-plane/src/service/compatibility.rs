@@ -5,6 +5,7 @@ use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::{self as wire, Document, credential::Usage, document};
 
 use super::ceiling::Ceilings;
+use super::destination;
 use super::directory::Directory;
 use super::error::Precondition;
 use super::rights::is_theirs;
@@ -170,31 +171,33 @@ pub(super) fn sealed_everywhere(
         missing.iter().filter(|(id, _)| id == first).map(|(_, region)| region.as_str()).collect();
     let credential = directory.credential(first);
     let is_caller = credential.is_some_and(|it| matches!(it.usage, Some(Usage::Caller(_))));
+    let form = credential.map(destination::form).unwrap_or_default();
+    let target = directory.get(Noun::Target, &proxy.target).map_or("NAME", |target| target.name.as_str());
     let credential = credential.map_or("", |credential| credential.name.as_str());
     let org = org.map_or("", |org| org.name.as_str());
     let remedy = |region: &str| {
         if is_caller {
             format!("`rrctl --org {org} credential roll {credential} --overlap …` for region {region} too")
         } else {
-            format!("`rrctl --org {org} credential replace-secret {credential}` for region {region} too")
+            format!(
+                "`rrctl --org {org} credential replace-secret {credential} --target {target}`{form}, for region {region} \
+                 too"
+            )
         }
     };
+    let said = |region: &str| {
+        format!(
+            "credential {credential:?} is not sealed to region {region}: seal it again with {}",
+            remedy(region)
+        )
+    };
+    let all: Vec<String> = missing.iter().map(|region| said(region)).collect();
     Err(ServiceError::Refused {
         reason: Reason::NotSealedToRegion,
-        text: format!(
-            "credential {credential:?} is not sealed to region {}: seal it again with {}",
-            missing.join(", "),
-            missing.iter().map(|region| remedy(region)).collect::<Vec<_>>().join(", and ")
-        ),
+        text: all.join("; "),
         preconditions: missing
             .iter()
-            .map(|region| Precondition {
-                subject: format!("credentials/{first}"),
-                text: format!(
-                    "credential {credential:?} is not sealed to region {region:?}; run: {}",
-                    remedy(region)
-                ),
-            })
+            .map(|region| Precondition { subject: format!("credentials/{first}"), text: said(region) })
             .collect(),
     })
 }

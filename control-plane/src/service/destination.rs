@@ -10,7 +10,7 @@ use prost::Message as _;
 use rr_contract::model::origin::{BaseUrl, Origin};
 use rr_contract::model::seal_label::{Misses, SealLabel};
 use rr_contract::model::tls::CaBundle;
-use rr_contract::wire::management::{self as wire, Document, credential::Usage};
+use rr_contract::wire::management::{self as wire, Document, UpstreamKind, credential::Usage};
 
 use super::error::Precondition;
 use super::{Reason, ServiceError};
@@ -150,34 +150,71 @@ fn misses(label: &SealLabel, target: &wire::Target, proxy: &wire::Proxy) -> Opti
 }
 
 fn refused(org: &str, missed: &[Missed<'_>]) -> ServiceError {
-    let remedy = |missed: &Missed<'_>| {
-        format!("`rrctl --org {org} credential replace-secret {} {}`", missed.credential.name, missed.option)
+    let said = |missed: &Missed<'_>| {
+        let name = &missed.credential.name;
+        format!(
+            "the secret of credential {name:?} {}, so proxy {:?} could not send it to target {:?}: seal it for that, and \
+             for wherever else it goes, with `rrctl --org {org} credential replace-secret {name} {}`{}",
+            missed.wrong,
+            missed.proxy.name,
+            missed.target.name,
+            missed.option,
+            form(missed.credential)
+        )
     };
-    let first = &missed[0];
+    let first = said(&missed[0]);
     let more = if missed.len() > 1 { format!(" ({} proxies in all)", missed.len()) } else { String::new() };
     ServiceError::Refused {
         reason: Reason::NotSealedForTarget,
-        text: format!(
-            "the secret of credential {:?} {}, so proxy {:?} could not send it to target {:?}{more}: seal it for that, \
-             and for wherever else it goes, with {} and the flags of its form",
-            first.credential.name,
-            first.wrong,
-            first.proxy.name,
-            first.target.name,
-            remedy(first)
-        ),
+        text: first + &more,
         preconditions: missed
             .iter()
+            // By name: a proxy that is refused has an id that nobody will see again.
             .map(|missed| Precondition {
-                subject: format!("proxies/{}", missed.proxy.id),
-                text: format!(
-                    "the secret of credential {:?} of proxy {:?} {}; run: {}",
-                    missed.credential.name,
-                    missed.proxy.name,
-                    missed.wrong,
-                    remedy(missed)
-                ),
+                subject: format!("proxies/{}", missed.proxy.name),
+                text: said(missed),
             })
             .collect(),
+    }
+}
+
+/// The flags of `rrctl credential replace-secret` that a credential needs again, because only its seal knows them.
+pub(super) fn form(credential: &wire::Credential) -> String {
+    let Some(Usage::Upstream(upstream)) = &credential.usage else { return String::new() };
+    let (kind, flags) = match upstream.kind() {
+        UpstreamKind::Unspecified | UpstreamKind::None | UpstreamKind::Bearer | UpstreamKind::Jwt => {
+            return String::new();
+        }
+        UpstreamKind::ApiKey => ("api-key", "`--header NAME` or `--query NAME`"),
+        UpstreamKind::Basic => ("basic", "`--user USER`"),
+        UpstreamKind::CustomHeaders => ("custom-headers", "`--set-header NAME` for each"),
+        UpstreamKind::Oauth2ClientCredentials => {
+            ("oauth2-client-credentials", "`--token-url URL --client-id ID`")
+        }
+        UpstreamKind::JwtBearer => ("jwt-bearer", "`--token-url URL --issuer NAME`"),
+        UpstreamKind::CustomToken => ("custom-token", "`--token-url URL --token-path PATH`"),
+        UpstreamKind::AwsSigv4 => ("aws-sigv4", "`--access-key-id ID --aws-region REGION --service NAME`"),
+        UpstreamKind::Hmac => ("hmac", "`--text TEXT --sign-header NAME=TEXT`"),
+        UpstreamKind::ClientCertificate => ("client-certificate", "`--certificate FILE`"),
+    };
+    format!(", which for kind {kind} takes {flags} too")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form_of(kind: UpstreamKind) -> String {
+        let upstream = wire::Upstream { kind: kind.into(), ..wire::Upstream::default() };
+        form(&wire::Credential { usage: Some(Usage::Upstream(upstream)), ..wire::Credential::default() })
+    }
+
+    #[test]
+    fn a_remedy_names_the_flags_that_the_kind_of_a_secret_needs_again() {
+        assert_eq!(form_of(UpstreamKind::Basic), ", which for kind basic takes `--user USER` too");
+        assert!(form_of(UpstreamKind::ApiKey).contains("`--header NAME` or `--query NAME`"));
+        for kind in [UpstreamKind::Bearer, UpstreamKind::Jwt, UpstreamKind::None] {
+            assert_eq!(form_of(kind), "", "{kind:?} needs nothing more");
+        }
     }
 }

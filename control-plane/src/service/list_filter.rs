@@ -14,6 +14,9 @@ const TERMS_MOST: usize = 10;
 pub(super) const LABELS: &str = "tags and metadata.NAME";
 const FIELDS: &str = "name, owner, uses, created_at and updated_at";
 
+/// What is used by its name.
+const NAMED: [Noun; 5] = [Noun::Target, Noun::Credential, Noun::Proxy, Noun::Region, Noun::User];
+
 /// A filter whose `uses` is still a name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
@@ -42,7 +45,13 @@ pub(super) fn parse(text: &str, noun: Noun) -> Result<Filter, ServiceError> {
             "owner" => filter.terms.push(Term::Owner(how, plain(value)?)),
             "uses" => {
                 only_equal(how)?;
-                filter.uses.push(plain(value)?);
+                let value = plain(value)?;
+                if value.contains('/') && of_kind(&value).is_none() {
+                    return Err(refused(format!(
+                        "holds {value:?}, which is no name with its kind: write `uses = pay`, or `uses = proxy/pay`"
+                    )));
+                }
+                filter.uses.push(value);
             }
             field if noun == Noun::Credential && is_label(field) => {
                 only_equal(how)?;
@@ -182,14 +191,29 @@ pub(super) fn order(text: &str) -> Result<(Sort, bool), ServiceError> {
     }
 }
 
-/// Which nouns a reference of `uses` may be of: by the prefix of an id, or all that have names.
-pub(super) fn nouns_of(reference: &str) -> Vec<Noun> {
+/// The kind that a reference such as `proxy/pay` or `proxies/pay` names, and the name or id in it.
+fn of_kind(reference: &str) -> Option<(Noun, &str)> {
+    let (kind, name) = reference.split_once('/')?;
+    let noun = NAMED.into_iter().find(|noun| noun.text() == kind || noun.collection() == kind)?;
+    (!name.is_empty() && !name.contains('/')).then_some((noun, name))
+}
+
+/// Which nouns a reference of `uses` may be of, and its name or id: the kind that it names, that of the prefix of an id, or
+/// all that have names.
+pub(super) fn referred(reference: &str) -> (Vec<Noun>, &str) {
+    match of_kind(reference) {
+        Some((noun, name)) => (vec![noun], name),
+        None => (nouns_of(reference), reference),
+    }
+}
+
+fn nouns_of(reference: &str) -> Vec<Noun> {
     let by_prefix: Vec<Noun> =
         Noun::ALL.into_iter().filter(|noun| reference.starts_with(noun.prefix())).collect();
     if !by_prefix.is_empty() {
         return by_prefix;
     }
-    vec![Noun::Target, Noun::Credential, Noun::Proxy, Noun::Region, Noun::User]
+    NAMED.to_vec()
 }
 
 pub(super) fn refused(reason: impl Into<String>) -> ServiceError {
@@ -283,6 +307,25 @@ mod tests {
         ] {
             let filter = record_filter::parse(text).expect(text);
             assert_eq!(filter.labels[0].1, value);
+        }
+    }
+
+    /// A filter by the name of one kind found nothing, and nobody was told why.
+    #[test]
+    fn what_is_used_can_be_named_with_its_kind() {
+        for (text, nouns, name) in [
+            ("proxy/pay", vec![Noun::Proxy], "pay"),
+            ("targets/pay", vec![Noun::Target], "pay"),
+            ("pay", NAMED.to_vec(), "pay"),
+            ("px_1", vec![Noun::Proxy], "px_1"),
+        ] {
+            assert_eq!(parse(&format!("uses = {text}"), Noun::Rule).expect(text).uses, [text]);
+            assert_eq!(referred(text), (nouns, name), "{text}");
+        }
+        for text in ["rule/x", "colour/x", "proxy/", "proxy/a/b"] {
+            let error = parse(&format!("uses = {text}"), Noun::Rule).map(drop);
+            let error = error.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains("`uses = proxy/pay`"), "{text}: {error}");
         }
     }
 

@@ -73,7 +73,10 @@ pub(super) async fn remove(
             let found = store::resource::by_id(txn, user, &user_id).await?;
             let Some(row) = found else { continue };
             let named = cascade.iter().any(|it| {
-                *it == row.id || it.split_once('/') == Some((user.collection(), row.name.as_str()))
+                *it == row.id
+                    || it.split_once('/').is_some_and(|(kind, name)| {
+                        name == row.name && (kind == user.text() || kind == user.collection())
+                    })
             });
             if !part.goes_along() && !named {
                 held_by.push((user, row));
@@ -145,9 +148,10 @@ fn in_use(noun: Noun, name: &str, id: &str, users: &[(Noun, resource_row::Model)
     ServiceError::Refused {
         reason: Reason::InUse,
         text: format!(
-            "{} {name:?} is used by {}: change or delete those first, or name them in `cascade`",
+            "{} {name:?} is used by {}: change or delete those first, or name them in `cascade`{}",
             noun.title(),
-            listed.join(", ")
+            listed.join(", "),
+            users.first().map(|(noun, row)| format!(", as {}/{}", noun.text(), row.name)).unwrap_or_default()
         ),
         preconditions: preconditions.collect(),
     }

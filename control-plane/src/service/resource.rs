@@ -128,9 +128,10 @@ impl Services {
     /// The ids of the resources that a name or id may refer to.
     pub(super) async fn named(&self, org: &str, reference: &str) -> Result<Vec<String>, ServiceError> {
         let mut ids = Vec::new();
-        for noun in list_filter::nouns_of(reference) {
+        let (nouns, name) = list_filter::referred(reference);
+        for noun in nouns {
             let within = if directory::is_global(noun) { "" } else { org };
-            let found = store::resource::find(&self.store, noun, within, reference).await?;
+            let found = store::resource::find(&self.store, noun, within, name).await?;
             ids.extend(found.map(|row| row.id));
         }
         Ok(ids)

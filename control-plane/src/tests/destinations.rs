@@ -46,7 +46,11 @@ fn refused<T: std::fmt::Debug>(written: Result<T, Status>, says: &str, remedy: &
     assert!(status.message().contains(says), "{}", status.message());
     assert!(status.message().contains(remedy), "{}", status.message());
     let details = status.get_error_details();
-    assert!(!details.precondition_failure().expect("is there").violations.is_empty());
+    let violations = details.precondition_failure().expect("is there").violations.clone();
+    // The message is the first of them, by the name of the proxy: one that is refused is not made, and has no id.
+    let first = violations.first().expect("is there");
+    assert!(status.message().starts_with(&first.description), "{} {first:?}", status.message());
+    assert!(first.subject.starts_with("proxies/") && !first.subject.contains("px_"), "{first:?}");
 }
 
 #[tokio::test]

@@ -90,6 +90,12 @@ async fn a_filter_selects_by_name_label_time_and_what_is_used() {
     };
     assert_eq!((used("app").await, used("eu").await), (vec!["echo".to_owned()], vec!["echo".to_owned()]));
     assert!(used("pray").await.is_empty() && used("nothing").await.is_empty());
+    // With its kind: a target of this name is there, and a caller is not.
+    assert_eq!(used("target/echo").await, ["echo"]);
+    assert_eq!(
+        (used("credential/app").await, used("targets/app").await),
+        (vec!["echo".to_owned()], Vec::new())
+    );
     world.running.stop().await;
 }
 
@@ -108,6 +114,7 @@ async fn a_list_that_is_asked_for_wrongly_is_refused_with_the_field() {
         "name = a%",
         "created_at > yesterday",
         "uses != a",
+        "uses = colour/a",
         "name = a OR name = b",
     ] {
         assert_eq!(operator.get(&list(&[("filter", filter)])).await.faults(), ["filter"], "{filter}");

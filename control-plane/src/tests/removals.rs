@@ -46,7 +46,11 @@ async fn a_cascade_takes_a_caller_from_a_proxy_that_has_another_and_leaves_the_p
     with_second_caller(&world, &operator).await;
     let path = format!("{ORG}/credentials/app");
     operator.delete(&path).await.refused(400, "in-use");
+    operator.delete(&format!("{path}?cascade=target/echo")).await.refused(400, "in-use");
+    // In the singular, as everywhere else, or in the plural.
+    let singular = operator.delete(&format!("{path}?cascade=proxy/echo&dryRun=true")).await.good();
     let planned = operator.delete(&format!("{path}?cascade=proxies/echo&dryRun=true")).await.good();
+    assert_eq!(told(&singular), told(&planned));
     assert_eq!(told(&planned), [said("delete credential app", true), said("update proxy echo", false)]);
     let detail = planned["changes"][1]["detail"].as_str().unwrap_or_default();
     assert!(detail.contains("\"app\"") && detail.contains("keeps the others"), "{detail}");
