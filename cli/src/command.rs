@@ -3,6 +3,7 @@
 //! The files below are the commands, one file a noun. The tree alone names all of them.
 
 mod apply;
+mod attached;
 mod audit;
 mod change;
 mod complete;
@@ -36,6 +37,7 @@ mod rule;
 mod schema;
 mod set;
 mod target;
+mod tip;
 mod token;
 mod tree;
 mod user;
@@ -169,8 +171,9 @@ impl Args {
     /// Reads the command line, and the flags that were typed. Ends the process if the line is wrong or asks for help.
     pub(crate) fn read() -> (Self, Flags) {
         let mut tree = Self::tree();
+        let line: Vec<String> = std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect();
         let typed = tree.try_get_matches_from_mut(std::env::args_os());
-        let typed = typed.unwrap_or_else(|error| tree::without_misleading(error).exit());
+        let typed = typed.unwrap_or_else(|error| tip::with(error, &tree, &line).exit());
         let mut args = Self::from_arg_matches(&typed).unwrap_or_else(|error| error.format(&mut tree).exit());
         match tree::named_org(&tree, &typed) {
             Ok(Some(org)) => args.global.org = Some(org),
@@ -183,7 +186,7 @@ impl Args {
     /// Answers a shell that asks for completions, and ends the process; does nothing if none asks.
     pub(crate) fn complete() {
         if std::env::var_os(complete::ASKED).is_some() {
-            CompleteEnv::with_factory(Self::tree).complete();
+            CompleteEnv::with_factory(|| complete::of_line(Self::tree())).complete();
         }
     }
 
@@ -211,7 +214,7 @@ impl Args {
             Noun::Diff(args) => {
                 fault::answered(Box::pin(async { args.run(Session::open(global)?).await }).await)
             }
-            Noun::Apply(args) => Box::pin(args.run(Session::open(global)?)).await,
+            Noun::Apply(args) => Box::pin(args.run(Session::open(global)?, validate::read)).await,
             Noun::Preview(verb) => Box::pin(verb.run(Session::open(global)?)).await,
             Noun::Export(args) => Box::pin(args.run(Session::open(global)?)).await,
             Noun::Request(verb) => Box::pin(verb.run(Session::open(global)?)).await,

@@ -129,11 +129,17 @@ fn of_status(status: &Status, flags: &Flags) -> String {
     let said: Vec<String> = violations.iter().map(|it| fault_of(&it.field, &it.description)).collect();
     let named: Vec<String> = violations
         .iter()
-        .map(|it| fault_of(flags.filling(&it.field).as_ref().unwrap_or(&it.field), &it.description))
+        .map(|it| {
+            let place = flags.filling(&it.field);
+            fault_of(place.as_ref().unwrap_or(&it.field), &flags.in_text(&it.description))
+        })
         .collect();
     // The message is the violations in one line. A long one was cut, and ends with a mark.
     if !violations.is_empty() && said.join("; ").starts_with(text.trim_end_matches('…')) {
-        text = named.join("; ");
+        text = match named.as_slice() {
+            [one] => one.clone(),
+            all => format!("{} faults\n  {}", all.len(), all.join("\n  ")),
+        };
     } else {
         named.iter().for_each(|fault| text.push_str(&format!("\n  {fault}")));
     }
@@ -187,4 +193,43 @@ pub(crate) fn is_certainly_undone(error: &anyhow::Error) -> bool {
                 | Code::Unauthenticated
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn said(code: Code, text: &str, details: ErrorDetails) -> String {
+        of_status(&Status::with_error_details(code, text, details), &Flags::default())
+    }
+
+    #[test]
+    fn several_faults_have_a_line_each_and_one_stays_a_sentence() {
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("proxy.target", "is missing");
+        assert_eq!(
+            said(Code::InvalidArgument, "proxy.target: is missing", details.clone()),
+            "proxy.target: is missing"
+        );
+        details.add_bad_request_violation("proxy.regions", "has 1 to 100");
+        let text =
+            said(Code::InvalidArgument, "proxy.target: is missing; proxy.regions: has 1 to 100", details);
+        assert_eq!(text, "2 faults\n  proxy.target: is missing\n  proxy.regions: has 1 to 100");
+    }
+
+    #[test]
+    fn what_the_message_says_is_not_said_again_with_its_resource() {
+        let refused = |first: &str, second: &str| {
+            let mut details = ErrorDetails::new();
+            details.add_precondition_failure_violation("NOT_SEALED_FOR_TARGET", "proxies/p1", first);
+            details.add_precondition_failure_violation("NOT_SEALED_FOR_TARGET", "proxies/p2", second);
+            said(Code::FailedPrecondition, "the secret misses p1 (2 proxies in all)", details)
+        };
+        let text = refused("the secret misses p1", "the secret misses p2");
+        assert_eq!(text, "the secret misses p1 (2 proxies in all)\n  proxies/p2: the secret misses p2");
+        // What it does not say is told.
+        assert!(refused("another reason", "the secret misses p2").contains("proxies/p1: another reason"));
+    }
 }

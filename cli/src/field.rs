@@ -186,6 +186,32 @@ impl Flags {
         })
     }
 
+    /// A text in which the fields that flags fill are named by the flags. Only a word with `_` is certainly a field.
+    pub(crate) fn in_text(&self, text: &str) -> String {
+        let is_of_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '.');
+        let mut said = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(start) = rest.find(is_of_word) {
+            let (before, from) = rest.split_at(start);
+            said.push_str(before);
+            let (run, behind) = from.split_at(from.find(|c| !is_of_word(c)).unwrap_or(from.len()));
+            let word = run.trim_end_matches('.');
+            let is_quoted = said.ends_with('`');
+            // A part of a longer word, or something that was typed.
+            let is_field =
+                word.contains('_') && !said.ends_with(|c: char| c.is_alphanumeric() || "-\"".contains(c));
+            let flag = self.of_field(word).filter(|flag| is_field && flag.name.starts_with("--"));
+            match flag {
+                Some(flag) if is_quoted => said.push_str(&flag.name),
+                Some(flag) => said.push_str(&format!("`{}`", flag.name)),
+                None => said.push_str(word),
+            }
+            said.push_str(&run[word.len()..]);
+            rest = behind;
+        }
+        said + rest
+    }
+
     /// The one flag of a field: of several, the one that was typed.
     fn of_field(&self, field: &str) -> Option<&Flag> {
         let renamed = RENAMED.iter().find(|(name, _)| *name == field).map_or(&[] as &[&str], |(_, ids)| ids);

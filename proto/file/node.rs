@@ -10,14 +10,14 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use serde_saphyr::Spanned;
 
 /// A value and its line.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Node {
     /// Where it begins, from 1.
     pub line: u64,
     value: Value,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Value {
     Null,
     Bool(bool),
@@ -30,7 +30,7 @@ enum Value {
 }
 
 /// The name of a field, in snake case, and its line.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Field {
     line: u64,
     name: String,
@@ -44,9 +44,25 @@ pub struct Mistake {
     /// `when.path.regex`; empty for a whole document.
     path: String,
     what: String,
+    /// The field of that path that is not known.
+    unknown: Option<String>,
 }
 
 impl Mistake {
+    /// What `Node::remove` takes out, so that the rest can be read.
+    pub fn removable(&self) -> String {
+        match &self.unknown {
+            Some(name) if self.path.is_empty() => name.clone(),
+            Some(name) => format!("{}.{name}", self.path),
+            None => self.path.clone(),
+        }
+    }
+
+    fn about(mut self, field: &str) -> Self {
+        self.unknown.get_or_insert_with(|| field.to_owned());
+        self
+    }
+
     /// The path of the field: `when.path.regex`; empty for a whole document.
     pub fn path(&self) -> &str {
         &self.path
@@ -79,7 +95,7 @@ impl std::error::Error for Mistake {}
 
 impl de::Error for Mistake {
     fn custom<T: fmt::Display>(what: T) -> Self {
-        Self { line: None, path: String::new(), what: what.to_string() }
+        Self { line: None, path: String::new(), what: what.to_string(), unknown: None }
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -91,9 +107,14 @@ impl de::Error for Mistake {
                 | de::Unexpected::Float(_)
                 | de::Unexpected::Bool(_)
         );
-        // YAML takes 1.3 for a number.
         if is_bare && what == "must be a string" {
-            return Self::custom("must be a string: put it in quotes");
+            let (is, of) = match found {
+                de::Unexpected::Bool(_) => ("true or false", "y, n, yes, no, on and off"),
+                _ => ("a number", "1.3 and 007"),
+            };
+            return Self::custom(format_args!(
+                "must be a string, and YAML takes what stands here for {is}, as it does {of}: put it in quotes"
+            ));
         }
         Self::custom(what)
     }
@@ -105,6 +126,19 @@ impl de::Error for Mistake {
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         Self::custom(format_args!("there is no field {field}; the fields are {}", expected.join(", ")))
     }
+}
+
+/// What is wrong with a text that is no YAML, without its place: the field, where one is known, and the words of a user.
+pub fn no_yaml(error: &serde_saphyr::Error) -> (String, String) {
+    let error = error.without_snippet();
+    if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error {
+        let field = key.as_ref().map(ToString::to_string).unwrap_or_default();
+        return (field, "is there twice: keep one of them".to_owned());
+    }
+    let text = error.to_string();
+    let what = text.lines().next().unwrap_or_default();
+    let what = what.rfind(" at line ").map_or(what, |at| &what[..at]);
+    (String::new(), what.to_owned())
 }
 
 /// All documents of a text, in their order; empty ones are left out. A document that is a list counts as the documents
@@ -119,9 +153,8 @@ pub fn documents(text: &str) -> Result<Vec<Node>, Mistake> {
         },
     };
     let nodes: Vec<Node> = serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
-        let text = error.without_snippet().to_string();
-        let what = text.lines().next().unwrap_or_default().to_owned();
-        Mistake { line: error.location().map(|at| at.line()), path: String::new(), what }
+        let (field, what) = no_yaml(&error);
+        Mistake { line: error.location().map(|at| at.line()), path: field, what, unknown: None }
     })?;
     let mut found = Vec::with_capacity(nodes.len());
     for node in nodes {
@@ -162,6 +195,30 @@ impl Node {
             }
         }
         node.line
+    }
+
+    /// Takes out what stands at a path, or its nearest part that is there. Whether something was taken out.
+    pub fn remove(&mut self, path: &str) -> bool {
+        let Some((first, rest)) = steps(path) else { return false };
+        let inner = match &mut self.value {
+            Value::List(items) => {
+                let Some(at) = first.parse::<usize>().ok().filter(|at| *at < items.len()) else {
+                    return false;
+                };
+                if items[at].remove(rest) {
+                    return true;
+                }
+                items.remove(at);
+                return true;
+            }
+            Value::Map(fields) => fields,
+            _ => return false,
+        };
+        let Some(at) = inner.iter().position(|(field, _)| field.name == first) else { return false };
+        if !inner[at].1.remove(rest) {
+            inner.remove(at);
+        }
+        true
     }
 
     /// Offers each text and its line, and puts what comes back in its place. Names of fields stay.
@@ -271,6 +328,13 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
+/// The first step of a path, and the rest: of `when.headers[1].name`, `when` and `headers[1].name`.
+fn steps(path: &str) -> Option<(&str, &str)> {
+    let path = path.trim_start_matches(['.', '[', ']']);
+    let end = path.find(['.', '[', ']']).unwrap_or(path.len());
+    (end > 0).then(|| path.split_at(end))
+}
+
 /// `baseUrl` is `base_url`: the JSON form of the schemas spells fields so.
 fn snake(name: &str) -> String {
     let mut out = String::with_capacity(name.len() + 4);
@@ -375,7 +439,7 @@ impl<'de> MapAccess<'de> for Fields<'de> {
         let Some(next) = self.fields.find(|(field, _)| field.name != skipped) else { return Ok(None) };
         self.value = Some(next);
         let name = IntoDeserializer::<Mistake>::into_deserializer(next.0.name.as_str());
-        seed.deserialize(name).map(Some).map_err(|mistake| mistake.at(next.0.line))
+        seed.deserialize(name).map(Some).map_err(|mistake| mistake.at(next.0.line).about(&next.0.name))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Mistake> {

@@ -17,7 +17,7 @@ use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 
 use super::change;
 use super::preview;
-use super::set::{OwnerArgs, SetArgs, preview as staged, refused, upload};
+use super::set::{OwnerArgs, Read, SetArgs, preview as staged, refused, upload};
 use super::wait::{self, Goal};
 use crate::flags::change::Consent;
 use crate::flags::count;
@@ -53,8 +53,8 @@ pub(crate) struct ApplyArgs {
     /// Refused if the organization has changed since this revision.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION", value_parser = count::whole)]
     expect: u64,
-    /// Carries the plan out without asking. Required where there is no terminal.
-    #[arg(long, short = 'y', conflicts_with = "dry_run")]
+    /// Carries the plan out without asking. Required where there is no terminal; of --yes and --dry-run, --dry-run counts.
+    #[arg(long, short = 'y')]
     yes: bool,
     /// Waits until the connected nodes of each region run the revision: the stage, as `active`, `serving` or `proven`, and
     /// the share of the nodes, as `serving:99%`. All of them serving when nothing is given.
@@ -77,11 +77,11 @@ pub(crate) struct ApplyArgs {
 }
 
 impl ApplyArgs {
-    pub(crate) async fn run(mut self, session: Session) -> Result<()> {
+    pub(crate) async fn run(mut self, session: Session, read: Read) -> Result<()> {
         let org = session.org()?;
         self.trust.fall_back(session.regions_file());
         let goal = self.wait.map(|goal| goal.within(self.timeout)).transpose()?;
-        let mut set = self.set.read()?;
+        let mut set = read(&self.set)?;
         self.whose.check(&set)?;
         let connection = session.endpoint.connect_for(TIMEOUT).await?;
         let (mut owner, mut prune) = (self.whose.owner.clone(), self.whose.prune);

@@ -1,31 +1,26 @@
 //! Completions, with names from the control plane; and the pages of the manual.
 //!
-//! A shell asks this program at each press of the tab key: with COMPLETE set, it prints candidates and does nothing else. A
-//! control plane that does not answer in a second gives none.
+//! A shell asks this program at each press of the tab key: with COMPLETE set, it prints candidates and does nothing else.
+//! Which argument takes what is said here; `values` finds it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Command, ValueEnum};
-use clap_complete::engine::CompletionCandidate;
+use clap::{Arg, Args, Command, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use clap_complete::env::Shells;
 
-use rr_contract::wire::management as mg;
-use rr_contract::wire::management::org_service_client::OrgServiceClient;
-
-use super::{credential, filter, meter, node, proxy, region, rule, target};
-use crate::flags::page::Listing;
 use crate::print::{line_out, note};
-use crate::session::{Global, Session};
+
+mod values;
+
+use self::values::Wanted;
 
 /// The variable by which a shell asks for candidates.
 pub(crate) const ASKED: &str = "COMPLETE";
-/// Organizations that are offered, at most.
-const MOST: i32 = 1000;
-/// A key press waits no longer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The variable by which a shell says which word is completed.
+const INDEX: &str = "_CLAP_COMPLETE_INDEX";
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -77,69 +72,77 @@ impl CompletionArgs {
     }
 }
 
-/// Resources that have names to complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Noun {
-    Org,
-    Region,
-    Target,
-    Credential,
-    Proxy,
-    Rule,
-    Filter,
-    Meter,
-    Node,
-}
-
-/// The resources that an argument names, by its id.
-pub(super) fn noun(id: &str) -> Option<Noun> {
-    Some(match id {
-        "org" => Noun::Org,
-        "region" | "regions" => Noun::Region,
-        "target" => Noun::Target,
-        "credential" | "callers" | "upstream" => Noun::Credential,
-        "proxy" => Noun::Proxy,
-        "rule" => Noun::Rule,
-        "filter" => Noun::Filter,
-        "meter" => Noun::Meter,
-        "node" => Noun::Node,
+/// What an argument of a command takes, by the path of the command and the id of the argument.
+fn wanted(path: &str, id: &str) -> Option<Wanted> {
+    Some(match (path, id) {
+        ("rrctl credential roll", "credential") | (_, "caller" | "callers") => Wanted::Caller,
+        ("rrctl credential replace-secret", "credential") | (_, "upstream") => Wanted::Upstream,
+        ("rrctl node token revoke", "token") => return None,
+        ("rrctl explain", "kind") => Wanted::Explained,
+        ("rrctl explain", "name") => Wanted::OfKind,
+        ("rrctl meter create" | "rrctl meter list", "on") => Wanted::OneOf(&["proxy"]),
+        (_, "on") => Wanted::OneOf(&["proxy", "target", "credential"]),
+        ("rrctl apply", "preview") => return None,
+        (_, "at" | "revision" | "from" | "to" | "expect") => Wanted::Revision,
+        (_, "org") => Wanted::Org,
+        (_, "region" | "regions") => Wanted::Region,
+        (_, "target") => Wanted::Target,
+        (_, "credential") => Wanted::Credential,
+        (_, "proxy") => Wanted::Proxy,
+        (_, "rule") => Wanted::Rule,
+        (_, "filter") if !has_terms(path) => Wanted::Filter,
+        (_, "meter") => Wanted::Meter,
+        (_, "node") => Wanted::Node,
+        (_, "user") => Wanted::User,
+        (_, "member") => Wanted::Member,
+        (_, "token") => Wanted::Token,
+        (_, "preview") => Wanted::Preview,
+        (_, "notification" | "notifications") => Wanted::Notification,
+        (_, "context") => Wanted::Context,
+        (_, "order_by") => Wanted::Order,
+        (_, "output") => Wanted::Format,
         _ => return None,
     })
 }
 
-/// The names that begin with what was typed. Silent where there is an error: a line that is typed is no place for one.
-pub(super) fn names(noun: Noun, typed: &OsStr) -> Vec<CompletionCandidate> {
-    let Some(typed) = typed.to_str() else { return Vec::new() };
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return Vec::new();
-    };
-    let found = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(noun)).await });
-    let Ok(Ok(found)) = found else { return Vec::new() };
-    found.into_iter().filter(|name| name.starts_with(typed)).map(CompletionCandidate::new).collect()
+/// Whether `--filter` of a command takes terms: of a list, of records and of metrics.
+fn has_terms(path: &str) -> bool {
+    !path.starts_with("rrctl filter ") || path.ends_with(" list")
 }
 
-async fn ask(noun: Noun) -> Result<Vec<String>> {
-    let session = Session::open(Global::of_line(std::env::args_os()))?;
-    let connection = session.endpoint.connect().await?;
-    let all = Listing::default();
-    macro_rules! names {
-        ($items:expr) => {
-            $items.await?.into_iter().map(|it| it.name).collect()
-        };
-    }
-    Ok(match noun {
-        Noun::Org => {
-            let mut stub = OrgServiceClient::new(connection);
-            let ask = mg::ListOrgsRequest { page_size: MOST, ..Default::default() };
-            stub.list_orgs(ask).await?.into_inner().orgs.into_iter().map(|it| it.name).collect()
+/// An argument that offers what there is.
+pub(super) fn offering(path: &str, arg: Arg) -> Arg {
+    match wanted(path, arg.get_id().as_str()) {
+        Some(wanted) => {
+            arg.add(ArgValueCompleter::new(move |typed: &OsStr| values::beginning(wanted, typed)))
         }
-        Noun::Region => names!(region::list(connection)),
-        Noun::Node => node::list(connection, "", false, false).await?.into_iter().map(|it| it.id).collect(),
-        Noun::Target => names!(target::list(connection, &session.org()?, &all)),
-        Noun::Credential => names!(credential::list(connection, &session.org()?, &all)),
-        Noun::Proxy => names!(proxy::list(connection, &session.org()?, &all)),
-        Noun::Rule => names!(rule::list(connection, &session.org()?, &all)),
-        Noun::Filter => names!(filter::list(connection, &session.org()?, &all)),
-        Noun::Meter => names!(meter::list(connection, &session.org()?, &all)),
-    })
+        None => arg,
+    }
 }
+
+/// The tree as it is completed: options are offered after a `-`, or where nothing else can be typed.
+pub(super) fn of_line(tree: Command) -> Command {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let index = std::env::var(INDEX).ok().and_then(|index| index.parse().ok());
+    if begins_option(&line, index) { tree } else { without_options(tree) }
+}
+
+/// Whether the word that is completed begins with `-`. The words stand behind `--`; without an index it is the last one.
+fn begins_option(line: &[OsString], index: Option<usize>) -> bool {
+    let Some(start) = line.iter().position(|word| word == "--") else { return false };
+    let words = &line[start + 1..];
+    let word = words.get(index.unwrap_or(words.len().saturating_sub(1)));
+    word.is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"))
+}
+
+fn without_options(command: Command) -> Command {
+    let is_option = |arg: &Arg| arg.get_long().is_some() || arg.get_short().is_some();
+    command
+        .mut_args(|arg| if is_option(&arg) { arg.hide(true) } else { arg })
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .mut_subcommands(without_options)
+}
+
+#[cfg(test)]
+mod tests;

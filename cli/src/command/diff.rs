@@ -11,6 +11,7 @@ use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 
 use super::change;
 use super::set::{OwnerArgs, SetArgs, refused, upload};
+use super::validate;
 use crate::fault;
 use crate::print::line_out;
 use crate::session::Session;
@@ -37,7 +38,7 @@ pub(crate) struct DiffArgs {
 impl DiffArgs {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;
-        let set = self.set.read()?;
+        let set = validate::read(&self.set)?;
         self.whose.check(&set)?;
         let mut stub = ApplyServiceClient::new(session.endpoint.connect_for(TIMEOUT).await?);
         let header = mg::ApplyHeader {

@@ -6,7 +6,7 @@ use rr_contract::wire::fleet::FilterAction;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::filter_service_client::FilterServiceClient;
 
-use crate::command::names;
+use crate::command::{attached, names};
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, Mask, Owner};
 use crate::flags::count;
@@ -33,7 +33,13 @@ pub(crate) enum Verb {
         consent: Consent,
     },
     /// Lists the filters of the organization.
-    List(Listing),
+    List {
+        /// Lists only those of this parent: proxy/NAME, target/NAME or credential/NAME.
+        #[arg(long, value_name = "KIND/NAME")]
+        on: Option<Parent>,
+        #[command(flatten)]
+        listing: Listing,
+    },
     /// Shows a filter.
     Show {
         /// Name or id.
@@ -159,7 +165,8 @@ impl Verb {
                 let filter = names::of_one(print, &connection, &org, done.filter).await?;
                 print.written(&filter, &format!("created filter {}", filter.name), done.revision)
             }
-            Self::List(listing) => {
+            Self::List { on, listing } => {
+                let listing = attached::narrowed(&connection, &org, listing, on).await?;
                 let found = async || {
                     names::of(print, &connection, &org, list(connection.clone(), &org, &listing).await?).await
                 };

@@ -5,17 +5,32 @@ use clap::Args;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 
+use crate::fault;
 use crate::print::{Row, count, few, line_out, note, plain, time};
 use crate::prompt;
 use crate::session::Session;
 
 #[derive(Args)]
 pub(crate) struct ExplainArgs {
-    /// Kind of the resource: `org`, `target`, `credential`, `proxy`, `rule`, `filter` or `meter`.
+    /// Resource, as `proxy/pay`, by name or id; of kind `org`, `target`, `credential`, `proxy`, `rule`, `filter` or `meter`.
+    /// The kind can be a word of its own, as `proxy pay`.
+    #[arg(value_name = "KIND/NAME")]
     kind: String,
-    /// Resource, by name or id.
-    name: String,
+    /// Name or id, where the first word is the kind alone.
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
 }
+
+/// Kinds of resources that are explained, each with its plural.
+pub(super) const EXPLAINED: [(&str, &str); 7] = [
+    ("org", "orgs"),
+    ("target", "targets"),
+    ("credential", "credentials"),
+    ("proxy", "proxies"),
+    ("rule", "rules"),
+    ("filter", "filters"),
+    ("meter", "meters"),
+];
 
 #[derive(Args)]
 pub(crate) struct AdoptArgs {
@@ -28,8 +43,8 @@ pub(crate) struct AdoptArgs {
     /// Caller credential that is accepted again although nodes saw it revoked, by id or as ORG/NAME; can be repeated.
     #[arg(long = "revive", value_name = "CREDENTIAL")]
     revive: Vec<String>,
-    /// Carries the plan out without asking. Required where there is no terminal.
-    #[arg(long, short = 'y', conflicts_with = "dry_run")]
+    /// Carries the plan out without asking. Required where there is no terminal; of --yes and --dry-run, --dry-run counts.
+    #[arg(long, short = 'y')]
     yes: bool,
 }
 
@@ -49,10 +64,28 @@ pub(crate) async fn release(session: &Session, region: String, revision: u64) ->
 }
 
 impl ExplainArgs {
+    /// The kind and the name, in one word or in two.
+    fn named(self) -> Result<(String, String)> {
+        let (kind, name) = match (self.kind.split_once('/'), self.name) {
+            (Some((kind, name)), None) if !name.is_empty() => (kind.to_owned(), name.to_owned()),
+            (None, Some(name)) => (self.kind, name),
+            (_, name) => {
+                let typed = name.map(|name| format!(" {name}")).unwrap_or_default();
+                return Err(fault::usage(
+                    &format!("{}{typed} is not one kind and one name", self.kind),
+                    "write `rrctl explain proxy/NAME` or `rrctl explain proxy NAME`",
+                ));
+            }
+        };
+        let singular = EXPLAINED.iter().find(|(_, plural)| *plural == kind).map(|(one, _)| (*one).to_owned());
+        Ok((singular.unwrap_or(kind), name))
+    }
+
     pub(crate) async fn run(self, session: Session) -> Result<()> {
+        let (kind, resource) = self.named()?;
         let org = session.org()?;
         let mut stub = FleetServiceClient::new(session.endpoint.connect().await?);
-        let ask = fleet::ExplainResourceRequest { org, kind: self.kind, resource: self.name };
+        let ask = fleet::ExplainResourceRequest { org, kind, resource };
         let reply = stub.explain_resource(ask).await?.into_inner();
         if session.print.is_data() {
             return session.print.data(&reply);

@@ -7,7 +7,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::meter::Counts;
 use rr_contract::wire::management::meter_service_client::MeterServiceClient;
 
-use crate::command::names;
+use crate::command::{attached, names};
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::{Condition, Consent, Mask, Owner};
@@ -15,7 +15,7 @@ use crate::flags::count;
 use crate::flags::limits;
 use crate::flags::matching::{self, OnlyWhen, Typed};
 use crate::flags::page::Listing;
-use crate::flags::parent;
+use crate::flags::parent::{self, Parent};
 use crate::print::{Row, at_revision};
 use crate::session::Session;
 
@@ -37,7 +37,13 @@ pub(crate) enum Verb {
         consent: Consent,
     },
     /// Lists the meters of the organization.
-    List(Listing),
+    List {
+        /// Lists only those of this parent: proxy/NAME.
+        #[arg(long, value_name = "KIND/NAME", value_parser = parent::proxy)]
+        on: Option<String>,
+        #[command(flatten)]
+        listing: Listing,
+    },
     /// Shows a meter.
     Show {
         /// Name or id.
@@ -225,7 +231,8 @@ impl Verb {
                 let meter = names::of_one(print, &connection, &org, done.meter).await?;
                 print.written(&meter, &format!("created meter {}", meter.name), done.revision)
             }
-            Self::List(listing) => {
+            Self::List { on, listing } => {
+                let listing = attached::narrowed(&connection, &org, listing, on.map(Parent::Proxy)).await?;
                 let found = async || {
                     names::of(print, &connection, &org, list(connection.clone(), &org, &listing).await?).await
                 };

@@ -19,6 +19,7 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::installation_service_client::InstallationServiceClient;
 use rr_contract::wire::management::node_token_service_client::NodeTokenServiceClient;
 
+use super::region;
 use crate::command::names;
 use crate::connect::Connection;
 use crate::fault;
@@ -163,6 +164,7 @@ impl TokenVerb {
                 let keys = args.key.open()?;
                 let life = Duration::from_secs(u64::from(args.expires_in) * 3600);
                 let connection = session.endpoint.connect().await?;
+                of_region(&connection, &args, &keys).await?;
                 let drawn = Drawn::draw(connection, &keys, args.uses, life).await?;
                 let Some(path) = &args.out else {
                     let token = drawn.register(&args.region).await?.0.to_secret();
@@ -198,6 +200,24 @@ impl TokenVerb {
             }
         }
     }
+}
+
+/// Refuses a key file of another region than the one that is named. Regions that are not listed are left to the control plane.
+async fn of_region(connection: &Connection, args: &TokenArgs, keys: &RegionKeys) -> Result<()> {
+    let regions = region::list(connection.clone()).await?;
+    let id = keys.region().to_string();
+    let Some(named) = regions.iter().find(|it| it.name == args.region || it.id == args.region) else {
+        return Ok(());
+    };
+    if named.id == id {
+        return Ok(());
+    }
+    let other = regions.iter().find(|it| it.id == id).map_or(id.as_str(), |it| it.name.as_str());
+    let file = args.key.file().display();
+    Err(fault::usage(
+        &format!("{file} is the key of region {other}, and not of {}", named.name),
+        &format!("give the key file of {} with --region-key, or make a token for {other}", named.name),
+    ))
 }
 
 /// The nodes of a region, or of every region when none is named.

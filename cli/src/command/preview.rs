@@ -106,6 +106,13 @@ async fn labels(connection: &Connection, org: &str) -> Result<BTreeSet<Label>> {
     Ok(callers.iter().filter_map(|caller| Label::parse(&caller.owner)).collect())
 }
 
+/// The names of previews.
+pub(crate) async fn names(connection: &Connection, org: &str) -> Result<Vec<String>> {
+    let names: BTreeSet<String> =
+        labels(connection, org).await?.into_iter().map(|it| it.name.to_string()).collect();
+    Ok(names.into_iter().collect())
+}
+
 impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;

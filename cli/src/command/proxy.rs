@@ -24,6 +24,12 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     /// Creates a proxy.
+    #[command(
+        mut_arg("callers", |arg| arg.required(true)),
+        mut_arg("target", |arg| arg.required(true)),
+        mut_arg("upstream", |arg| arg.required(true)),
+        mut_arg("regions", |arg| arg.required(true))
+    )]
     Create {
         /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
         name: String,

@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::rule_service_client::RuleServiceClient;
 
+use crate::command::attached;
 use crate::command::names::Names;
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, Effect, Mask, Owner};
@@ -36,7 +37,13 @@ pub(crate) enum Verb {
     },
     /// Lists the rules of the organization, those with the highest priority first: of the rules of a scope that decide a
     /// request, the first one is reported.
-    List(Listing),
+    List {
+        /// Lists only those of this parent: proxy/NAME, target/NAME or credential/NAME.
+        #[arg(long, value_name = "KIND/NAME")]
+        on: Option<Parent>,
+        #[command(flatten)]
+        listing: Listing,
+    },
     /// Shows a rule.
     Show {
         /// Name or id.
@@ -161,7 +168,8 @@ impl Verb {
                 let done = stub.create_rule(ask).await?.into_inner();
                 ("created", done.rule, done.revision)
             }
-            Self::List(listing) => {
+            Self::List { on, listing } => {
+                let listing = attached::narrowed(&connection, &org, listing, on).await?;
                 let (all, limit) = listing.unlimited();
                 let rules = async || {
                     let mut rules = list(connection.clone(), &org, &all).await?;

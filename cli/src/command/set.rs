@@ -21,7 +21,7 @@ use rr_contract::wire::management as mg;
 use self::file::FileDocument;
 use self::fill::Fill;
 use self::reach::Reach;
-use crate::excerpt::{Fault, Faults, Texts};
+use crate::excerpt::{Fault, Texts};
 use crate::fault;
 
 /// The files of a set.
@@ -72,6 +72,10 @@ impl OwnerArgs {
 /// Said of files in which nothing is described.
 pub(super) const NO_DOCUMENT: &str = "the files hold no document";
 
+/// Where the secret of a credential in a file is said to be.
+pub(super) const VALUE_FROM: &str = "say where the secret is, as `value_from: {env: VARIABLE, targets: [TARGET]}` beside `upstream`, or `value_from: {env: \
+     VARIABLE}` beside `caller`";
+
 /// Documents, and the texts that they were read from.
 pub(super) struct Set {
     pub(super) documents: Vec<FileDocument>,
@@ -79,17 +83,13 @@ pub(super) struct Set {
     fill: Fill,
 }
 
+/// Reads a set whole, or tells all that is wrong with it.
+pub(super) type Read = fn(&SetArgs) -> Result<Set>;
+
 impl SetArgs {
     #[cfg(test)]
     pub(super) fn of(file: PathBuf) -> Self {
         Self { files: vec![file], env: false, read_from: Vec::new() }
-    }
-
-    /// Reads all files, or tells all documents that cannot be read.
-    pub(super) fn read(&self) -> Result<Set> {
-        let (set, faults) = self.taken()?;
-        Faults::of(faults, set.texts.clone())?;
-        Ok(set)
     }
 
     /// The documents that can be read, and the faults of the others.
@@ -98,10 +98,9 @@ impl SetArgs {
         let (mut set, mut faults) = (Set { documents: Vec::new(), texts: Texts::new(), fill }, Vec::new());
         let reach = Arc::new(Reach::of(&self.files, &self.read_from)?);
         for file::Text { file, text } in file::texts(&self.files, &reach)? {
-            match file::parse(&file, &text, &set.fill, &reach) {
-                Ok(documents) => set.documents.extend(documents),
-                Err(found) => faults.extend(found),
-            }
+            let (documents, found) = file::taken(&file, &text, &set.fill, &reach);
+            set.documents.extend(documents);
+            faults.extend(found);
             set.texts.insert(file, Arc::from(text));
         }
         set.conceal(&mut faults);

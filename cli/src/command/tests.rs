@@ -92,9 +92,9 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
         ("rrctl target create echo --base-url x", "target.base_url", "--base-url"),
         ("rrctl target create echo --base-url x", "target.name", "NAME"),
         ("rrctl target update echo --owner git", "target.connect_timeout", "--connect-timeout"),
-        ("rrctl proxy create p --caller a --upstream u", "proxy.caller_credentials[0]", "--caller"),
-        ("rrctl proxy create p --region eu --region us", "proxy.regions[1]", "--region us"),
-        ("rrctl proxy create p --upstream u", "proxy.upstream_credential", "--upstream"),
+        ("rrctl proxy update p --caller a --upstream u", "proxy.caller_credentials[0]", "--caller"),
+        ("rrctl proxy update p --region eu --region us", "proxy.regions[1]", "--region us"),
+        ("rrctl proxy update p --upstream u", "proxy.upstream_credential", "--upstream"),
         ("rrctl proxy update p --per-day 3", "proxy.limits.per_day_per_node", "--per-day"),
         (
             "rrctl proxy update p --per-day-per-caller 3",
@@ -102,14 +102,14 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
             "--per-day-per-caller",
         ),
         (
-            "rrctl proxy create p --per-minute-per-address 3",
+            "rrctl proxy update p --per-minute-per-address 3",
             "proxy.limits_per_address.per_minute_per_node",
             "--per-minute-per-address",
         ),
-        ("rrctl proxy create p --max-request-bytes 8MiB", "proxy.max_request_bytes", "--max-request-bytes"),
-        ("rrctl proxy create p --observe --per-day 3", "proxy.observe", "--observe"),
-        ("rrctl proxy create p --strip-prefix v1", "proxy.rewrite.strip_prefix", "--strip-prefix"),
-        ("rrctl proxy create p --host a@b", "proxy.rewrite.host", "--host"),
+        ("rrctl proxy update p --max-request-bytes 8MiB", "proxy.max_request_bytes", "--max-request-bytes"),
+        ("rrctl proxy update p --observe --per-day 3", "proxy.observe", "--observe"),
+        ("rrctl proxy update p --strip-prefix v1", "proxy.rewrite.strip_prefix", "--strip-prefix"),
+        ("rrctl proxy update p --host a@b", "proxy.rewrite.host", "--host"),
         (
             "rrctl proxy update p --set-header host:a",
             "proxy.rewrite.request_headers.set[0].name",
@@ -202,6 +202,30 @@ fn a_field_at_fault_is_named_by_the_flag_that_fills_it() {
         ("rrctl init https://api.example.com", "documents[3].proxy.regions", "--region"),
     ] {
         assert_eq!(named(line, field).as_deref(), Some(flag), "{line}: {field}");
+    }
+}
+
+/// A remedy said `set danger_plaintext`, which nobody can type.
+#[test]
+fn a_field_in_a_remedy_is_named_by_the_flag_that_fills_it() {
+    let said = |line: &str, text: &str| {
+        let mut tree = Args::command();
+        let typed = tree.try_get_matches_from_mut(line.split_whitespace()).expect(line);
+        Flags::of(&tree, &typed).in_text(text)
+    };
+    let create = "rrctl target create t1 --base-url http://x";
+    for (line, text, told) in [
+        (create, "use https, or set danger_plaintext", "use https, or set `--danger-plaintext`"),
+        (create, "give `base_url`.", "give `--base-url`."),
+        ("rrctl proxy update p --region eu", "name caller_credentials", "name `--caller`"),
+        // A command that has no flag for it, what was typed, and a part of a longer word.
+        ("rrctl apply -f a.yaml", "set danger_plaintext", "set danger_plaintext"),
+        (create, "names \"danger_plaintext\"", "names \"danger_plaintext\""),
+        (create, "px_danger_plaintext and Xbase_url", "px_danger_plaintext and Xbase_url"),
+        (create, "is one of three, e.g. a name.", "is one of three, e.g. a name."),
+        (create, "größer, ÿ base", "größer, ÿ base"),
+    ] {
+        assert_eq!(said(line, text), told, "{line}");
     }
 }
 

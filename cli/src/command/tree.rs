@@ -2,18 +2,15 @@
 //!
 //! Goes over the tree that the derives made, so that a new verb has all of it without anybody thinking of it.
 
-use std::ffi::OsStr;
-
-use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use clap_complete::engine::ArgValueCompleter;
 use rr_contract::model::name::Name;
 
 use super::{complete, examples};
 
 /// Verbs, and what other tools call them.
-const VERBS: &[(&str, &str)] = &[("list", "ls"), ("show", "get"), ("delete", "rm")];
+const VERBS: &[(&str, &str)] =
+    &[("list", "ls"), ("show", "get"), ("delete", "rm"), ("remove", "rm"), ("revoke", "rm")];
 
 /// Verbs after which something is gone.
 pub(super) const REMOVALS: &[&str] = &["delete", "remove", "revoke"];
@@ -63,10 +60,7 @@ fn walk(command: Command, path: &str) -> Command {
         command.mut_args(|arg| if arg.get_long() == Some("at") { arg.alias("revision") } else { arg });
     let command = command.mut_args(|arg| {
         let id = arg.get_id().as_str().to_owned();
-        let arg = match complete::noun(&id) {
-            Some(noun) => arg.add(ArgValueCompleter::new(move |typed: &OsStr| complete::names(noun, typed))),
-            None => arg,
-        };
+        let arg = complete::offering(path, arg);
         if arg.is_positional() && OF_AN_ORG.contains(&id.as_str()) {
             arg.value_parser(without_org)
         } else {
@@ -109,16 +103,6 @@ fn without_org(text: &str) -> Result<String, String> {
 fn split(text: &str) -> Option<(&str, &str)> {
     let (org, name) = text.split_once('.')?;
     (org.parse::<Name>().is_ok() && name.parse::<Name>().is_ok()).then_some((org, name))
-}
-
-/// An error without a suggestion that says something else: clap suggests what is spelled alike.
-pub(super) fn without_misleading(mut error: clap::Error) -> clap::Error {
-    let is_of_region = |kind| error.get(kind).is_some_and(|value| value.to_string() == "--region");
-    if error.kind() == ErrorKind::UnknownArgument && is_of_region(ContextKind::InvalidArg) {
-        error.remove(ContextKind::SuggestedArg);
-        error.remove(ContextKind::Suggested);
-    }
-    error
 }
 
 /// The organization that stands before the name of a resource, and whether it is another one than --org.

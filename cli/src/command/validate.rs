@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::set::{NO_DOCUMENT, SetArgs};
+use super::set::{NO_DOCUMENT, Set, SetArgs};
 use crate::excerpt::{Fault, Faults};
 use crate::fault;
 use crate::print::{Printer, count, line_out, note};
@@ -17,7 +17,7 @@ use crate::print::{Printer, count, line_out, note};
 const TOLD_MAX: usize = 20;
 /// What a control plane alone can know.
 const NEVER: &str = "not checked, because only the control plane knows it: regions, limits of the organization, who may use \
-                     what, and secrets that are sealed already";
+                     what, secrets that are sealed already, and whether a credential without `value_from` is there";
 
 #[derive(Args)]
 pub(crate) struct ValidateArgs {
@@ -51,6 +51,19 @@ impl<'a> Told<'a> {
         let file = fault.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
         Self { file, line: fault.line, field: &fault.field, message: &fault.what }
     }
+}
+
+/// The set of a command that calls the control plane, or all faults that can be found without one, so that a document that
+/// cannot be read hides no fault of another.
+pub(super) fn read(args: &SetArgs) -> Result<Set> {
+    let (mut set, mut faults) = args.taken()?;
+    if !faults.is_empty() {
+        faults.extend(offline::check(&mut set).faults);
+        set.conceal(&mut faults);
+        faults.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    }
+    Faults::of(faults, set.texts.clone())?;
+    Ok(set)
 }
 
 impl ValidateArgs {

@@ -67,7 +67,7 @@ impl Consent {
 /// Resources that are removed along with another.
 #[derive(Args)]
 pub(crate) struct Cascade {
-    /// Resource that uses it and is removed too, by id or as `proxies/NAME`; can be repeated. A proxy that has other caller
+    /// Resource that uses it and is removed too, as `proxy/NAME` or by id; can be repeated. A proxy that has other caller
     /// credentials is kept and loses only this one.
     #[arg(long = "cascade", value_name = "USER")]
     pub(crate) users: Vec<String>,

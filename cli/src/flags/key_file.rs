@@ -31,6 +31,11 @@ pub(crate) struct PassphraseArgs {
 }
 
 impl KeyFileArgs {
+    /// The file, as it was named.
+    pub(crate) fn file(&self) -> &Path {
+        &self.region_key
+    }
+
     pub(crate) fn open(&self) -> Result<RegionKeys> {
         let text = read(&self.region_key)?;
         let name = || format!("open region key file {}", self.region_key.display());

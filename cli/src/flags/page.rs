@@ -1,6 +1,7 @@
 //! Lists: their flags, the loop over their pages, and looking again.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -19,13 +20,15 @@ pub(crate) struct Listing {
     /// `created_at`, `updated_at`; operators: `=`, `!=`, `<`, `<=`, `>`, `>=`.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TERMS")]
     pub(crate) filter: String,
-    /// `name`, `created_at` or `updated_at`, followed by ` desc` for descending order; `name` when not given.
+    /// `name`, `created_at` or `updated_at`, or the heading of its column, followed by ` desc` for descending order; `name`
+    /// when not given.
     #[arg(
         long = "sort",
         alias = "order-by",
         default_value = "",
         hide_default_value = true,
-        value_name = "FIELD"
+        value_name = "FIELD",
+        value_parser = order
     )]
     pub(crate) order_by: String,
     /// Lists at most this many.
@@ -37,10 +40,35 @@ pub(crate) struct Listing {
     watch: bool,
 }
 
+/// The fields that a list is ordered by.
+pub(crate) const ORDERS: [&str; 3] = ["name", "created_at", "updated_at"];
+
+/// An order as the API has it, where a field can be named by the heading of its column.
+fn order(text: &str) -> Result<String, Infallible> {
+    let (field, way) = text.split_once(' ').map_or((text, ""), |(field, way)| (field, way.trim()));
+    let field = match field.to_ascii_lowercase().as_str() {
+        "created" => "created_at".to_owned(),
+        "updated" => "updated_at".to_owned(),
+        lower if ORDERS.contains(&lower) => lower.to_owned(),
+        _ => field.to_owned(),
+    };
+    Ok(if way.is_empty() { field } else { format!("{field} {}", way.to_ascii_lowercase()) })
+}
+
 /// Between two looks of a list that is watched.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Listing {
+    /// Only what uses a resource, by its id.
+    pub(crate) fn using(mut self, id: &str) -> Self {
+        let term = format!("uses = {id}");
+        self.filter = match self.filter.trim() {
+            "" => term,
+            other => format!("{term} AND {other}"),
+        };
+        self
+    }
+
     /// All that matches a filter.
     pub(crate) fn of(filter: String) -> Self {
         Self { filter, ..Self::default() }
@@ -177,6 +205,22 @@ mod tests {
         let end = (start + size as usize).min(2500);
         let next = if end < 2500 { end.to_string() } else { String::new() };
         Ok(((start..end).collect(), next))
+    }
+
+    #[test]
+    fn a_list_can_be_sorted_by_the_heading_of_a_column() {
+        for (typed, sent) in [
+            ("", ""),
+            ("name", "name"),
+            ("updated", "updated_at"),
+            ("UPDATED desc", "updated_at desc"),
+            ("created", "created_at"),
+            ("created_at DESC", "created_at desc"),
+            // What is no field stays as it was typed, so that the refusal names it.
+            ("Size", "Size"),
+        ] {
+            assert_eq!(order(typed), Ok(sent.to_owned()));
+        }
     }
 
     #[tokio::test]

@@ -16,8 +16,8 @@ pub(crate) struct Agreement {
     /// Shows the plan and changes nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Carries the plan out without asking. Required where there is no terminal.
-    #[arg(long, short = 'y', conflicts_with = "dry_run")]
+    /// Carries the plan out without asking. Required where there is no terminal; of --yes and --dry-run, --dry-run counts.
+    #[arg(long, short = 'y')]
     pub(crate) yes: bool,
 }
 

@@ -2,12 +2,14 @@
 //!
 //! The verbs come from the program's own help, the fields from the schemas: neither is listed here.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime};
 
 use prost::Message as _;
 use rr_contract::model::id::{CredentialId, InstallationId, OrgId, RegionId};
 use rr_contract::seal::region_key::RegionKeys;
 use rr_contract::seam::SystemEntropy;
+use rr_contract::secret::Secret;
 use rr_contract::wire::{fleet, management as mg};
 
 use super::recorder::{Answers, Schemas, run};
@@ -127,6 +129,46 @@ impl Desk {
     }
 }
 
+/// The refusal spoke of a statement and of a signature.
+#[tokio::test]
+async fn a_key_of_another_region_is_named_with_both_regions_and_makes_no_token() {
+    let desk = Desk::new();
+    let file = desk.file("eu.key");
+    let passphrase = desk.file("passphrase");
+    std::fs::write(&passphrase, "correct horse battery staple").expect("a file");
+    let secret = Secret::from("correct horse battery staple".to_owned());
+    let text = rr_contract::seal::key_file::write(&desk.keys, &secret, &SystemEntropy);
+    std::fs::write(&file, text.expose()).expect("a file");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    let other = RegionKeys::generate(RegionId::from_random([2; 16]), &SystemEntropy);
+    let now = SystemTime::now();
+    let local = mg::Region {
+        id: other.region().to_string(),
+        name: "local".into(),
+        key: Some(other.statement(now, now + Duration::from_secs(3600)).to_wire()),
+        ..mg::Region::default()
+    };
+    for (region, is_refused) in [("local", true), ("eu", false)] {
+        let mut answers = desk.answers();
+        let listed = answers.remove("RegionService.ListRegions").expect("an answer").expect("regions");
+        let mut listed = mg::ListRegionsResponse::decode(listed.as_slice()).expect("decodes");
+        listed.regions.push(local.clone());
+        answers.insert("RegionService.ListRegions", Ok(listed.encode_to_vec()));
+        let args =
+            ["node", "token", "create", region, "--region-key", &file, "--passphrase-file", &passphrase];
+        let args = args.map(str::to_owned);
+        let (output, calls) = run(&args, answers).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let is_made = calls.iter().any(|call| call.name == "NodeTokenService.CreateNodeToken");
+        assert_eq!(is_made, !is_refused, "{region}: {said}");
+        let names = format!("{file} is the key of region eu, and not of local");
+        assert_eq!(said.contains(&names), is_refused, "{said}");
+        if is_refused {
+            assert_eq!(output.status.code(), Some(2), "{said}");
+        }
+    }
+}
+
 /// Whether a call only reads.
 fn reads(call: &str) -> bool {
     let verb = call.split('.').nth(1).unwrap_or_default();
@@ -206,6 +248,15 @@ async fn a_dry_run_asks_for_nothing_but_a_dry_run() {
         assert!(!writes.is_empty(), "{args:?} asks nobody what it would do");
         for call in writes {
             assert!(schemas.says(call, "dry_run"), "{args:?}: {} is for real", call.name);
+        }
+        // A pipeline that always says --yes can look first: --dry-run counts.
+        if verb.takes("--yes") {
+            let (output, calls) =
+                run(&[args.clone(), vec!["--yes".to_owned()]].concat(), desk.answers()).await;
+            assert!(output.status.success(), "{args:?} --yes: {}", String::from_utf8_lossy(&output.stderr));
+            let is_real =
+                |call: &&super::recorder::Call| !reads(&call.name) && !schemas.says(call, "dry_run");
+            assert_eq!(calls.iter().find(is_real).map(|call| &call.name), None, "{args:?} --yes");
         }
         seen += 1;
     }

@@ -1,6 +1,7 @@
 //! Bad input: one clear line that names the thing and the remedy, and exit code 1 or 2.
 
 mod callers;
+mod completion;
 mod flags;
 mod output;
 mod policy;
@@ -191,6 +192,14 @@ fn what_makes_no_sense_is_refused_before_anybody_is_called() {
         (&["credential", "create-caller", "c", "--not-after", "2020-01-01"], ["--not-after", "30d"]),
         (&["credential", "create-upstream", "c", "--not-after", "0s"], ["--not-after", "is over already"]),
         (&["rule", "show", "r", "--at", "-1"], ["--at", "from 0 to"]),
+        (&["proxy", "create", "p1"], ["  --caller <CREDENTIAL>\n", "  --target <TARGET>\n"]),
+        (&["proxy", "create", "p1"], ["  --upstream <CREDENTIAL>\n", "  --region <REGION>\n"]),
+        (&["request", "list", "--path", "*"], ["--path", "starts with `/`"]),
+        (&["rule", "list", "--on", "rule/x"], ["--on", "proxy/NAME"]),
+        (&["meter", "list", "--on", "target/t"], ["--on", "proxy/NAME"]),
+        (&["explain", "proxy"], ["rrctl explain proxy/NAME", "one kind and one name"]),
+        (&["get", "proxy"], ["nouns come first", "rrctl proxy get"]),
+        (&["target", "update", "t1", "--name", "t2"], ["--name", "a name cannot be changed"]),
         (&["apply"], ["--file", "required"]),
         (&["apply", "-f", "x.yaml", "--prune"], ["--owner", "required"]),
         (&["audit", "list", "--since", "yesterday"], ["--since", "2026-01-31"]),
@@ -216,7 +225,7 @@ fn a_file_to_apply_is_judged_before_anybody_is_called() {
     apply("b.json", "[{\"kind\": \"target\", \"nome\": 1}]", 1, &["b.json:1: ", "nome"]);
     apply("c.toml", "", 2, &["c.toml", ".yaml"]);
     apply("d.yaml", "# nothing\n", 2, &["no document", "kind"]);
-    check(&["--org", "acme", "apply", "-f", "/nonexistent/x.yaml"], 1, &["/nonexistent/x.yaml"]);
+    check(&["--org", "acme", "apply", "-f", "/nonexistent/x"], 1, &["no file or folder /nonexistent/x"]);
     // As after a checkout that failed: it would delete the whole set.
     let nothing = folder.path().join("d.yaml");
     let nothing = nothing.to_str().expect("a path of ours");

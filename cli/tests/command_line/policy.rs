@@ -146,11 +146,48 @@ async fn an_operator_is_told_which_proxies_are_above_a_ceiling() {
     assert_eq!(ceilings, Some(Limits { per_minute_per_node: 10, per_day_per_node: 0 }));
 }
 
+/// `--filter 'on = p1'` is no field, and `uses = p1` is no word that somebody thinks of.
+#[tokio::test]
+async fn what_belongs_to_a_parent_is_listed_by_the_flag_that_makes_it() {
+    let proxy = mg::Proxy { id: "px_1".into(), name: "p1".into(), ..mg::Proxy::default() };
+    let proxy = mg::GetProxyResponse { proxy: Some(proxy) }.encode_to_vec();
+    let target = mg::Target { id: "tg_1".into(), name: "t1".into(), ..mg::Target::default() };
+    let target = mg::GetTargetResponse { target: Some(target) }.encode_to_vec();
+    for (line, filter) in [
+        ("rule list", ""),
+        ("rule list --on p1", "uses = px_1"),
+        ("rule list --on target/t1", "uses = tg_1"),
+        ("filter list --on proxy/p1", "uses = px_1"),
+        ("rule list --on p1 --filter owner=git", "uses = px_1 AND owner=git"),
+    ] {
+        let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let answers = Answers::from([
+            ("ProxyService.GetProxy", Ok(proxy.clone())),
+            ("TargetService.GetTarget", Ok(target.clone())),
+        ]);
+        let (output, calls) = run(&args, answers).await;
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        let listed = calls.iter().find(|it| it.name.contains(".List")).expect("a list");
+        let asked = if line.starts_with("rule") {
+            mg::ListRulesRequest::decode(listed.message()).expect("decodes").filter
+        } else {
+            mg::ListFiltersRequest::decode(listed.message()).expect("decodes").filter
+        };
+        assert_eq!(asked, filter, "{line}");
+    }
+    // A name that nothing has is an error, and no empty list.
+    let args = ["meter", "list", "--on", "nosuch"].map(str::to_owned);
+    let gone = Answers::from([("ProxyService.GetProxy", Err((5, "there is no proxy nosuch")))]);
+    let (output, calls) = run(&args, gone).await;
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no proxy nosuch"));
+    assert!(!output.status.success() && !calls.iter().any(|it| it.name.contains(".List")), "{calls:?}");
+}
+
 #[tokio::test]
 async fn a_flag_that_makes_no_sense_is_named() {
     for (line, code, part) in [
         ("rule create r --on proxy/p --deny --path a --flags x", 2, "--flags"),
-        ("proxy create p --max-response-bytes lots", 2, "8MiB"),
+        ("proxy update p --max-response-bytes lots", 2, "8MiB"),
         ("rule create r --on proxy/p --deny --method GET --flags i", 2, "--flags is given without"),
         ("rule create r --on proxy/p --deny", 2, "--every-request"),
         ("rule create r --on proxy/p --deny --flags i", 2, "--every-request"),

@@ -95,7 +95,7 @@ async fn an_error_names_the_flags_that_were_typed_and_an_apply_the_places_in_its
         )),
     )]);
     let args = ["target", "create", "echo", "--base-url", "https://", "--connect-timeout", "90"];
-    let why = "error: --base-url: has no host; --connect-timeout: is over 60 s; target.etag: is unknown\n";
+    let why = "error: 3 faults\n  --base-url: has no host\n  --connect-timeout: is over 60 s\n  target.etag: is unknown\n";
     check(&args, refused, 1, why).await;
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("a.yaml");

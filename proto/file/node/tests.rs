@@ -32,7 +32,16 @@ fn both_spellings_of_a_field_are_read_and_documents_come_in_order_from_lists_too
 fn a_mistake_has_the_line_and_the_path_and_not_what_stands_there() {
     for (text, line, what) in [
         ("kind: a\nbase_url: [s3cret]\n", 2, "base_url: must be a string"),
-        ("kind: a\nbase_url: 1.3\n", 2, "base_url: must be a string: put it in quotes"),
+        (
+            "kind: a\nbase_url: 1.3\n",
+            2,
+            "base_url: must be a string, and YAML takes what stands here for a number",
+        ),
+        (
+            "kind: a\nbase_url: y\n",
+            2,
+            "base_url: must be a string, and YAML takes what stands here for true or false",
+        ),
         ("kind: a\n\ninner:\n  number: s3cret\n", 4, "inner.number: must be u32"),
         ("kind: a\nmany:\n- number: 1\n- number: -3\n", 4, "many[1].number: must be u32"),
         ("kind: a\ninner:\n  numbr:\n    x: s3cret\n", 3, "inner: there is no field numbr"),
@@ -48,6 +57,38 @@ fn a_mistake_has_the_line_and_the_path_and_not_what_stands_there() {
     assert!(mistake.line.is_some(), "{mistake}");
     for twice in ["a: 1\na: 2\n", "baseUrl: 1\nbase_url: 2\n"] {
         documents(twice).expect_err("a field that is there twice");
+    }
+}
+
+#[test]
+fn what_is_no_yaml_is_said_without_a_word_of_the_library() {
+    let twice = documents("a: 1\nb: 2\na: 3\n").expect_err("a field that is there twice");
+    assert_eq!((twice.line, twice.to_string().as_str()), (Some(3), "a: is there twice: keep one of them"));
+    let open = documents("a: 1\nb: [\n").expect_err("no YAML").to_string();
+    assert!(!open.contains("at line") && !open.contains("Options"), "{open}");
+}
+
+#[test]
+fn what_is_wrong_can_be_taken_out_so_that_the_rest_is_read() {
+    let text = "kind: a\nother: 1\nbase_url: [x]\ninner:\n  numbr: 1\n  number: 2\nmany:\n- number: 3\n- number: x\n";
+    let mut node = documents(text).expect("YAML").remove(0);
+    let mut found = Vec::new();
+    while let Err(mistake) = node.read::<Sample>() {
+        found.push(mistake.to_string());
+        assert!(node.remove(&mistake.removable()), "{mistake}");
+    }
+    assert_eq!(found.len(), 5, "{found:?}");
+    for (n, part) in
+        ["field other", "base_url: must", "field numbr", "many[1].number: must", "many[1]: missing"]
+            .into_iter()
+            .enumerate()
+    {
+        assert!(found[n].contains(part), "{found:?}");
+    }
+    assert_eq!(node.read::<Sample>().expect("the rest").many.len(), 1);
+    for nowhere in ["", "gone", "kind.x.y"] {
+        let had = node.text("kind").is_some();
+        assert_eq!(node.remove(nowhere), had && nowhere.starts_with("kind"), "{nowhere}");
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) const ALL: &[Examples] = &[
     ("node token list", &["node token list eu"]),
     ("node token revoke", &["node token revoke eu nt_4d6hhq2v9m1k7xw5r8s3t0zyba"]),
     ("fleet", &["fleet", "fleet -o json"]),
-    ("explain", &["explain proxy pay", "explain credential app -o json"]),
+    ("explain", &["explain proxy/pay", "explain credential app -o json"]),
     ("revision list", &["revision list", "revision list --limit 5 -o json"]),
     ("revision show", &["revision show 118"]),
     ("revision wait", &["revision wait head", "revision wait 118 --region eu --percent 99 --deadline 2m"]),

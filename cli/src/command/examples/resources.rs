@@ -40,10 +40,7 @@ pub(super) const ALL: &[Examples] = &[
     ),
     (
         "credential delete",
-        &[
-            "credential delete partner --cascade proxies/internal --dry-run",
-            "credential delete reports --yes",
-        ],
+        &["credential delete partner --cascade proxy/internal --dry-run", "credential delete reports --yes"],
     ),
     (
         "proxy create",
@@ -69,7 +66,7 @@ pub(super) const ALL: &[Examples] = &[
             "rule create api-v1 --on target/github --allow --path '^/v1/'",
         ],
     ),
-    ("rule list", &["rule list", "rule list --filter 'name = no-*' -o json"]),
+    ("rule list", &["rule list", "rule list --on proxy/pay", "rule list --filter 'name = no-*' -o json"]),
     ("rule show", &["rule show no-delete"]),
     (
         "rule update",
@@ -83,7 +80,7 @@ pub(super) const ALL: &[Examples] = &[
             "filter create slim --on proxy/pay --retain id --retain 'items[*].name'",
         ],
     ),
-    ("filter list", &["filter list", "filter list -o wide"]),
+    ("filter list", &["filter list", "filter list --on proxy/pay -o wide"]),
     ("filter show", &["filter show no-email"]),
     ("filter update", &["filter update no-email --mask customer.email --mask customer.phone"]),
     ("filter delete", &["filter delete no-email"]),
@@ -94,7 +91,7 @@ pub(super) const ALL: &[Examples] = &[
             "meter create tokens --on proxy/pay --value-path usage.total_tokens \\\n    --on-missing 0 --per-day 1000000",
         ],
     ),
-    ("meter list", &["meter list", "meter list -o wide"]),
+    ("meter list", &["meter list", "meter list --on proxy/pay -o wide"]),
     ("meter show", &["meter show writes"]),
     ("meter update", &["meter update writes --per-day 20000 --per-caller true"]),
     ("meter delete", &["meter delete writes"]),

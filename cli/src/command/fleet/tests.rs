@@ -3,6 +3,24 @@
 use super::*;
 
 #[test]
+fn what_is_explained_is_named_in_one_word_or_in_two() {
+    let named = |kind: &str, name: Option<&str>| {
+        ExplainArgs { kind: kind.to_owned(), name: name.map(str::to_owned) }.named()
+    };
+    for (kind, name) in
+        [("proxy/pay", None), ("proxies/pay", None), ("proxy", Some("pay")), ("proxies", Some("pay"))]
+    {
+        assert_eq!(named(kind, name).expect(kind), ("proxy".to_owned(), "pay".to_owned()));
+    }
+    for (kind, name) in [("proxy", None), ("proxy/", None), ("proxy/pay", Some("pay"))] {
+        let error = named(kind, name).expect_err(kind).to_string();
+        assert!(error.contains("`rrctl explain proxy/NAME`"), "{error}");
+    }
+    // The control plane knows which kinds there are.
+    assert_eq!(named("colour/red", None).expect("two words"), ("colour".to_owned(), "red".to_owned()));
+}
+
+#[test]
 fn an_explanation_says_what_callers_get_with_resource_node_and_reason() {
     let harm = |harm: fleet::Harm, cause_kind: &str| fleet::ProxyHarm {
         name: "pay".into(),

@@ -11,7 +11,7 @@ pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(super) requests: RequestArgs,
     /// Only requests to this path, or to all that begin so: `/v1/users/*`.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path)]
     path: Option<String>,
     /// Only requests to this node, by id.
     #[arg(long, value_name = "NODE")]
@@ -43,6 +43,14 @@ pub(crate) struct RequestArgs {
     /// `node`, of its caller `caller`, `tags` and `metadata.NAME`: `tags = gold AND status >= 500`.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "TERMS")]
     filter: String,
+}
+
+fn path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err("a path starts with `/`: write /v1/users, or /v1/* for all that begin so".to_owned())
+    }
 }
 
 fn statuses(text: &str) -> Result<(u16, u16), String> {
@@ -140,6 +148,7 @@ mod tests {
         for (words, said) in [
             (&["--status", "6xx"][..], "5xx or 400-499"),
             (&["--status", "404-400"], "5xx or 400-499"),
+            (&["--path", "*"], "--path <PATH>"),
             (&["--path", "/a\" AND status = \"1"], "--path"),
             (&["--code", ""], "--code"),
         ] {

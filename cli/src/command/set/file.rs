@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use rr_contract::document as written;
+use rr_contract::file::node;
 use rr_contract::file::value_from::ValueFrom;
 use rr_contract::policy::public_key;
 use rr_contract::wire::management as mg;
@@ -98,6 +99,13 @@ pub(super) fn texts(paths: &[PathBuf], reach: &Reach) -> Result<Vec<Text>> {
             found.push(Text { file: PathBuf::from("standard input"), text });
             continue;
         }
+        if !path.try_exists().unwrap_or(true) {
+            let here = std::env::current_dir().map(|here| here.display().to_string()).unwrap_or_default();
+            return Err(fault::ended(
+                &format!("there is no file or folder {}", path.display()),
+                &format!("give one that is there; the working folder is {here}"),
+            ));
+        }
         let files = if path.is_dir() {
             let (mut files, mut seen) = (Vec::new(), BTreeSet::new());
             of_folder(path, reach, &mut seen, &mut files)?;
@@ -157,18 +165,33 @@ fn ending(path: &Path) -> Option<Ending> {
 }
 
 /// The documents of a file, or all of its faults.
+#[cfg(test)]
 pub(super) fn parse(
     file: &Path,
     text: &str,
     fill: &Fill,
     reach: &Arc<Reach>,
 ) -> Result<Vec<FileDocument>, Vec<Fault>> {
+    let (found, faults) = taken(file, text, fill, reach);
+    if faults.is_empty() { Ok(found) } else { Err(faults) }
+}
+
+/// The documents of a file that can be read, and the faults of the others.
+pub(super) fn taken(
+    file: &Path,
+    text: &str,
+    fill: &Fill,
+    reach: &Arc<Reach>,
+) -> (Vec<FileDocument>, Vec<Fault>) {
     let values = match ending(file) {
         Some(Ending::Json) => json(file, text, reach),
         // So is standard input.
         Some(Ending::Yaml) | None => yaml(file, text, reach),
     };
-    let values = values.map_err(|fault| vec![fault])?;
+    let values = match values {
+        Ok(values) => values,
+        Err(fault) => return (Vec::new(), vec![fault]),
+    };
     let (mut found, mut faults) = (Vec::with_capacity(values.len()), Vec::new());
     for (mut value, location) in values {
         if let Err(what) = fill.value(&mut value) {
@@ -180,12 +203,14 @@ pub(super) fn parse(
             Err(fault) => faults.push(fault),
         }
     }
-    if faults.is_empty() {
-        return Ok(found);
+    if !faults.is_empty() {
+        // Read again with the line of each field.
+        let better = mistake::of(file, text, fill);
+        if !better.is_empty() {
+            faults = better;
+        }
     }
-    // Read again with the line of each field.
-    let better = mistake::of(file, text, fill);
-    Err(if better.is_empty() { faults } else { better })
+    (found, faults)
 }
 
 /// Each document of a text with its place; those that are empty are left out.
@@ -211,9 +236,8 @@ fn yaml(file: &Path, text: &str, reach: &Arc<Reach>) -> Result<Values, Fault> {
 
 /// The fault in one line, without an excerpt of the file.
 fn fault_of(file: &Path, error: &serde_saphyr::Error) -> Fault {
-    let text = error.without_snippet().to_string();
-    let what = text.lines().next().unwrap_or_default();
-    Fault::new(file, error.location().map(|at| at.line()), "", what)
+    let (field, what) = node::no_yaml(error);
+    Fault::new(file, error.location().map(|at| at.line()), &field, what)
 }
 
 fn json(file: &Path, text: &str, reach: &Arc<Reach>) -> Result<Values, Fault> {

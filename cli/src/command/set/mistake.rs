@@ -8,10 +8,14 @@ use std::path::Path;
 use rr_contract::document::KINDS;
 use rr_contract::file::document::{Credential, Filter, Meter, Proxy, Rule, Target};
 use rr_contract::file::node::{self, Mistake, Node};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
+use super::VALUE_FROM;
 use super::fill::Fill;
 use crate::excerpt::Fault;
+
+/// The most faults of one document.
+const TOLD_MAX: usize = 50;
 
 /// The line of a fault, its field, and what is wrong.
 type Found = (u64, String, String);
@@ -61,14 +65,40 @@ fn of_document(node: &Node) -> Vec<Found> {
     }
 }
 
-/// The fault of a document that does not read, or those that are found in one that does.
-fn read<'de, T: Deserialize<'de>>(node: &'de Node, find: impl FnOnce(T) -> Vec<Found>) -> Vec<Found> {
-    match node.read::<T>() {
-        Ok(document) => find(document),
-        Err(mistake @ Mistake { line, .. }) => {
-            vec![(line.unwrap_or(node.line), mistake.path().to_owned(), mistake.what().to_owned())]
+/// All that is wrong with a document: what does not read is taken out, and the rest is read again.
+fn read<T: DeserializeOwned>(node: &Node, find: impl FnOnce(T) -> Vec<Found>) -> Vec<Found> {
+    let (mut rest, mut found) = (node.clone(), Vec::new());
+    // Each turn takes something out.
+    loop {
+        match rest.read::<T>() {
+            Ok(document) => {
+                found.extend(find(document));
+                return found;
+            }
+            Err(mistake) => {
+                let at = mistake.removable();
+                found.push((
+                    mistake.line.unwrap_or(node.line),
+                    mistake.path().to_owned(),
+                    said(&mistake, &at),
+                ));
+                if found.len() >= TOLD_MAX || !rest.remove(&at) {
+                    return found;
+                }
+            }
         }
     }
+}
+
+/// What is wrong, and where a secret belongs that somebody wrote into a file.
+fn said(mistake: &Mistake, at: &str) -> String {
+    const SECRETS: [&str; 6] = ["value", "secret", "token", "password", "key", "api_key"];
+    let (of, field) = at.rsplit_once('.').unwrap_or(("", at));
+    let is_secret = SECRETS.contains(&field) && matches!(of, "caller" | "upstream");
+    if is_secret && mistake.what().starts_with("there is no field") {
+        return format!("there is no field {field}, because files hold no secrets: {VALUE_FROM}");
+    }
+    mistake.what().to_owned()
 }
 
 fn parents(node: &Node, [proxy, target, credential]: [&Option<String>; 3]) -> Vec<Found> {
@@ -105,7 +135,10 @@ mod tests {
                 "kind: target\nhealth_check:\n  interval: 5\n",
                 "3: health_check.interval: must be a duration in seconds, like 1.5s",
             ),
-            ("kind: target\nhttp_version: 2\n", "2: http_version: must be a string: put it in quotes"),
+            (
+                "kind: target\nhttp_version: 2\n",
+                "2: http_version: must be a string, and YAML takes what stands here for a number",
+            ),
             ("kind: rule\n\nwhen:\n  path: ^/admin\n", "4: when.path: must be fields, as { … }"),
             ("kind: rule\nproxy: p\ntarget: t\n", "3: target: give only one of proxy, target, credential"),
             ("kind: rule\neffect: maybe\n", "2: effect: must be allow or deny"),
@@ -130,6 +163,40 @@ mod tests {
                 !error.contains("perhaps") && !error.contains("many") && !error.contains("maybe"),
                 "{error}"
             );
+        }
+    }
+
+    /// One at a time, each run found the next.
+    #[test]
+    fn an_unknown_field_hides_no_other_fault_of_its_document() {
+        let text =
+            "kind: rule\nname: y\nnme: a\neffect: maybe\nwhen:\n  path: ^/a\n  pth: b\nproxy: p\ntarget: t\n";
+        let faults = of(Path::new("x.yaml"), text, &Fill::nothing());
+        let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let starts = [
+            "x.yaml:2: name: must be a string, and YAML takes what stands here for true or false",
+            "x.yaml:3: there is no field nme",
+            "x.yaml:4: effect: must be allow or deny",
+            "x.yaml:6: when.path: must be fields",
+            "x.yaml:7: when: there is no field pth",
+            "x.yaml:9: target: give only one of",
+        ];
+        assert_eq!(told.len(), starts.len(), "{told:#?}");
+        for (told, start) in told.iter().zip(starts) {
+            assert!(told.starts_with(start), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_a_file_is_told_where_it_belongs_and_not_repeated() {
+        for (field, is_secret) in
+            [("value", true), ("password", true), ("api_key", true), ("vlaue", false), ("colour", false)]
+        {
+            let text = format!("kind: credential\nname: c\nupstream:\n  kind: bearer\n  {field}: hunter2\n");
+            let faults = of(Path::new("x.yaml"), &text, &Fill::nothing());
+            let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+            assert_eq!(fault.what.contains("`value_from:"), is_secret, "{fault}");
+            assert!(!fault.to_string().contains("hunter2") && fault.line == Some(5), "{fault}");
         }
     }
 

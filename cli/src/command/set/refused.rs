@@ -3,9 +3,9 @@
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
-use super::Set;
 use super::file::FileDocument;
 use super::places::Places;
+use super::{Set, VALUE_FROM};
 use crate::excerpt::{Fault, Faults};
 
 /// The error of the control plane, or the faults at their places where it names documents by number.
@@ -18,7 +18,19 @@ pub(in crate::command) fn located(set: &Set, status: Status) -> anyhow::Error {
         match document(set, &violation.field) {
             Some((one, field)) => {
                 is_any = true;
-                faults.push(places.fault(one, field, what));
+                let fault = match (field, what.as_str()) {
+                    // What is sealed is made here, of what a document says of its value.
+                    ("upstream.sealed" | "caller.sealed", what) if what.starts_with("is missing") => places
+                        .fault(
+                            one,
+                            "value_from",
+                            format_args!("is missing, and the credential is not there yet: {VALUE_FROM}"),
+                        ),
+                    _ => places.fault(one, field, what),
+                };
+                if !faults.contains(&fault) {
+                    faults.push(fault);
+                }
             }
             None => faults.push(Fault { file: None, line: None, field: violation.field, what }),
         }
@@ -49,6 +61,29 @@ mod tests {
     use super::super::fill::Fill;
     use super::*;
     use crate::excerpt::Texts;
+
+    #[test]
+    fn a_credential_without_a_value_is_one_fault_that_names_value_from() {
+        let text = "kind: credential\nname: c\nupstream: {kind: bearer}\n";
+        let documents =
+            file::parse(Path::new("x.yaml"), text, &Fill::nothing(), &Arc::default()).expect("documents");
+        let set = Set::of(documents, Texts::from([(PathBuf::from("x.yaml"), Arc::from(text))]));
+        let said = |what: &str| {
+            let mut details = tonic_types::ErrorDetails::new();
+            for remedy in ["", ": seal the value with `rrctl credential create-upstream`"] {
+                let what = format!("{what}{remedy}");
+                details.add_bad_request_violation("documents[0].credential.upstream.sealed", what);
+            }
+            located(&set, Status::with_error_details(tonic::Code::InvalidArgument, "invalid", details))
+                .to_string()
+        };
+        let missing = said("is missing");
+        assert!(missing.starts_with("x.yaml:1: value_from: is missing, and the credential"), "{missing}");
+        assert!(missing.contains("`value_from: {env:") && missing.lines().count() == 1, "{missing}");
+        // Another fault of a seal stays what it is.
+        let broken = said("is broken");
+        assert!(broken.contains("upstream.sealed: is broken") && !broken.contains("value_from"), "{broken}");
+    }
 
     #[test]
     fn what_the_control_plane_says_of_a_field_has_its_file_and_line() {

@@ -197,6 +197,7 @@ const SAID_OTHERWISE: &[(&str, &str)] = &[
     ("caller", "a proxy has some, a list is narrowed to one"),
     ("every-request", "a rule matches, a meter counts"),
     ("installation", "what is listed: changes, or notifications"),
+    ("on", "what is made has a parent, a list is narrowed to one"),
     ("kind", "of a caller what is presented, of an upstream what is injected"),
     ("limit", "items of a list, or series"),
     ("method", "of a request for a token there is one, a rule has several"),
@@ -243,6 +244,22 @@ fn a_parent_is_named_in_the_same_way_at_rules_filters_and_meters() {
             let line = format!("rrctl {verb} --on {on}");
             assert!(Args::tree().try_get_matches_from(line.split(' ')).is_ok(), "{line}");
         }
+    }
+    for noun in ["rule", "filter", "meter"] {
+        for (on, is_good) in [("pay", true), ("proxy/pay", true), ("proxies/pay", true), ("rule/pay", false)]
+        {
+            let line = format!("rrctl {noun} list --on {on}");
+            assert_eq!(Args::tree().try_get_matches_from(line.split(' ')).is_ok(), is_good, "{line}");
+        }
+    }
+}
+
+#[test]
+fn whatever_goes_away_is_removed_by_rm() {
+    for leaf in leaves() {
+        let verb = leaf.path.rsplit(' ').next().unwrap_or_default();
+        let has = leaf.command.get_visible_aliases().any(|alias| alias == "rm");
+        assert_eq!(has, tree::REMOVALS.contains(&verb), "{}", leaf.path);
     }
 }
 

@@ -17,7 +17,7 @@ fn spec_of_kind(kind: &str, value_from: &str) -> Result<SecretSpec> {
     let path = folder.path().join("x.yaml");
     let text = format!("kind: credential\nname: c\nupstream: {{kind: {kind}}}\nvalue_from: {value_from}\n");
     std::fs::write(&path, text).expect("a file");
-    let mut written = SetArgs::of(path).read().expect("a document").documents.remove(0);
+    let mut written = SetArgs::of(path).taken().expect("a document").0.documents.remove(0);
     let from = written.value_from.take().expect("a value");
     let location = written.location.clone();
     std::fs::write(folder.path().join("ca.pem"), authority::OURS).expect("a file");
@@ -73,7 +73,7 @@ fn a_value_of_a_caller_goes_nowhere_and_becomes_its_hash() {
     let of = |value_from: &str| {
         let text = format!("kind: credential\nname: c\ncaller: {{kind: bearer}}\nvalue_from: {value_from}\n");
         std::fs::write(&path, text).expect("a file");
-        let mut written = SetArgs::of(path.clone()).read().expect("a document").documents.remove(0);
+        let mut written = SetArgs::of(path.clone()).taken().expect("a document").0.documents.remove(0);
         let from = written.value_from.take().expect("a value");
         let (_, caller) = caller(&mut written.document).expect("a caller");
         hash(caller, &from, &written.location).map(|hashed| hashed.value_hash.len())

@@ -118,8 +118,29 @@ fn what_is_wrong_is_named_with_file_and_line() {
         }
         assert!(error.lines().count() == 1, "{error}");
     }
-    let error = texts(&[PathBuf::from("x.toml")], &Reach::default()).err().expect("no ending").to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let toml = folder.path().join("x.toml");
+    std::fs::write(&toml, "").expect("a file");
+    let error = texts(&[toml], &Reach::default()).err().expect("no ending").to_string();
     assert!(error.contains("x.toml") && error.contains(".yaml"), "{error}");
+}
+
+/// `apply -f acmee` was told to rename a file that is not there.
+#[test]
+fn what_is_not_there_is_said_to_be_so_before_its_ending_is_looked_at() {
+    for gone in ["acmee", "acmee/x.yaml", "x.toml"] {
+        let error =
+            texts(&[PathBuf::from(gone)], &Reach::default()).err().expect("it is not there").to_string();
+        assert!(error.contains(&format!("no file or folder {gone}")) && !error.contains("rename"), "{error}");
+    }
+}
+
+#[test]
+fn the_good_documents_of_a_file_are_taken_beside_the_faults_of_others() {
+    let text = "kind: target\nname: a\n---\nkind: target\nbas_url: b\n---\nkind: proxy\nname: c\n";
+    let (found, faults) = taken(Path::new("x.yaml"), text, &Fill::nothing(), &Arc::default());
+    assert_eq!(names(&found), [("target", "a"), ("proxy", "c")]);
+    assert_eq!(faults.len(), 1, "{faults:?}");
 }
 
 #[test]

@@ -144,6 +144,21 @@ fn a_value_that_cannot_be_read_here_is_left_open_and_where_it_goes_is_checked() 
     }
 }
 
+/// An apply told of the pattern only when the field was mended.
+#[test]
+fn a_document_that_cannot_be_read_hides_no_fault_of_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("x.yaml");
+    let text = GOOD.replace("base_url: https", "bas_url: https").replace("'^/v1/'", "'('");
+    std::fs::write(&path, &text).expect("a file");
+    let error = super::super::read(&SetArgs::of(path.clone())).err().expect("it is wrong").to_string();
+    assert!(error.starts_with("2 faults\n"), "{error}");
+    assert!(error.contains("x.yaml:3: there is no field bas_url"), "{error}");
+    assert!(error.contains("x.yaml:28: when.path.regex: "), "{error}");
+    std::fs::write(&path, GOOD).expect("a file");
+    assert_eq!(super::super::read(&SetArgs::of(path)).expect("it is good").documents.len(), 8);
+}
+
 #[test]
 fn all_faults_are_found_at_once() {
     let text = GOOD
