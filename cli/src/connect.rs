@@ -1,14 +1,16 @@
 //! Connections to the management API: endpoint, token and TLS.
 //!
-//! A token is sent over plain HTTP only to loopback.
+//! A token is sent over plain HTTP only to loopback. One that other users can read is not taken from where `rrctl` keeps it.
 
 use std::env;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use hyper_util::rt::TokioIo;
+use rr_contract::seam::{Disk as _, RealDisk};
 use rr_contract::secret::Secret;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -22,8 +24,9 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Uri;
 use tonic::{Request, Status};
 
-use crate::fault;
+use crate::print::note;
 use crate::verbose::{Place, Shown};
+use crate::{fault, owned};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -210,8 +213,25 @@ fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig> {
     Ok(config)
 }
 
+/// A file with a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TokenFile {
+    /// Of a context, or in the configuration folder. Nobody else may read or replace it.
+    Kept(PathBuf),
+    /// Named by hand. A pipeline may have written it with a mode that nobody there chose, so it is only told of.
+    Named(PathBuf),
+}
+
+impl TokenFile {
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) | Self::Named(path) => path,
+        }
+    }
+}
+
 /// The token in RRCTL_TOKEN, or else in a file.
-pub(crate) fn token(file: Option<&Path>) -> Result<Option<Secret>> {
+pub(crate) fn token(file: Option<&TokenFile>) -> Result<Option<Secret>> {
     match variable("RRCTL_TOKEN")? {
         Some(text) if !text.trim().is_empty() => Ok(Some(Secret::from(text.trim().to_owned()))),
         _ => file.map(read_token).transpose(),
@@ -228,11 +248,24 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>> {
     }
 }
 
-fn read_token(path: &Path) -> Result<Secret> {
-    let text = std::fs::read_to_string(path).with_context(|| {
-        format!("read token file {}; `rrctl login` and `rrctl dev` write one", path.display())
-    })?;
-    let token = Secret::from(text.trim().to_owned());
+fn read_token(file: &TokenFile) -> Result<Secret> {
+    let path = file.path();
+    let place = || format!("read token file {}; `rrctl login` and `rrctl dev` write one", path.display());
+    let found = std::fs::metadata(path).with_context(place)?;
+    let bytes = match file {
+        TokenFile::Kept(path) => owned::read_secret(path).context("the token file")?,
+        TokenFile::Named(_) => {
+            // A pipe has no mode to speak of, and the token of a service may be of another user.
+            if found.is_file()
+                && found.mode() & 0o077 != 0
+                && let Err(exposure) = RealDisk.read_private(path).with_context(place)?
+            {
+                note(&format!("the token file {exposure}"));
+            }
+            std::fs::read(path).with_context(place)?
+        }
+    };
+    let token = Secret::new(bytes.trim_ascii().to_vec());
     if token.is_empty() {
         anyhow::bail!("token file {} is empty", path.display());
     }
@@ -245,4 +278,29 @@ fn is_loopback(host: &str) -> bool {
             .trim_matches(['[', ']'])
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_token_that_is_kept_is_read_where_nobody_else_can_and_one_that_was_named_anyway() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("token");
+        std::fs::write(&path, "rr_token_1\n").expect("a file");
+        for (mode, is_private) in [(0o600, true), (0o640, false), (0o666, false)] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).expect("a mode");
+            let kept = read_token(&TokenFile::Kept(path.clone()));
+            assert_eq!(kept.is_ok(), is_private, "{mode:o}");
+            if let Err(error) = kept {
+                assert!(format!("{error:#}").contains("chmod 600"), "{error:#}");
+            }
+            let named = read_token(&TokenFile::Named(path.clone())).expect("is read");
+            assert_eq!(named.expose(), b"rr_token_1");
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod fault;
 mod field;
 mod flags;
 mod once;
+mod owned;
 mod print;
 mod prompt;
 mod session;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::connect::{self, Endpoint};
+use crate::connect::{self, Endpoint, TokenFile};
 use crate::context::{Chosen, Context, Folder};
 use crate::fault;
 use crate::print::{Format, Printer};
@@ -100,10 +100,10 @@ impl Session {
             "" => HERE,
             endpoint => endpoint,
         });
-        let token = connect::token(global.token_file.as_deref().or(context.token_file.as_deref()))?;
+        let token = connect::token(token_file(&global, &context)?.as_ref())?;
         let regions_file = match context.regions_file {
             Some(file) => file,
-            None => Folder::of_user().map_or_else(PathBuf::new, |folder| folder.regions_of(url)),
+            None => Folder::of_user()?.map_or_else(PathBuf::new, |folder| folder.regions_of(url)),
         };
         let ca = global.ca_file.as_deref().or(context.ca_file.as_deref());
         let endpoint = Endpoint::new(url, token, ca)?.with_verbose(global.verbose);
@@ -134,6 +134,15 @@ impl Session {
     }
 }
 
+/// The file of the token that counts. One that was named by hand and lies in the configuration folder is kept, too.
+pub(crate) fn token_file(global: &Global, context: &Context) -> Result<Option<TokenFile>> {
+    let Some(named) = &global.token_file else {
+        return Ok(context.token_file.clone().map(TokenFile::Kept));
+    };
+    let is_kept = Folder::of_user()?.is_some_and(|folder| folder.holds(named));
+    Ok(Some(if is_kept { TokenFile::Kept(named.clone()) } else { TokenFile::Named(named.clone()) }))
+}
+
 /// What to look at where nobody answers at the endpoint of a context.
 fn hint(chosen: &Chosen) -> String {
     let name = &chosen.name;
@@ -162,7 +171,7 @@ pub(crate) fn chosen(global: &Global) -> Result<Option<Chosen>> {
         }
         return Ok(None);
     }
-    let Some(folder) = Folder::of_user() else {
+    let Some(folder) = Folder::of_user()? else {
         return match named {
             Some(_) => Folder::needed().map(|_| None),
             None => Ok(None),

@@ -14,7 +14,7 @@ use tonic::Code;
 use crate::connect::{self, Endpoint};
 use crate::context::{self, Context, Contexts, Folder};
 use crate::print::{Printer, note};
-use crate::session::Global;
+use crate::session::{self, Global};
 use crate::{fault, prompt};
 
 pub(super) const EXAMPLES: &str = "\
@@ -45,7 +45,8 @@ impl LoginArgs {
                 "give --endpoint https://control.example.com:7420",
             )
         })?;
-        let token = match connect::token(global.token_file.as_deref())? {
+        let token_file = session::token_file(&global, &Context::default())?;
+        let token = match connect::token(token_file.as_ref())? {
             Some(token) => token,
             None => prompt::read_known("token", None, "--token-file")?,
         };

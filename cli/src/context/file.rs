@@ -1,20 +1,19 @@
 //! The user's configuration folder: the file of contexts, and copies of tokens and authorities beside it.
 //!
-//! A file that other users can write is not read: it could name another endpoint. Changes are made under a lock and replace
-//! the file whole.
+//! What another user could have written is not read: it could name another endpoint. Changes are made under a lock and
+//! replace the file whole.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use rr_contract::seam::{Disk as _, RealDisk};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
-use crate::fault;
+use crate::{fault, owned};
 
 /// The contexts of a user.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -34,20 +33,30 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// RRCTL_CONFIG_DIR, or else `requestrocket` in XDG_CONFIG_HOME, or else in `.config` of the home folder. `None` where
     /// there is no home folder.
-    pub(crate) fn of_user() -> Option<Self> {
-        let set = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty()).map(PathBuf::from);
-        let standard = || {
-            let base = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
-            Some(base.join("requestrocket"))
-        };
-        let folder = set("RRCTL_CONFIG_DIR").or_else(standard)?;
-        // A relative one would be another one in each working folder.
-        folder.is_absolute().then_some(Self(folder))
+    pub(crate) fn of_user() -> Result<Option<Self>> {
+        Self::of(|name| std::env::var_os(name))
+    }
+
+    fn of(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<Self>> {
+        let set = |name: &str| variable(name).filter(|it| !it.is_empty()).map(PathBuf::from);
+        if let Some(folder) = set("RRCTL_CONFIG_DIR") {
+            if folder.is_relative() {
+                return Err(fault::usage(
+                    &format!("RRCTL_CONFIG_DIR is {}, which is no absolute path", folder.display()),
+                    "give the whole path: a relative one would be another folder in each working folder",
+                ));
+            }
+            return Ok(Some(Self(folder)));
+        }
+        // A relative one counts as none, as its specification says.
+        let absolute = |name: &str| set(name).filter(|it| it.is_absolute());
+        let base = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
+        Ok(base.map(|base| Self(base.join("requestrocket"))))
     }
 
     /// The same, or an error that says how to name one.
     pub(crate) fn needed() -> Result<Self> {
-        Self::of_user().ok_or_else(|| {
+        Self::of_user()?.ok_or_else(|| {
             fault::usage(
                 "there is no configuration folder: neither HOME nor XDG_CONFIG_HOME is an absolute path",
                 "set RRCTL_CONFIG_DIR to a folder of yours",
@@ -68,29 +77,14 @@ impl Folder {
     /// The contexts; none where there is no file.
     pub(crate) fn read(&self) -> Result<Contexts> {
         let path = self.contexts_file();
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Contexts::default()),
-            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-        };
-        for place in [path.as_path(), &self.0] {
-            let mode = std::fs::metadata(place).with_context(|| format!("look at {}", place.display()))?;
-            if mode.permissions().mode() & 0o022 != 0 {
-                bail!(
-                    "{0} can be written by other users, who could name another endpoint; run `chmod go-w {0}`",
-                    place.display()
-                );
-            }
-        }
+        let text = owned::read_text(&path)?;
+        let Some(text) = text else { return Ok(Contexts::default()) };
         toml::from_str(&text).map_err(|error| fault::toml(&path, &text, &error))
     }
 
     /// Changes the contexts. Two changes at once come one after the other.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Contexts) -> Result<T>) -> Result<T> {
-        self.make(&self.0)?;
-        let lock = self.0.join("lock");
-        let lock = File::create(&lock).with_context(|| format!("make {}", lock.display()))?;
-        lock.lock().context("lock the configuration folder")?;
+        let _lock = self.lock()?;
         let mut contexts = self.read()?;
         let done = change(&mut contexts)?;
         let path = self.contexts_file();
@@ -100,9 +94,19 @@ impl Folder {
         Ok(done)
     }
 
+    /// Makes the folder where it is not there, and locks it until the answer is dropped.
+    pub(super) fn lock(&self) -> Result<File> {
+        self.make(&self.0)?;
+        let path = self.0.join("lock");
+        let lock = owned::open_to_lock(&path).with_context(|| format!("open {}", path.display()))?;
+        lock.lock().with_context(|| format!("lock {}", path.display()))?;
+        Ok(lock)
+    }
+
     /// Writes a file into the folder that only its owner can read, below a folder of its own kind.
     pub(crate) fn keep(&self, kind: &str, name: &str, bytes: &[u8]) -> Result<PathBuf> {
         let folder = self.0.join(kind);
+        self.make(&self.0)?;
         self.make(&folder)?;
         let path = folder.join(name);
         RealDisk.replace(&path, bytes).with_context(|| format!("write {}", path.display()))?;
@@ -119,18 +123,19 @@ impl Folder {
         self.0.join("contexts.toml")
     }
 
-    fn make(&self, folder: &Path) -> Result<()> {
-        let mut builder = std::fs::DirBuilder::new();
-        builder
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .with_context(|| format!("make folder {}", folder.display()))
+    /// Makes a folder for its owner alone. One that is there already has to be the user's.
+    pub(super) fn make(&self, folder: &Path) -> Result<()> {
+        RealDisk.create_dir_all(folder).with_context(|| format!("make folder {}", folder.display()))?;
+        owned::judge_folder(folder)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use anyhow::bail;
+
     use super::*;
 
     #[test]
@@ -167,11 +172,48 @@ mod tests {
             let was = std::fs::metadata(&place).expect("is there").permissions();
             std::fs::set_permissions(&place, std::fs::Permissions::from_mode(was.mode() | 0o020))
                 .expect("a mode");
-            let error = folder.read().expect_err("others can write").to_string();
+            let error = format!("{:#}", folder.read().expect_err("others can write"));
             assert!(error.contains("chmod go-w"), "{error}");
             std::fs::set_permissions(&place, was).expect("a mode");
         }
         assert!(folder.read().is_ok());
+    }
+
+    #[test]
+    fn a_change_writes_through_no_link_and_into_no_folder_that_others_can_write() {
+        let temporary = tempfile::tempdir().expect("a folder");
+        let folder = Folder(temporary.path().join("config"));
+        std::fs::create_dir(&folder.0).expect("a folder");
+        let key = temporary.path().join("key");
+        std::fs::write(&key, "private").expect("a file");
+        symlink(&key, folder.0.join("lock")).expect("links");
+        assert!(folder.change(|_| Ok(())).is_err(), "the lock is a link");
+        assert_eq!(std::fs::read(&key).expect("reads"), b"private");
+        std::fs::remove_file(folder.0.join("lock")).expect("is there");
+        std::fs::set_permissions(&folder.0, std::fs::Permissions::from_mode(0o777)).expect("a mode");
+        assert!(folder.change(|_| Ok(())).is_err());
+        assert!(folder.keep("tokens", "a", b"t").is_err());
+        assert!(!folder.0.join("lock").exists() && !folder.contexts_file().exists());
+    }
+
+    #[test]
+    fn a_configuration_folder_has_a_whole_path() {
+        let of = |set: &[(&str, &str)]| {
+            let set: BTreeMap<&str, &str> = set.iter().copied().collect();
+            Folder::of(|name| set.get(name).map(OsString::from))
+                .map(|it| it.map(|it| it.0.display().to_string()))
+        };
+        let is = |path: &str| Some(path.to_owned());
+        assert_eq!(of(&[("HOME", "/h")]).expect("good"), is("/h/.config/requestrocket"));
+        assert_eq!(of(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")]).expect("good"), is("/x/requestrocket"));
+        assert_eq!(
+            of(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "x")]).expect("good"),
+            is("/h/.config/requestrocket")
+        );
+        assert_eq!(of(&[("HOME", "h")]).expect("no fault"), None);
+        assert_eq!(of(&[("HOME", "/h"), ("RRCTL_CONFIG_DIR", "/c")]).expect("good"), is("/c"));
+        let error = of(&[("HOME", "/h"), ("RRCTL_CONFIG_DIR", "cfg")]).expect_err("relative").to_string();
+        assert!(error.contains("RRCTL_CONFIG_DIR is cfg") && !error.contains("HOME"), "{error}");
     }
 
     #[test]

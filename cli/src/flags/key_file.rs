@@ -1,12 +1,12 @@
 //! Region key files: reading, writing, and their passphrases.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args;
 use rr_contract::seal::key_file;
 use rr_contract::seal::region_key::RegionKeys;
+use rr_contract::seam::{Disk as _, RealDisk};
 use rr_contract::secret::Secret;
 
 use crate::once::NewFile;
@@ -72,17 +72,9 @@ fn from_environment() -> Option<Secret> {
 
 /// Reads a key file; refuses one that other users can read.
 pub(crate) fn read(path: &Path) -> Result<Secret> {
-    let file =
-        std::fs::File::open(path).with_context(|| format!("open region key file {}", path.display()))?;
-    let mode = file.metadata()?.permissions().mode();
-    if mode & 0o077 != 0 {
-        bail!(
-            "region key file {0} can be read by other users (mode {1:03o}); run `chmod 600 {0}`",
-            path.display(),
-            mode & 0o777
-        );
-    }
-    Ok(Secret::new(std::fs::read(path).with_context(|| format!("read {}", path.display()))?))
+    let read =
+        RealDisk.read_private(path).with_context(|| format!("read region key file {}", path.display()))?;
+    read.map(Secret::new).map_err(|exposure| anyhow::anyhow!("the region key file {exposure}"))
 }
 
 /// Writes a new file that only its owner can read.

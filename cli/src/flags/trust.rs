@@ -1,7 +1,8 @@
 //! The regions that `rrctl` seals to: those whose fingerprint it was given. A key that only the control plane
 //! vouches for is never used.
 //!
-//! Fingerprints come from `regions.toml` or from `--fingerprint`. An epoch lower than one seen before is refused.
+//! Fingerprints come from `regions.toml` or from `--fingerprint`. An epoch lower than one seen before is refused. A file
+//! that other users could have written is not read. Changes are made under a lock and replace the file whole.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,11 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use rr_contract::seal::region_key::{Fingerprint, RegionStatement};
+use rr_contract::seam::{Disk as _, RealDisk};
 use rr_contract::wire::management as mg;
 use serde::{Deserialize, Serialize};
 
-use crate::fault;
+use crate::{fault, owned};
 
 /// The regions to seal to, and their fingerprints.
 #[derive(Args)]
@@ -31,11 +33,11 @@ pub(crate) struct TrustArgs {
 }
 
 /// `regions.toml`: fingerprints by region name.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct TrustFile(BTreeMap<String, Trusted>);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Trusted {
     fingerprint: String,
@@ -63,7 +65,7 @@ impl TrustArgs {
     /// The key statements of the regions to seal to, each checked against its fingerprint.
     pub(crate) fn choose(&self, offered: &[mg::Region]) -> Result<Vec<RegionStatement>> {
         let regions_file = self.regions_file.as_deref().unwrap_or(Path::new(""));
-        let mut file = TrustFile::read(regions_file)?;
+        let file = TrustFile::read(regions_file)?;
         let mut given: BTreeMap<String, Fingerprint> = file.fingerprints()?;
         given.extend(self.fingerprints.iter().cloned());
         let wanted: Vec<String> =
@@ -94,48 +96,67 @@ impl TrustArgs {
                 format!("the control plane has no region {name}; `rrctl region list` shows the regions")
             })?;
             let statement = vouched(region, fingerprint)?;
-            file.saw(&name, &statement)?;
-            statements.push(statement);
+            statements.push((name, statement));
         }
-        file.write_if_there(regions_file)?;
-        Ok(statements)
+        let mut seen = file.clone();
+        seen.saw_all(&statements)?;
+        if seen != file {
+            // Others may have seen more since the file was read.
+            TrustFile::change(regions_file, |file| file.saw_all(&statements))?;
+        }
+        Ok(statements.into_iter().map(|(_, statement)| statement).collect())
     }
 }
 
 impl TrustFile {
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => toml::from_str(&text).map_err(|error| fault::toml(path, &text, &error)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        let text = owned::read_text(path)?;
+        let Some(text) = text else { return Ok(Self::default()) };
+        toml::from_str(&text).map_err(|error| fault::toml(path, &text, &error))
+    }
+
+    /// Changes the file, and makes it where it is not there. One that a change leaves empty is removed.
+    fn change<T>(path: &Path, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let place = || format!("write {}", path.display());
+        // A link stays one: what it leads to is replaced.
+        let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Self::read(path)?;
+        let lock = owned::lock_replaced(path).with_context(place)?;
+        let mut file = Self::read(path)?;
+        let before = file.clone();
+        let done = change(&mut file);
+        let is_changed = done.is_ok() && file != before;
+        if is_changed && !file.0.is_empty() {
+            RealDisk.replace(path, toml::to_string(&file)?.as_bytes()).with_context(place)?;
+        } else if is_changed || lock.metadata().with_context(place)?.len() == 0 {
+            RealDisk.remove(path).with_context(place)?;
         }
+        done
     }
 
     /// Adds a region whose keys were made on this machine; dropping the answer takes it back unless it is kept.
     pub(crate) fn add(path: &Path, name: &str, statement: &RegionStatement) -> Result<Added> {
-        let before = std::fs::read(path).ok();
-        let mut file = Self::read(path)?;
-        file.0.insert(
-            name.to_owned(),
-            Trusted { fingerprint: statement.fingerprint().to_string(), epoch: statement.epoch() },
-        );
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).with_context(|| format!("make folder {}", folder.display()))?;
+            RealDisk.create_dir_all(folder).with_context(|| format!("make folder {}", folder.display()))?;
         }
-        std::fs::write(path, toml::to_string(&file)?).with_context(|| format!("write {}", path.display()))?;
-        Ok(Added { path: path.to_owned(), before, kept: false })
+        let trusted = Trusted { fingerprint: statement.fingerprint().to_string(), epoch: statement.epoch() };
+        let before = Self::change(path, |file| Ok(file.0.insert(name.to_owned(), trusted.clone())))?;
+        Ok(Added { path: path.to_owned(), name: name.to_owned(), trusted, before, kept: false })
     }
 
     /// Takes a region out whose entry has this fingerprint; false where there is no such entry.
     pub(crate) fn remove(path: &Path, name: &str, fingerprint: Fingerprint) -> Result<bool> {
-        let mut file = Self::read(path)?;
         let is_it = |trusted: &Trusted| trusted.fingerprint.parse().ok() == Some(fingerprint);
-        if !file.0.get(name).is_some_and(is_it) {
+        if !Self::read(path)?.0.get(name).is_some_and(is_it) {
             return Ok(false);
         }
-        file.0.remove(name);
-        std::fs::write(path, toml::to_string(&file)?).with_context(|| format!("write {}", path.display()))?;
-        Ok(true)
+        Self::change(path, |file| {
+            let is_there = file.0.get(name).is_some_and(is_it);
+            if is_there {
+                file.0.remove(name);
+            }
+            Ok(is_there)
+        })
     }
 
     /// By the name of the region.
@@ -163,22 +184,17 @@ impl TrustFile {
         Ok(())
     }
 
-    fn write_if_there(&self, path: &Path) -> Result<()> {
-        if !path.exists() || self.0.is_empty() {
-            return Ok(());
-        }
-        let text = toml::to_string(self)?;
-        if std::fs::read_to_string(path)? == text {
-            return Ok(());
-        }
-        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
+    fn saw_all(&mut self, statements: &[(String, RegionStatement)]) -> Result<()> {
+        statements.iter().try_for_each(|(name, statement)| self.saw(name, statement))
     }
 }
 
 /// An addition to the file that is taken back unless it is kept.
 pub(crate) struct Added {
     path: PathBuf,
-    before: Option<Vec<u8>>,
+    name: String,
+    trusted: Trusted,
+    before: Option<Trusted>,
     kept: bool,
 }
 
@@ -193,12 +209,18 @@ impl Drop for Added {
         if self.kept {
             return;
         }
-        let undone = match &self.before {
-            Some(bytes) => std::fs::write(&self.path, bytes),
-            None => std::fs::remove_file(&self.path),
-        };
+        let undone = TrustFile::change(&self.path, |file| {
+            // Whatever somebody else wrote meanwhile stays.
+            if file.0.get(&self.name) == Some(&self.trusted) {
+                match self.before.take() {
+                    Some(before) => file.0.insert(self.name.clone(), before),
+                    None => file.0.remove(&self.name),
+                };
+            }
+            Ok(())
+        });
         if let Err(error) = undone {
-            crate::print::note(&format!("could not restore {}: {error}", self.path.display()));
+            crate::print::note(&format!("could not restore {}: {error:#}", self.path.display()));
         }
     }
 }

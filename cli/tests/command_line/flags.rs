@@ -24,7 +24,10 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("value"), "s3cret").expect("a file");
+        let value = folder.path().join("value");
+        std::fs::write(&value, "s3cret").expect("a file");
+        // Some name it as the file of a token.
+        std::fs::set_permissions(&value, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
         let document = "kind: target\nname: a\nbase_url: https://api.example.com\n";
         std::fs::write(folder.path().join("set.yaml"), document).expect("a file");
         Self { folder, keys: RegionKeys::generate(RegionId::from_random([1; 16]), &SystemEntropy) }

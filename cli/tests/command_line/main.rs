@@ -266,6 +266,52 @@ fn an_endpoint_with_a_path_is_refused() {
     check(&["--endpoint", "http://127.0.0.1:7420/v1", "org", "list"], 2, &["/v1", "host and port"]);
 }
 
+#[test]
+fn a_configuration_folder_that_is_no_whole_path_is_named() {
+    for args in [&["context", "list"][..], &["org", "list"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rrctl"));
+        forget(&mut command);
+        command.env("RRCTL_CONFIG_DIR", "cfg").args(args).stdin(Stdio::null());
+        let output = command.output().expect("rrctl runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("RRCTL_CONFIG_DIR is cfg") && said.contains("whole path"), "{said}");
+    }
+}
+
+/// A token that others can read is used where somebody named it, and not where `rrctl` keeps it.
+#[test]
+fn a_token_that_others_can_read_is_told_of_or_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("prod");
+    std::fs::write(&token, "rr_token_1").expect("a file");
+    let contexts = format!(
+        "used = 'prod'\n[contexts.prod]\nendpoint = 'http://127.0.0.1:1'\ntoken_file = '{}'\n",
+        token.display()
+    );
+    std::fs::create_dir(folder.path().join("config")).expect("a folder");
+    std::fs::write(folder.path().join("config/contexts.toml"), contexts).expect("a file");
+    let said = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rrctl"));
+        forget(&mut command);
+        command.env("RRCTL_CONFIG_DIR", folder.path().join("config")).args(args).stdin(Stdio::null());
+        let output = command.output().expect("rrctl runs");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let path = token.display().to_string();
+    let named = ["--endpoint", "http://127.0.0.1:1", "--token-file", path.as_str(), "org", "list"];
+    for (mode, is_open) in [(0o600, false), (0o640, true)] {
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(mode)).expect("a mode");
+        let (kept, named) = (said(&["org", "list"]), said(&named));
+        assert_eq!(kept.contains("chmod 600") && !kept.contains("cannot reach"), is_open, "{kept}");
+        assert_eq!(named.contains("chmod 600"), is_open, "{named}");
+        assert!(named.contains("cannot reach"), "{named}");
+    }
+}
+
 #[cfg(feature = "dev")]
 #[test]
 fn a_bad_file_of_dev_is_named_with_its_line_and_left_alone() {

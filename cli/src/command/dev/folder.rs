@@ -112,7 +112,7 @@ impl Ports {
 
 /// The folder of the `rrctl dev` whose management API listens at an address.
 fn of_endpoint(address: SocketAddr) -> Option<PathBuf> {
-    let contexts = context::Folder::of_user()?.read().ok()?.contexts;
+    let contexts = context::Folder::of_user().ok()??.read().ok()?.contexts;
     let endpoint = format!("http://{address}");
     contexts.into_values().find(|it| it.endpoint == endpoint)?.folders.into_iter().next()
 }

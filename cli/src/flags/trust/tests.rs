@@ -1,5 +1,6 @@
 //! Which keys `rrctl` seals to, and every way in which others could be put in their place.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use rr_contract::model::id::RegionId;
@@ -109,11 +110,6 @@ fn a_deleted_region_is_taken_out_of_the_file_where_the_entry_is_its_own() {
     let (gone, other) = (keys(), keys());
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("regions.toml");
-    let now = SystemTime::now();
-    let statement = |keys: &RegionKeys| {
-        RegionStatement::try_from(keys.statement(now, now + Duration::from_secs(3600)).to_wire())
-            .expect("verifies")
-    };
     TrustFile::add(&path, "eu", &statement(&other)).expect("is written").keep();
     assert!(!TrustFile::remove(&path, "eu", gone.fingerprint()).expect("is read"), "another region's keys");
     assert!(!TrustFile::remove(&path, "us", gone.fingerprint()).expect("is read"), "no such entry");
@@ -124,4 +120,92 @@ fn a_deleted_region_is_taken_out_of_the_file_where_the_entry_is_its_own() {
     let nowhere = folder.path().join("none.toml");
     assert!(!TrustFile::remove(&nowhere, "eu", gone.fingerprint()).expect("is no fault"));
     assert!(!nowhere.exists());
+}
+
+fn statement(keys: &RegionKeys) -> RegionStatement {
+    let now = SystemTime::now();
+    RegionStatement::try_from(keys.statement(now, now + Duration::from_secs(3600)).to_wire())
+        .expect("verifies")
+}
+
+#[test]
+fn fingerprints_that_others_could_have_written_are_not_used() {
+    let keys = keys();
+    let (folder, args) = seen(&keys, 0);
+    let path = args.regions_file.clone().expect("a file");
+    let offered = [region(&keys)];
+    for (place, mode) in [(path.as_path(), 0o666), (path.as_path(), 0o660), (folder.path(), 0o777)] {
+        let was = std::fs::metadata(place).expect("is there").permissions();
+        std::fs::set_permissions(place, std::fs::Permissions::from_mode(mode)).expect("a mode");
+        let error = format!("{:#}", args.choose(&offered).expect_err("others could have written it"));
+        assert!(error.contains("chmod go-w"), "{error}");
+        let other = TrustFile::add(&path, "us", &statement(&keys));
+        assert!(other.is_err(), "nothing is added");
+        std::fs::set_permissions(place, was).expect("a mode");
+    }
+    assert_eq!(args.choose(&offered).expect("the user's own").len(), 1);
+}
+
+#[test]
+fn a_file_of_fingerprints_is_replaced_whole_and_only_its_owner_writes_it() {
+    let keys = keys();
+    let (_folder, args) = seen(&keys, 0);
+    let path = args.regions_file.clone().expect("a file");
+    // Whoever reads while it is written sees the old one or the new one.
+    let mut reader = std::fs::File::open(&path).expect("opens");
+    let before = std::fs::read_to_string(&path).expect("reads");
+    args.choose(&[region(&keys)]).expect("a newer epoch");
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut reader, &mut text).expect("reads");
+    assert_eq!(text, before);
+    assert_ne!(std::fs::read_to_string(&path).expect("reads"), before);
+    let mode = std::fs::metadata(&path).expect("is there").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "{mode:o}");
+    // What did not change is not written: a file of a checkout may be one that nobody can write.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).expect("a mode");
+    args.choose(&[region(&keys)]).expect("nothing is new");
+    let mode = std::fs::metadata(&path).expect("is there").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o444, "{mode:o}");
+}
+
+#[test]
+fn an_addition_that_is_taken_back_takes_back_nothing_of_others() {
+    let keys = keys();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("regions.toml");
+    let names = || TrustFile::read(&path).expect("is read").0.into_keys().collect::<Vec<_>>();
+    let eu = TrustFile::add(&path, "eu", &statement(&keys)).expect("is written");
+    TrustFile::add(&path, "us", &statement(&keys)).expect("is written").keep();
+    assert_eq!(names(), ["eu", "us"]);
+    drop(eu);
+    assert_eq!(names(), ["us"]);
+    // Somebody else has put other keys in the place of those that are taken back.
+    let ours = TrustFile::add(&path, "eu", &statement(&keys)).expect("is written");
+    let theirs = self::keys();
+    TrustFile::add(&path, "eu", &statement(&theirs)).expect("is written").keep();
+    drop(ours);
+    let left = TrustFile::read(&path).expect("is read").fingerprints().expect("are good");
+    assert_eq!(left.get("eu"), Some(&theirs.fingerprint()));
+    for (name, keys) in [("eu", &theirs), ("us", &keys)] {
+        assert!(TrustFile::remove(&path, name, keys.fingerprint()).expect("is written"));
+    }
+    assert!(!path.exists(), "an empty one says nothing");
+    drop(TrustFile::add(&path, "eu", &statement(&keys)).expect("is written"));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn additions_at_once_are_all_kept() {
+    let keys = keys();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("regions.toml");
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let (path, keys) = (&path, &keys);
+            scope.spawn(move || {
+                TrustFile::add(path, &format!("r{n}"), &statement(keys)).expect("is written").keep();
+            });
+        }
+    });
+    assert_eq!(TrustFile::read(&path).expect("is read").0.len(), 8);
 }
