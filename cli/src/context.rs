@@ -2,9 +2,11 @@
 //!
 //! They are kept in the user's configuration folder and nowhere else: no file of the working folder is looked for, so what
 //! somebody cloned never chooses where a token goes, nor to whose key a secret is sealed. Holds no secret: a token is named
-//! by the file that it is in.
+//! by the file that it is in. Knows which folders `rrctl dev` made, so that it starts on no other.
 
 mod file;
+#[cfg_attr(not(feature = "dev"), expect(dead_code, reason = "`rrctl dev` alone makes state folders"))]
+mod made;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,9 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::file::{Contexts, Folder};
+pub(crate) use self::made::Found;
+#[cfg(feature = "dev")]
+pub(crate) use self::made::{Kept, place, strange};
 use crate::fault;
 
 /// Where commands go, and as whom.

@@ -35,6 +35,10 @@ pub(crate) struct DevArgs {
     /// Folder of the state; made if it does not exist.
     #[arg(long, default_value = ".requestrocket-dev", value_name = "FOLDER", conflicts_with = "ephemeral")]
     dir: PathBuf,
+    /// Takes a folder over that was moved, or that another user or configuration folder knows. Whoever made it knows its
+    /// keys: only for one of your own.
+    #[arg(long, conflicts_with = "ephemeral")]
+    adopt: bool,
     /// Keeps the state in a temporary folder, which is removed at the end.
     #[arg(long)]
     ephemeral: bool,
@@ -46,7 +50,11 @@ pub(crate) struct DevArgs {
 }
 
 pub(crate) async fn run(args: DevArgs) -> Result<()> {
-    let folder = StateFolder::open(&args.dir, args.ephemeral, args.ports)?;
+    let folder = if args.ephemeral {
+        StateFolder::ephemeral(args.ports)?
+    } else {
+        StateFolder::open(&args.dir, args.adopt, args.ports)?
+    };
     let observe = ObserveArgs { log_level: Some(args.log_level), ..ObserveArgs::default() };
     let logs = observe::start("rrctl-dev", &observe).context("start logging")?;
     let shutdown = Shutdown::on_signals().context("listen for Ctrl-C")?;
@@ -119,21 +127,20 @@ fn announce(folder: &StateFolder, running: &Running, context: Option<&str>) -> R
     let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
     let ports = &folder.ports;
     let (token, key) = (text(&running.token), text(&running.caller_key));
-    let path = |name: &str| folder.path(name).display().to_string();
     let (flags, counts) = match context {
         Some(name) => {
             (String::new(), format!("  context      {name}   (commands in this folder need no flags)\n"))
         }
         None => {
-            let (token, org) = (path(sample::TOKEN_FILE), sample::ORG);
+            let (token, org) = (folder.kept(sample::TOKEN_FILE).display().to_string(), sample::ORG);
             (
                 format!(" --endpoint http://{} --token-file {token} --org {org}", ports.management),
                 String::new(),
             )
         }
     };
-    let regions =
-        context.map_or_else(|| format!(" --regions-file {}", path(sample::REGIONS_FILE)), |_| String::new());
+    let regions_file = || format!(" --regions-file {}", folder.kept(sample::REGIONS_FILE).display());
+    let regions = context.map_or_else(regions_file, |_| String::new());
     line_out(&format!(
         "\
 RequestRocket runs in {folder}
@@ -187,7 +194,7 @@ fn control_config(folder: &StateFolder) -> Result<rr_control_plane::Config> {
         admin: Some(folder.ports.control_admin),
         drain: Some(DRAIN.as_secs()),
         // A first start that was killed has used its bootstrap token up and kept no token.
-        new_bootstrap_token: !folder.path(sample::TOKEN_FILE).exists(),
+        new_bootstrap_token: !folder.kept(sample::TOKEN_FILE).exists(),
         ..rr_control_plane::Settings::default()
     };
     Ok(rr_control_plane::Config::resolve(settings)?)

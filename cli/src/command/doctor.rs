@@ -10,6 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use crate::connect::TokenFile;
 use crate::context::Folder;
 use crate::fault;
 use crate::print::{Printer, Row, count};
@@ -77,13 +78,19 @@ impl DoctorArgs {
                 return tell(print, &findings);
             }
         };
-        findings.extend(Folder::of_user().and_then(|folder| local::contexts(&folder.contexts_file())));
+        findings.extend(Folder::of_user()?.and_then(|folder| local::contexts(&folder.contexts_file())));
         findings.push(local::context(chosen.as_ref(), global.endpoint.as_deref()));
-        let token_file = global.token_file.clone();
-        let token_file = token_file.or_else(|| chosen.as_ref().and_then(|it| it.context.token_file.clone()));
-        findings.extend(local::files(token_file.as_deref(), self.region_key.as_deref()));
+        let context = chosen.map(|it| it.context).unwrap_or_default();
+        let token_file = session::token_file(&global, &context)?;
+        findings.extend(local::files(token_file.as_ref().map(TokenFile::path), self.region_key.as_deref()));
+        findings.extend(local::dev_folder(&context));
+        let is_told = findings.iter().any(|it| it.check == local::TOKEN && it.verdict == Verdict::Failed);
         match Session::open(global) {
-            Ok(session) => findings.extend(remote::look(&session).await),
+            Ok(session) => {
+                findings.extend(local::fingerprints(session.regions_file()));
+                findings.extend(remote::look(&session).await);
+            }
+            Err(_) if is_told => {}
             Err(error) => findings.push(Finding::failed("endpoint", format!("{error:#}"), "")),
         }
         tell(print, &findings)

@@ -16,6 +16,7 @@ mod tables;
 /// Flags that no fault of a request is about: they concern this machine, or clear or negate what another flag sets.
 const WITHOUT_FIELD: &[&str] = &[
     "accept_target",
+    "adopt",
     "allow_empty",
     "allow_refusals",
     "any_region",

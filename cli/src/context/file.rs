@@ -118,6 +118,16 @@ impl Folder {
         path.starts_with(&self.0)
     }
 
+    /// A folder that a test names.
+    #[cfg(test)]
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// The file of contexts, whether it is there or not.
     pub(crate) fn contexts_file(&self) -> PathBuf {
         self.0.join("contexts.toml")

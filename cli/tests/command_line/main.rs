@@ -319,6 +319,7 @@ fn a_bad_file_of_dev_is_named_with_its_line_and_left_alone() {
     let file = folder.path().join("dev.toml");
     std::fs::write(&file, "edge_port = 1\nspeed = 2\n").expect("a file");
     let dir = folder.path().to_str().expect("a path of ours");
-    check(&["dev", "--dir", dir], 1, &["dev.toml, line 2", "speed"]);
+    check(&["dev", "--dir", dir], 2, &["was not made by `rrctl dev`", "--adopt"]);
+    check(&["dev", "--dir", dir, "--adopt"], 1, &["dev.toml, line 2", "speed"]);
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
 }

@@ -1,6 +1,8 @@
 //! `rrctl dev` as a stranger runs it.
 
-use std::path::Path;
+mod strange;
+
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,7 @@ use rr_integration::wait::eventually;
 
 struct Dev {
     process: Process,
-    folder: std::path::PathBuf,
+    folder: PathBuf,
 }
 
 /// Ports of one run, which nobody else gets meanwhile, and as flags.
@@ -34,6 +36,12 @@ impl Dev {
         command.current_dir(folder).env("RRCTL_CONFIG_DIR", folder.join("config"));
         command.args(["dev", "--dir", "state"]).args(flags);
         Self { process: Process::start(&mut command, &folder.join(run)), folder: folder.to_owned() }
+    }
+
+    /// What is kept for its folder in the configuration folder; nothing before it was noted.
+    fn kept(&self, name: &str) -> Option<PathBuf> {
+        let mut all = std::fs::read_dir(self.folder.join("config/dev")).ok()?;
+        Some(all.next()?.ok()?.path().join(name))
     }
 
     /// What it prints once it is ready.
@@ -230,6 +238,9 @@ async fn a_port_in_use_is_one_line_that_names_the_port_and_the_flag_and_writes_n
 #[tokio::test]
 async fn a_first_start_that_was_killed_at_any_step_is_continued_by_the_next() {
     for step in [
+        "mark.new",
+        "mark",
+        ".gitignore",
         "lock",
         "dev.toml",
         "control/control.db",
@@ -246,10 +257,13 @@ async fn a_first_start_that_was_killed_at_any_step_is_continued_by_the_next() {
         let folder = tempfile::tempdir().expect("a folder");
         let ports = ports();
         let mut dev = Dev::start(folder.path(), "killed.log", &ports.flags);
-        let file = folder.path().join("state").join(step);
+        let is_kept = step.starts_with("token");
         // Some files are there for a moment only; a start that got past them is killed where it is.
         eventually(step, || {
-            let reached = file.exists() || dev.process.log().contains("Ctrl-C stops it.");
+            let file = folder.path().join("state").join(step);
+            let file = if is_kept { dev.kept(step) } else { Some(file) };
+            let reached =
+                file.is_some_and(|file| file.exists()) || dev.process.log().contains("Ctrl-C stops it.");
             async move { reached.then_some(()) }
         })
         .await;
@@ -270,7 +284,9 @@ async fn a_folder_that_lost_its_token_or_its_caller_key_is_mended() {
     dev.printed().await;
     for lost in ["token", "caller-key"] {
         dev.process.kill();
-        std::fs::remove_file(folder.path().join("state").join(lost)).expect("it was kept");
+        let file = folder.path().join("state").join(lost);
+        let file = if lost == "token" { dev.kept(lost).expect("it was noted") } else { file };
+        std::fs::remove_file(file).expect("it was kept");
         dev = Dev::start(folder.path(), lost, &[]);
         let printed = dev.printed().await;
         let (caller, path) = curl(&printed);

@@ -89,7 +89,7 @@ fn fixed(wanted: Wanted, typed: &str) -> Option<Vec<String>> {
             EXPLAINED.iter().map(|(kind, _)| (*kind).to_owned()).collect()
         }
         Wanted::Context => {
-            let contexts = Folder::of_user().and_then(|folder| folder.read().ok());
+            let contexts = Folder::of_user().ok().flatten().and_then(|folder| folder.read().ok());
             contexts.map(|all| all.contexts.into_keys().collect()).unwrap_or_default()
         }
         _ => return None,

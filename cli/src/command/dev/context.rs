@@ -1,7 +1,8 @@
 //! The context of `rrctl dev`: every command works in the folder where it runs.
 //!
 //! It is written into the user's configuration folder, by the path of the working folder, and stays there: after a stop the
-//! commands say where `rrctl dev` has to be started. One that keeps nothing has no context.
+//! commands say where `rrctl dev` has to be started. It names no file of the working folder, which a checkout could
+//! replace. One that keeps nothing has no context.
 
 use std::path::PathBuf;
 
@@ -27,8 +28,8 @@ pub(super) fn write(folder: &StateFolder) -> Result<Option<String>> {
         endpoint: format!("http://{}", folder.ports.management),
         ca_file: None,
         org: Some(sample::ORG.to_owned()),
-        token_file: Some(root.join(sample::TOKEN_FILE)),
-        regions_file: Some(root.join(sample::REGIONS_FILE)),
+        token_file: Some(folder.kept(sample::TOKEN_FILE)),
+        regions_file: Some(folder.kept(sample::REGIONS_FILE)),
         folders,
     };
     Folder::needed()?.change(|all| Ok(Some(put(all, context)))).context("write the context of this folder")

@@ -1,6 +1,9 @@
 //! The folder of `rrctl dev`: its files, and the ports of the last start.
+//!
+//! A folder that somebody else brought is refused, and so is what others can read or write in it. What decides where
+//! commands go and to whose key they seal lies outside of it, in the user's configuration folder.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,7 +14,8 @@ use rr_contract::seam::{Disk as _, RealDisk};
 use rr_contract::secret::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::{context, fault};
+use crate::context::{self, Found, Kept};
+use crate::{fault, owned};
 
 /// The ports, all on loopback.
 #[derive(Args, Clone, Default, Serialize, Deserialize)]
@@ -119,7 +123,7 @@ fn of_endpoint(address: SocketAddr) -> Option<PathBuf> {
 
 /// The lock of a folder, or the process that has it.
 fn locked(path: &Path) -> Result<Result<File, String>> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let file = owned::open_to_lock(path);
     let mut file = file.with_context(|| format!("open the folder's lock {}", path.display()))?;
     if file.try_lock().is_ok() {
         return Ok(Ok(file));
@@ -147,6 +151,8 @@ fn running_already(folder: &Path, process: &str) -> anyhow::Error {
 /// The folder, locked by this process.
 pub(super) struct StateFolder {
     root: PathBuf,
+    /// What is kept for it where no working folder chooses. `None` where nothing is kept at all.
+    kept: Option<Kept>,
     pub(super) ports: Ports,
     _lock: File,
     // Removed when dropped.
@@ -154,18 +160,22 @@ pub(super) struct StateFolder {
 }
 
 impl StateFolder {
-    pub(super) fn open(folder: &Path, ephemeral: bool, asked: PortArgs) -> Result<Self> {
-        let (folder, temporary) = if ephemeral {
-            let temporary = tempfile::Builder::new().prefix("requestrocket-dev-").tempdir()?;
-            (temporary.path().to_owned(), Some(temporary))
-        } else {
-            (std::path::absolute(folder)?, None)
-        };
-        let held = folder.join("lock");
-        if let Some(running) = held.exists().then(|| locked(&held)).transpose()?.and_then(Result::err) {
-            return Err(running_already(&folder, &running));
+    /// A folder that is kept. With `adopt` it may be one that somebody else made.
+    pub(super) fn open(folder: &Path, adopt: bool, asked: PortArgs) -> Result<Self> {
+        let user = context::Folder::needed()
+            .context("the state folder is noted in the configuration folder; --ephemeral does without")?;
+        let root = context::place(folder)?;
+        let held = root.join("lock");
+        match user.look(&root)? {
+            Found::Strange if !adopt => return Err(context::strange(&root)),
+            Found::Ours(_) if held.exists() => {
+                if let Err(running) = locked(&held)? {
+                    return Err(running_already(&root, &running));
+                }
+            }
+            Found::Ours(_) | Found::Strange | Found::Nothing => {}
         }
-        let saved = folder.join("dev.toml");
+        let saved = root.join("dev.toml");
         let before: PortArgs = match fs::read_to_string(&saved) {
             Ok(text) => toml::from_str(&text).map_err(|error| fault::toml(&saved, &text, &error))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => PortArgs::default(),
@@ -173,17 +183,37 @@ impl StateFolder {
         };
         let ports = asked.or(before).filled();
         ports.addresses().check()?;
+        let kept = user.take(&root, adopt)?;
+        let ignored = root.join(".gitignore");
+        if !ignored.exists() {
+            RealDisk.replace(&ignored, b"*\n").with_context(|| format!("write {}", ignored.display()))?;
+        }
+        Self::lock(root, Some(kept), &ports, None)
+    }
 
-        RealDisk.create_dir_all(&folder).with_context(|| format!("make folder {}", folder.display()))?;
-        let mut lock = match locked(&held)? {
+    /// A folder that goes at the end.
+    pub(super) fn ephemeral(asked: PortArgs) -> Result<Self> {
+        let ports = asked.filled();
+        ports.addresses().check()?;
+        let temporary = tempfile::Builder::new().prefix("requestrocket-dev-").tempdir()?;
+        Self::lock(temporary.path().to_owned(), None, &ports, Some(temporary))
+    }
+
+    fn lock(
+        root: PathBuf,
+        kept: Option<Kept>,
+        ports: &PortArgs,
+        ephemeral: Option<tempfile::TempDir>,
+    ) -> Result<Self> {
+        let mut lock = match locked(&root.join("lock"))? {
             Ok(lock) => lock,
-            Err(running) => return Err(running_already(&folder, &running)),
+            Err(running) => return Err(running_already(&root, &running)),
         };
         lock.set_len(0)
             .and_then(|()| write!(lock, "{}", std::process::id()))
             .context("write the folder's lock")?;
-        RealDisk.replace(&saved, toml::to_string(&ports)?.as_bytes())?;
-        Ok(Self { root: folder, ports: ports.addresses(), _lock: lock, _ephemeral: temporary })
+        RealDisk.replace(&root.join("dev.toml"), toml::to_string(ports)?.as_bytes())?;
+        Ok(Self { root, kept, ports: ports.addresses(), _lock: lock, _ephemeral: ephemeral })
     }
 
     /// Whether the folder goes at the end.
@@ -199,21 +229,25 @@ impl StateFolder {
         self.root.join(name)
     }
 
-    /// A secret that was kept in the folder, if there is one.
-    pub(super) fn secret(&self, name: &str) -> Result<Option<Secret>> {
-        match fs::read(self.path(name)) {
-            Ok(text) => Ok(Some(Secret::new(text.trim_ascii_end().to_vec()))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("read {}", self.path(name).display())),
-        }
+    /// The place of a file that a working folder must not choose: with the mark in the configuration folder, or in the
+    /// folder itself where that is gone at the end.
+    pub(super) fn kept(&self, name: &str) -> PathBuf {
+        self.kept.as_ref().map_or_else(|| self.path(name), |kept| kept.path(name))
     }
+}
 
-    /// Keeps a secret in a file that only its owner can read.
-    pub(super) fn keep(&self, name: &str, secret: &Secret) -> Result<()> {
-        let mut text = secret.expose().to_vec();
-        text.push(b'\n');
-        RealDisk
-            .replace(&self.path(name), &text)
-            .with_context(|| format!("write {}", self.path(name).display()))
+/// A secret that was kept in a file, if there is one. One that others can read is refused.
+pub(super) fn secret(path: &Path) -> Result<Option<Secret>> {
+    if !path.exists() {
+        return Ok(None);
     }
+    let bytes = owned::read_secret(path)?;
+    Ok(Some(Secret::new(bytes.trim_ascii_end().to_vec())))
+}
+
+/// Keeps a secret in a file that only its owner can read.
+pub(super) fn keep(path: &Path, secret: &Secret) -> Result<()> {
+    let mut text = secret.expose().to_vec();
+    text.push(b'\n');
+    RealDisk.replace(path, &text).with_context(|| format!("write {}", path.display()))
 }

@@ -26,7 +26,7 @@ use rr_contract::wire::management::token_service_client::TokenServiceClient;
 use tonic::{Code, Response, Status};
 
 pub(super) use self::policy::LIMITS;
-use super::folder::StateFolder;
+use super::folder::{self, StateFolder};
 use crate::command::{credential, node, region, token};
 use crate::connect::{Connection, Endpoint};
 use crate::flags::change::Consent;
@@ -53,7 +53,7 @@ pub(super) async fn admin_token(
     url: &str,
     bootstrap: Option<&std::path::Path>,
 ) -> Result<Secret> {
-    if let Some(token) = folder.secret(TOKEN_FILE)? {
+    if let Some(token) = folder::secret(&folder.kept(TOKEN_FILE))? {
         return valid(folder, url, token).await;
     }
     let path = bootstrap.context("the control plane wrote no bootstrap token")?;
@@ -76,7 +76,7 @@ pub(super) async fn admin_token(
         }
         Err(error) => return Err(error),
     }
-    folder.keep(TOKEN_FILE, &secret)?;
+    folder::keep(&folder.kept(TOKEN_FILE), &secret)?;
     Ok(secret)
 }
 
@@ -87,7 +87,7 @@ async fn valid(folder: &StateFolder, url: &str, token: Secret) -> Result<Secret>
         Ok(_) => Ok(token),
         Err(status) if status.code() == Code::Unauthenticated => bail!(
             "the token in {} is not of this control plane; remove {} to start anew",
-            folder.path(TOKEN_FILE).display(),
+            folder.kept(TOKEN_FILE).display(),
             folder.root().display()
         ),
         Err(status) => Err(status.into()),
@@ -142,11 +142,22 @@ async fn org(connection: &Connection) -> Result<()> {
 }
 
 fn region_keys(folder: &StateFolder) -> Result<RegionKeys> {
-    if let Some(text) = folder.secret(REGION_FILE)? {
-        return key_file::read_dev(&text).context("open the folder's region key");
+    let path = folder.path(REGION_FILE);
+    if let Some(text) = folder::secret(&path)? {
+        let keys = key_file::read_dev(&text).context("open the folder's region key")?;
+        let noted = TrustFile::read(&folder.kept(REGIONS_FILE))?.fingerprints()?;
+        if noted.get(REGION).is_some_and(|noted| *noted != keys.fingerprint()) {
+            bail!(
+                "the keys in {} are not those that `rrctl dev` made there: put the file back that it was, or remove {} to \
+                 start anew",
+                path.display(),
+                folder.root().display()
+            );
+        }
+        return Ok(keys);
     }
     let keys = RegionKeys::generate(RegionId::from_random(draw(&SystemEntropy)), &SystemEntropy);
-    folder.keep(REGION_FILE, &key_file::write_dev(&keys, &SystemEntropy))?;
+    folder::keep(&path, &key_file::write_dev(&keys, &SystemEntropy))?;
     Ok(keys)
 }
 
@@ -175,8 +186,8 @@ async fn region_of(
             "region {REGION} has other keys than the file in the folder; remove the folder to start anew"
         ),
     }
-    let fingerprints = folder.path(REGIONS_FILE);
-    if !fingerprints.exists() {
+    let fingerprints = folder.kept(REGIONS_FILE);
+    if !TrustFile::read(&fingerprints)?.fingerprints()?.contains_key(REGION) {
         TrustFile::add(&fingerprints, REGION, &statement)?.keep();
     }
     Ok(())
@@ -267,7 +278,8 @@ async fn upstream_credential(
 }
 
 async fn caller(folder: &StateFolder, connection: &Connection) -> Result<Secret> {
-    if let Some(key) = folder.secret(CALLER_FILE)? {
+    let path = folder.path(CALLER_FILE);
+    if let Some(key) = folder::secret(&path)? {
         return Ok(key);
     }
     let mut stub = CredentialServiceClient::new(connection.clone());
@@ -296,7 +308,7 @@ async fn caller(folder: &StateFolder, connection: &Connection) -> Result<Secret>
     };
     let reply = credential::create(connection.clone(), ORG, credential, Consent::default()).await?;
     let key = Secret::from(reply.key);
-    folder.keep(CALLER_FILE, &key)?;
+    folder::keep(&path, &key)?;
     Ok(key)
 }
 
