@@ -275,7 +275,8 @@ async fn what_has_to_be_agreed_to_is_not_done_where_nobody_can_be_asked_unless_y
         let (output, calls) = run(&args, desk.answers()).await;
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
-        assert!(text.contains("--yes") && text.contains("--dry-run"), "{args:?}: {text}");
+        assert!(text.contains("--yes"), "{args:?}: {text}");
+        assert!(text.contains("--dry-run") || !verb.takes("--dry-run"), "{args:?}: {text}");
         for call in calls.iter().filter(|call| !reads(&call.name)) {
             assert!(schemas.says(call, "dry_run"), "{args:?}: {} was done", call.name);
         }

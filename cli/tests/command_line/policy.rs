@@ -112,9 +112,12 @@ async fn rules_are_listed_as_they_are_reported_with_scope_and_names() {
     let call = "RuleService.ListRules";
     let (table, _) = asked::<mg::ListRulesRequest>("rule list", call, &answers).await;
     let lines: Vec<Vec<&str>> = table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(lines[0][..6], ["rule-rl_c", "proxy", "proxy/echo", "900", "deny", "observe"], "{table}");
-    assert_eq!(lines[1][..5], ["rule-rl_a", "upstream", "credential/key", "5", "deny"], "{table}");
-    assert_eq!(lines[2][..5], ["rule-rl_b", "proxy", "proxy/echo", "5", "deny"], "{table}");
+    assert_eq!(lines[0][..6], ["rule-rl_c", "proxy/echo", "900", "deny", "observe", "every"], "{table}");
+    assert_eq!(lines[1][..4], ["rule-rl_a", "credential/key", "5", "deny"], "{table}");
+    assert_eq!(lines[2][..4], ["rule-rl_b", "proxy/echo", "5", "deny"], "{table}");
+    let (wide, _) = asked::<mg::ListRulesRequest>("rule list --output wide", call, &answers).await;
+    let scope = wide.lines().find(|line| line.contains("rule-rl_a")).expect("a row");
+    assert!(scope.split_whitespace().any(|cell| cell == "upstream"), "{wide}");
     let (json, _) = asked::<mg::ListRulesRequest>("rule list --output json", call, &answers).await;
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!((&json[0]["id"], &json[0]["proxy"]), (&"rl_c".into(), &"px_1".into()), "ids for programs");
