@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 
+use crate::harmless;
+
 /// How many faults are told at once.
 const TOLD_MAX: usize = 50;
 /// Columns of an excerpt.
@@ -117,9 +119,8 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// A text without characters that a terminal would obey.
-pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+fn plain(text: &str) -> String {
+    harmless::one_line(text).into_owned()
 }
 
 /// A fault and the text in which it is.

@@ -10,6 +10,7 @@ use tonic_types::StatusExt as _;
 
 use crate::excerpt::Faults;
 use crate::field::Flags;
+use crate::harmless;
 
 /// An error of usage: exit code 2.
 #[derive(Debug)]
@@ -103,7 +104,7 @@ pub(crate) fn report(error: &anyhow::Error, flags: &Flags) -> ExitCode {
     let faults = error.downcast_ref::<Faults>().filter(|_| std::io::stderr().is_terminal());
     let text = match faults {
         Some(faults) => faults.drawn(std::env::var_os("NO_COLOR").is_none_or(|said| said.is_empty())),
-        None => text(error, flags),
+        None => harmless::lines(&text(error, flags)).into_owned(),
     };
     crate::print::error(&text);
     if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
@@ -124,7 +125,7 @@ fn text(error: &anyhow::Error, flags: &Flags) -> String {
 }
 
 fn of_status(status: &Status, flags: &Flags) -> String {
-    let mut text = status.message().to_owned();
+    let mut text = harmless::one_line(status.message()).into_owned();
     let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
     let said: Vec<String> = violations.iter().map(|it| fault_of(&it.field, &it.description)).collect();
     let named: Vec<String> = violations
@@ -172,7 +173,8 @@ fn of_status(status: &Status, flags: &Flags) -> String {
 
 /// A field, a flag or a resource, and its fault.
 fn fault_of(subject: &str, fault: &str) -> String {
-    if subject.is_empty() { fault.to_owned() } else { format!("{subject}: {fault}") }
+    let fault = harmless::one_line(fault);
+    if subject.is_empty() { fault.into_owned() } else { format!("{}: {fault}", harmless::one_line(subject)) }
 }
 
 /// Whether a failed call certainly changed nothing. After a lost answer that is not known.

@@ -13,6 +13,7 @@ mod excerpt;
 mod fault;
 mod field;
 mod flags;
+mod harmless;
 mod once;
 mod owned;
 mod print;

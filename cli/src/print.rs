@@ -18,6 +18,8 @@ use anyhow::Result;
 use chrono::Utc;
 use serde::Serialize;
 
+use crate::harmless;
+
 pub(crate) use self::format::Format;
 pub(crate) use self::progress::Progress;
 pub(crate) use self::stream::Stream;
@@ -57,8 +59,15 @@ impl Printer {
     /// Prints a value as data, whatever rows it would have.
     pub(crate) fn data<T: Serialize + ?Sized>(self, value: &T) -> Result<()> {
         let text = self.0.text(value)?;
+        if let Some(hint) = self.0.hint(value)? {
+            note(&hint);
+        }
         // A list without names, and a path that finds nothing, are no empty line.
-        if text.is_empty() { Ok(()) } else { line_out(&text) }
+        match text.is_empty() {
+            true => Ok(()),
+            false if std::io::stdout().is_terminal() => line_out(&harmless::lines(&text)),
+            false => line_out(&text),
+        }
     }
 
     /// Prints a list.
@@ -83,6 +92,7 @@ impl Printer {
         let now = Utc::now();
         let is_wide = self.0 == Format::Wide;
         let cell = |cell| if is_wide { cell } else { age::relative(cell, now) };
+        let cell = |text: String| cell(harmless::one_line(&text).into_owned());
         let rows: Vec<Vec<String>> =
             items.iter().map(|item| self.shown::<T, _>(item.cells()).map(cell).collect()).collect();
         let mut columns = self.columns::<T>();
@@ -123,7 +133,8 @@ impl Printer {
         let rows = T::COLUMNS.iter().zip(item.cells()).filter(|(_, cell)| is_shown(cell));
         let rows: Vec<_> = rows.collect();
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        rows.iter().map(|(name, cell)| format!("{name:width$}  {cell}").trim_end().to_owned()).collect()
+        let line = |name: &str, cell: &str| format!("{name:width$}  {}", harmless::one_line(cell));
+        rows.iter().map(|(name, cell)| line(name, cell).trim_end().to_owned()).collect()
     }
 
     /// Prints one message that was written, and says so.
@@ -153,7 +164,7 @@ impl Printer {
 
     /// Prints a result: a sentence for people, the answer of the control plane for programs.
     pub(crate) fn done<T: Serialize>(self, text: &str, answer: &T) -> Result<()> {
-        if self.is_data() { self.data(answer) } else { line_out(text) }
+        if self.is_data() { self.data(answer) } else { line_out(&harmless::lines(text)) }
     }
 }
 
@@ -212,7 +223,7 @@ pub(crate) fn bytes_out(text: &[u8]) -> std::io::Result<()> {
 /// Prints a line to standard error.
 pub(crate) fn note(text: &str) {
     // The reader may have closed it.
-    writeln!(std::io::stderr().lock(), "{text}").ok();
+    writeln!(std::io::stderr().lock(), "{}", harmless::lines(text)).ok();
 }
 
 /// Prints an error to standard error.

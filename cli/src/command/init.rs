@@ -31,7 +31,7 @@ use crate::connect::Connection;
 use crate::flags::trust::TrustArgs;
 use crate::print::note;
 use crate::session::Session;
-use crate::{authority, excerpt, fault, once, prompt};
+use crate::{authority, fault, once, prompt};
 
 /// The longest time until the edge serves it.
 const SERVED: Duration = Duration::from_secs(30);
@@ -220,7 +220,7 @@ async fn try_out(session: &Session, org: &str, name: &Name) -> Result<()> {
         Ok(answer) => answer.into_inner().tests,
         // Only what was made matters to who may make it and may not test it.
         Err(status) => {
-            note(&format!("the API was not tried: {}", excerpt::plain(status.message())));
+            note(&format!("the API was not tried: {}", status.message()));
             return Ok(());
         }
     };

@@ -7,6 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
+use crate::harmless;
+
 /// A format of the output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Format {
@@ -66,12 +68,29 @@ impl Format {
         Ok(match self {
             Self::Table | Self::Wide | Self::Json => serde_json::to_string_pretty(value)?,
             Self::Yaml => serde_saphyr::to_string(&serde_json::to_value(value)?)?.trim_end().to_owned(),
-            Self::Name => names(&serde_json::to_value(value)?).join("\n"),
+            Self::Name => {
+                let names = names(&serde_json::to_value(value)?);
+                names.iter().map(|name| harmless::one_line(name)).collect::<Vec<_>>().join("\n")
+            }
             Self::Path(path) => {
                 let value = serde_json::to_value(value)?;
                 path.query(&value).all().into_iter().map(bare).collect::<Vec<_>>().join("\n")
             }
         })
+    }
+
+    /// What to look at where a path finds nothing in a value that has something.
+    pub(super) fn hint<T: Serialize + ?Sized>(self, value: &T) -> Result<Option<String>> {
+        let Self::Path(path) = self else { return Ok(None) };
+        let value = serde_json::to_value(value)?;
+        let is_empty = value.as_array().is_some_and(Vec::is_empty);
+        if is_empty || !path.query(&value).all().is_empty() {
+            return Ok(None);
+        }
+        let form = if value.is_array() { "a list is one array, as in $[*].name; " } else { "" };
+        Ok(Some(format!(
+            "the path finds nothing here: {form}`-o json` shows all, and leaves out what is not set"
+        )))
     }
 
     /// A value of a stream: JSON on one line, YAML as a document of its own.
@@ -136,6 +155,18 @@ mod tests {
         assert_eq!(shown("jsonpath={.name}", &value[0]), "a");
         assert_eq!(shown("jsonpath=name", &value[0]), "a");
         assert_eq!(shown("jsonpath=$[*].nothing", &value), "");
+    }
+
+    #[test]
+    fn a_path_that_finds_nothing_is_told_unless_there_is_nothing() {
+        let hint = |path: &str, value: &Value| {
+            format!("jsonpath={path}").parse::<Format>().expect(path).hint(value).expect("no fault")
+        };
+        let list = json!([{"name": "a"}]);
+        assert!(hint(".items[*].name", &list).is_some_and(|hint| hint.contains("$[*].name")));
+        assert!(hint("$.nope", &list[0]).is_some());
+        assert_eq!(hint("$[*].name", &list), None);
+        assert_eq!(hint("$[*].name", &json!([])), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::table::{Columns, Layout};
 use super::{Format, Printer, Row, age, line_out, note, pager};
+use crate::harmless;
 
 /// Rows that come one after the other.
 pub(crate) struct Stream<T> {
@@ -88,7 +89,7 @@ impl<T: Row + Serialize> Stream<T> {
 }
 
 fn is_gone(kind: &str, id: &str, name: &str) -> String {
-    format!("{kind} {} is gone", if name.is_empty() { id } else { name })
+    format!("{kind} {} is gone", harmless::one_line(if name.is_empty() { id } else { name }))
 }
 
 /// What standard output says of something that is gone; `None` where a line there means that it is there.
@@ -107,6 +108,7 @@ fn cells<T: Row>(print: Printer, item: &T) -> Vec<String> {
     let is_wide = print.0 == Format::Wide;
     // Times from now would be wrong a moment later.
     let cell = |cell| if is_wide { cell } else { age::to_the_second(cell) };
+    let cell = |text: String| cell(harmless::one_line(&text).into_owned());
     print.shown::<T, _>(item.cells()).map(cell).collect()
 }
 

@@ -22,6 +22,7 @@ use super::super::{credential, filter, meter, node, preview, proxy, region, rule
 use crate::connect::Connection;
 use crate::context::Folder;
 use crate::flags::page::{Listing, ORDERS};
+use crate::harmless;
 use crate::session::{Global, Session};
 
 /// How many are offered, at most.
@@ -76,7 +77,14 @@ pub(super) fn beginning(wanted: Wanted, typed: &OsStr) -> Vec<CompletionCandidat
         Some(found) => found,
         None => asked(wanted, typed, &line),
     };
-    found.into_iter().filter(|value| value.starts_with(typed)).map(CompletionCandidate::new).collect()
+    // A name that is none could be taken for a flag, or for more than one word.
+    let is_word = |value: &String| !value.starts_with('-') && *value == harmless::one_line(value);
+    found
+        .into_iter()
+        .filter(is_word)
+        .filter(|value| value.starts_with(typed))
+        .map(CompletionCandidate::new)
+        .collect()
 }
 
 /// Values that nobody has to be asked for.
