@@ -35,6 +35,7 @@ mod orgs;
 mod outbound;
 mod passwords;
 mod policy;
+mod previews;
 mod record_search;
 mod record_stores;
 mod records;

@@ -1,22 +1,22 @@
 //! `rrctl preview`: sets that stand beside the real ones for a while, and end by themselves.
 //!
-//! They are made by `rrctl apply --preview`. A preview is what bears its label; nothing else is kept of it.
+//! They are made by `rrctl apply --preview`. A preview is what bears a label with its name, of whatever kind; nothing else
+//! is kept of it, and it ends with the latest end that a label says.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use rr_contract::document::preview::{Label, NAME_MAX};
+use rr_contract::document::preview::{Label, NAME_MAX, PREFIX};
 use rr_contract::model::name::Name;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 use serde::Serialize;
 
 use super::change;
-use super::set::preview::CALLERS;
 use super::set::upload;
-use super::{credential, proxy};
+use super::{credential, filter, meter, proxy, rule, target};
 use crate::connect::Connection;
 use crate::fault;
 use crate::flags::change::Consent;
@@ -89,21 +89,57 @@ pub(crate) async fn label(
     name: &Name,
     ends: Option<Moment>,
 ) -> Result<Label> {
-    let there = labels(connection, org).await?.into_iter().filter(|label| label.name == *name);
-    match (ends, there.max_by_key(|label| label.ends)) {
-        (None, Some(label)) => Ok(label),
-        (ends, _) => {
-            let ends = ends.unwrap_or(Moment::Span(USUALLY)).ahead().seconds;
-            Ok(Label { name: name.clone(), ends: u64::try_from(ends).unwrap_or_default() })
-        }
-    }
+    let ends = match ends {
+        Some(ends) => ends,
+        None => match there(connection, org, Some(name)).await?.remove(name) {
+            Some(preview) => return Ok(preview.label),
+            None => Moment::Span(USUALLY),
+        },
+    };
+    let ends = u64::try_from(ends.ahead().seconds).unwrap_or_default();
+    Ok(Label { name: name.clone(), ends })
 }
 
-/// The labels of previews: each has a caller of its own, which bears it.
-async fn labels(connection: &Connection, org: &str) -> Result<BTreeSet<Label>> {
-    let callers = Listing::of(format!("name = {CALLERS}*"));
-    let callers = credential::list(connection.clone(), org, &callers).await?;
-    Ok(callers.iter().filter_map(|caller| Label::parse(&caller.owner)).collect())
+/// A preview, as what bears labels of it says.
+struct There {
+    /// With the latest end.
+    label: Label,
+    proxies: Vec<String>,
+}
+
+/// Previews by their names, or the one of a name. Any kind of resource may be all that is left of one.
+async fn there(connection: &Connection, org: &str, name: Option<&Name>) -> Result<BTreeMap<Name, There>> {
+    let labels = name.map_or_else(|| PREFIX.to_owned(), |name| format!("{PREFIX}{name}:"));
+    let which = Listing::of(format!("owner = {labels}*"));
+    let mut owned: Vec<(String, Option<String>)> = Vec::new();
+    let proxies = proxy::list(connection.clone(), org, &which).await?;
+    owned.extend(proxies.into_iter().map(|it| (it.owner, Some(it.name))));
+    let others = [
+        target::list(connection.clone(), org, &which)
+            .await?
+            .into_iter()
+            .map(|it| it.owner)
+            .collect::<Vec<_>>(),
+        credential::list(connection.clone(), org, &which).await?.into_iter().map(|it| it.owner).collect(),
+        rule::list(connection.clone(), org, &which).await?.into_iter().map(|it| it.owner).collect(),
+        filter::list(connection.clone(), org, &which).await?.into_iter().map(|it| it.owner).collect(),
+        meter::list(connection.clone(), org, &which).await?.into_iter().map(|it| it.owner).collect(),
+    ];
+    owned.extend(others.into_iter().flatten().map(|owner| (owner, None)));
+    Ok(grouped(owned))
+}
+
+/// The previews that labels name, each with the name of the proxy that bears it.
+fn grouped(owned: Vec<(String, Option<String>)>) -> BTreeMap<Name, There> {
+    let mut previews = BTreeMap::new();
+    for (owner, proxy) in owned {
+        let Some(label) = Label::parse(&owner) else { continue };
+        let at = previews.entry(label.name.clone());
+        let preview = at.or_insert_with(|| There { label: label.clone(), proxies: Vec::new() });
+        preview.label.ends = preview.label.ends.max(label.ends);
+        preview.proxies.extend(proxy);
+    }
+    previews
 }
 
 /// The names of previews.
@@ -117,54 +153,44 @@ impl Verb {
     pub(crate) async fn run(self, session: Session) -> Result<()> {
         let org = session.org()?;
         let connection = session.endpoint.connect_for(TIMEOUT).await?;
-        let there = labels(&connection, &org).await?;
         match self {
             Self::List => {
-                let mut previews = Vec::new();
-                for label in there {
-                    previews.push(described(&connection, &org, &label).await?);
-                }
-                session.print.list(&previews)
+                let there = there(&connection, &org, None).await?;
+                session.print.list(&there.into_values().map(Preview::from).collect::<Vec<_>>())
             }
             Self::Show { preview } => {
-                let label = there.into_iter().filter(|label| label.name == preview).max_by_key(|it| it.ends);
-                let label = label.ok_or_else(|| unknown(&preview))?;
-                session.print.one(&described(&connection, &org, &label).await?)
+                let found = there(&connection, &org, Some(&preview)).await?.remove(&preview);
+                session.print.one(&found.map(Preview::from).ok_or_else(|| unknown(&preview))?)
             }
             Self::Delete(args) => {
-                let mut owners = there.into_iter().filter(|label| label.name == args.preview);
-                let Some(first) = owners.next() else { return Err(unknown(&args.preview)) };
-                for owner in std::iter::once(first).chain(owners) {
-                    remove(&session, &connection, &org, owner.to_string(), &args).await?;
-                }
-                Ok(())
+                let found = there(&connection, &org, Some(&args.preview)).await?.remove(&args.preview);
+                let label = found.ok_or_else(|| unknown(&args.preview))?.label;
+                remove(&session, &connection, &org, label.to_string(), &args).await
             }
         }
     }
 }
 
-/// A preview, with its proxies.
-async fn described(connection: &Connection, org: &str, label: &Label) -> Result<Preview> {
-    let owner = label.to_string();
-    let which = Listing::of(format!("owner = {owner}"));
-    let proxies = proxy::list(connection.clone(), org, &which).await?;
-    let ends_at = i64::try_from(label.ends)
-        .ok()
-        .and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0))
-        .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
-    Ok(Preview {
-        name: label.name.to_string(),
-        ends_at: ends_at.unwrap_or_default(),
-        proxies: proxies.into_iter().map(|proxy| proxy.name).collect(),
-        owner,
-    })
+impl From<There> for Preview {
+    fn from(There { label, proxies }: There) -> Self {
+        let ends_at = i64::try_from(label.ends)
+            .ok()
+            .and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0))
+            .map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true));
+        Self {
+            name: label.name.to_string(),
+            ends_at: ends_at.unwrap_or_default(),
+            proxies,
+            owner: label.to_string(),
+        }
+    }
 }
 
 fn unknown(preview: &Name) -> anyhow::Error {
     fault::ended(&format!("there is no preview {preview}"), "`rrctl preview list` lists those that there are")
 }
 
-/// Removes what bears a label: an apply of nothing.
+/// Removes what bears a label of the preview, with whichever end: an apply of nothing.
 async fn remove(
     session: &Session,
     connection: &Connection,
@@ -204,4 +230,26 @@ async fn remove(
     };
     let done = upload::send(&mut stub, header, Vec::new()).await?;
     if session.print.is_data() { session.print.data(&done) } else { line_out(&change::summary(&done)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preview_is_what_bears_its_name_and_ends_with_the_latest_end() {
+        let owned = [
+            ("preview/w:20", None),
+            ("preview/w:10", Some("pay3--w")),
+            ("preview/x:5", None),
+            ("preview/no-label", Some("a")),
+            ("git", Some("b")),
+        ];
+        let owned = owned.map(|(owner, proxy)| (owner.to_owned(), proxy.map(str::to_owned)));
+        let previews: Vec<Preview> = grouped(owned.into()).into_values().map(Preview::from).collect();
+        let told: Vec<(&str, &str, &[String])> =
+            previews.iter().map(|it| (&*it.name, &*it.owner, &*it.proxies)).collect();
+        let proxies = ["pay3--w".to_owned()];
+        assert_eq!(told, [("w", "preview/w:20", &proxies[..]), ("x", "preview/x:5", &[][..])]);
+    }
 }

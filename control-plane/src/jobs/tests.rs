@@ -225,6 +225,40 @@ async fn a_preview_that_has_ended_is_removed_with_all_of_it_and_nothing_else() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_ends_with_its_latest_end_as_one_and_one_that_is_needed_holds_up_no_other() {
+    on_both("previews", async |store, clock| {
+        let ends = store.now() / 1_000_000 + 3600;
+        let owned = |n: u8, name: &str, owner: String| store::Put { owner, ..credential(n, name, None) };
+        let needed = owned(3, "needed", format!("preview/a:{ends}"));
+        let user = store::Put {
+            links: vec![(crate::document::Part::Upstream, Noun::Credential, needed.id.clone())],
+            ..owned(4, "real", String::new())
+        };
+        let all = vec![
+            owned(1, "first", format!("preview/w:{ends}")),
+            owned(2, "second", format!("preview/w:{}", ends + 3600)),
+            needed,
+            user,
+        ];
+        write(&store, all).await;
+        let names = async || {
+            let rows = store::resource::all(&store, Noun::Credential, &org(1)).await.expect("reads");
+            rows.into_iter().map(|row| row.name).collect::<Vec<_>>()
+        };
+        let jobs = jobs(&store);
+        clock.pass(Duration::from_secs(3601));
+        assert_eq!(jobs.run(Job::Previews).await.expect("runs"), 0, "w has a later end, a is needed");
+        assert_eq!(names().await, ["first", "second", "needed", "real"]);
+        clock.pass(Duration::from_secs(3600));
+        let before = store.newest_committed();
+        assert_eq!(jobs.run(Job::Previews).await.expect("runs"), 1);
+        assert_eq!(names().await, ["needed", "real"]);
+        assert_eq!(store.newest_committed(), before + 1, "as one");
+    })
+    .await;
+}
+
 /// A control plane that came up once with a wrong clock removed deleted organizations and history for good.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumped_removes_nothing_until_a_person_says_that_it_is_right() {

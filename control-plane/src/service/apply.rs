@@ -5,6 +5,7 @@
 
 mod changed;
 mod owner;
+mod prune;
 mod set;
 mod work;
 
@@ -12,18 +13,22 @@ use std::collections::HashSet;
 
 use data_encoding::HEXLOWER;
 use prost::Message as _;
+use rr_contract::document::preview::{self, Label};
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::{self as wire, Document};
 
+use self::prune::{pruned, remove_pruned};
 use self::set::{Item, parse};
 use self::work::{Identified, Secrets, Work};
 use super::directory::Directory;
 use super::history::unchanged_since;
 use super::scope::live_org;
-use super::{OrgCaller, Reason, ServiceError, Services};
+use super::{OrgCaller, ServiceError, Services};
 use crate::document::check_owner;
 use crate::noun::Noun;
-use crate::store::{self, Reader, Txn, resource_row};
+use crate::store::{self, Reader, Txn};
+
+pub(super) use self::prune::remove_ended;
 
 /// How many changes an answer lists.
 const LISTED: usize = 1000;
@@ -205,6 +210,9 @@ fn check_header(order: &ApplyOrder) -> Result<(), ServiceError> {
     let mut faults = Violations::default();
     let header = &order.header;
     check_owner(&header.owner, "owner", &mut faults);
+    if preview::is_reserved(&header.owner) && Label::parse(&header.owner).is_none() {
+        faults.add("owner", "begins as the label of a preview, which is `preview/NAME:SECONDS`: `rrctl apply --preview NAME` writes it");
+    }
     if header.prune && header.owner.is_empty() {
         faults.add("owner", "is missing: `prune` removes the resources that have this owner");
     }
@@ -311,76 +319,6 @@ async fn plan(
     }
     remove_pruned(txn, &org.id, gone, &mut outcome).await?;
     Ok(outcome)
-}
-
-/// Removes what bears a label, with what belongs to it. Refuses if a remaining resource refers to a part of it.
-pub(super) async fn remove_owned(txn: &mut Txn, org: &str, owner: &str) -> Result<(), ServiceError> {
-    let directory = Directory::whole(txn, org).await?;
-    let gone = pruned(&directory, owner, &HashSet::new());
-    remove_pruned(txn, org, gone, &mut wire::ApplyOutcome::default()).await
-}
-
-/// The resources with the owner's label that the set does not contain.
-fn pruned(
-    directory: &Directory,
-    owner: &str,
-    wanted: &HashSet<(Noun, String)>,
-) -> Vec<(Noun, resource_row::Model)> {
-    let mut gone = Vec::new();
-    for noun in Noun::CONFIGURATION {
-        let rows = directory.rows(noun).filter(|row| row.owner == owner);
-        gone.extend(
-            rows.filter(|row| !wanted.contains(&(noun, row.id.clone()))).map(|row| (noun, row.clone())),
-        );
-    }
-    gone.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
-    gone
-}
-
-/// Removes them with the resources that belong to them; refuses if a remaining resource refers to one.
-async fn remove_pruned(
-    txn: &mut Txn,
-    org: &str,
-    mut gone: Vec<(Noun, resource_row::Model)>,
-    outcome: &mut wire::ApplyOutcome,
-) -> Result<(), ServiceError> {
-    let mut going: HashSet<(Noun, String)> = gone.iter().map(|(noun, row)| (*noun, row.id.clone())).collect();
-    let mut next = 0;
-    while let Some((noun, row)) = gone.get(next).cloned() {
-        next += 1;
-        for (part, user, id) in store::resource::users(txn, noun, &row.id).await? {
-            if going.contains(&(user, id.clone())) || txn.renames(user, &id, noun, &row.id) {
-                continue;
-            }
-            let Some(found) = store::resource::by_id(txn, user, &id).await? else { continue };
-            if !part.goes_along() {
-                return Err(ServiceError::Refused {
-                    reason: Reason::InUse,
-                    text: format!(
-                        "{} {:?} is not in the set and would be removed, but {} {:?} uses it",
-                        noun.title(),
-                        row.name,
-                        user.title(),
-                        found.name
-                    ),
-                    preconditions: Vec::new(),
-                });
-            }
-            going.insert((user, id));
-            gone.push((user, found));
-        }
-    }
-    let credentials: Vec<String> =
-        gone.iter().filter(|(noun, _)| *noun == Noun::Credential).map(|(_, row)| row.id.clone()).collect();
-    if !credentials.is_empty() {
-        store::secret::retire(txn, org, credentials);
-    }
-    for (noun, row) in gone {
-        outcome.deleted += 1;
-        list(outcome, wire::ApplyAction::Delete, noun, &row.id, &row.name);
-        txn.remove(noun, row);
-    }
-    Ok(())
 }
 
 fn list(outcome: &mut wire::ApplyOutcome, action: wire::ApplyAction, noun: Noun, id: &str, name: &str) {

@@ -1,5 +1,6 @@
 //! A resource before it is stored: resolved, checked, compiled and staged, alone or as part of a set.
 
+use rr_contract::document::preview;
 use rr_contract::model::invalid::Violations;
 use rr_contract::wire::management::Org;
 
@@ -35,12 +36,25 @@ pub(super) async fn stage<R: Resource>(
         draft.secret = store::secret::of(txn, draft.wire.fields().id).await?;
     }
     let mut faults = Violations::default();
+    no_preview(&mut draft, &mut faults);
     let ready = ready(scope, org, &directory, draft, R::NOUN.text(), &mut faults)?;
     faults.finish(|| Some(()))?;
     let ready = ready.ok_or_else(|| ServiceError::field(R::NOUN.text(), "is not complete"))?;
     let at = destination::At { id: scope.org, name: org.map_or("", |org| &org.name) };
     destination::check(txn, at, ready.put.as_slice()).await?;
     Ok(ready.stage(txn))
+}
+
+/// Whoever gives a resource the label of a preview has it removed: no call that makes or changes one resource does. One
+/// that has such a label keeps it, or loses it.
+fn no_preview<R: Resource>(draft: &mut Draft<R>, faults: &mut Violations) {
+    let before = draft.before.as_ref().map(|row| row.owner.as_str());
+    let owner = draft.wire.fields().owner.filter(|owner| preview::is_reserved(owner));
+    if owner.is_some_and(|owner| before != Some(owner.as_str())) {
+        let what = "is a label of a preview, whose end removes what bears it: choose another label, or make a preview \
+                    with `rrctl apply --preview NAME`";
+        faults.add(format!("{}.owner", R::NOUN.text()), what);
+    }
 }
 
 /// A resource that passed every check.

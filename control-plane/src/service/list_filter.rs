@@ -42,7 +42,16 @@ pub(super) fn parse(text: &str, noun: Noun) -> Result<Filter, ServiceError> {
                 }
                 None => filter.terms.push(Term::Name(how, plain(value)?)),
             },
-            "owner" => filter.terms.push(Term::Owner(how, plain(value)?)),
+            "owner" => match value.strip_suffix('*') {
+                Some(prefix) => {
+                    only_equal(how)?;
+                    if prefix.contains('_') {
+                        return Err(refused(format!("holds {prefix:?}, which is not a label")));
+                    }
+                    filter.terms.push(Term::OwnerPrefix(plain(prefix)?));
+                }
+                None => filter.terms.push(Term::Owner(how, plain(value)?)),
+            },
             "uses" => {
                 only_equal(how)?;
                 let value = plain(value)?;
@@ -239,6 +248,8 @@ mod tests {
             ]
         );
         assert_eq!(filter.uses, ["echo"]);
+        let owned = parse("owner = preview/*", Noun::Rule).expect("good");
+        assert_eq!(owned.terms, [Term::OwnerPrefix("preview/".into())]);
         assert_eq!(
             parse("created_at >= 1970-01-01T00:00:01Z", Noun::Proxy).expect("good").terms,
             [Term::CreatedAt(Compare::GreaterOrEqual, 1_000_000)]
@@ -255,6 +266,8 @@ mod tests {
             ("uses != x", "only `=`"),
             ("name = a%b", "not a name"),
             ("name = a_*", "not a name"),
+            ("owner = a_*", "not a label"),
+            ("owner != a*", "only `=`"),
             ("tags = gold", "fields are name"),
             ("name = a OR name = b", "joined by ` AND `"),
             ("created_at > 1970-01-01T00:00:01Z and owner = b", "joined by ` AND `"),

@@ -46,6 +46,8 @@ pub(crate) enum Term {
     /// The name does not.
     NotNamePrefix(&'static str),
     Owner(Compare, String),
+    /// The label begins with this.
+    OwnerPrefix(String),
     CreatedAt(Compare, i64),
     UpdatedAt(Compare, i64),
     /// It names one of these resources, by id.
@@ -307,6 +309,7 @@ fn condition(noun: Noun, term: &Term) -> Condition {
         Term::NamePrefix(prefix) => Condition::all().add(Column::Name.starts_with(prefix.as_str())),
         Term::NotNamePrefix(prefix) => Condition::all().add(Column::Name.starts_with(*prefix).not()),
         Term::Owner(how, value) => how.condition(Column::Owner, value.as_str()),
+        Term::OwnerPrefix(prefix) => Condition::all().add(Column::Owner.starts_with(prefix.as_str())),
         Term::CreatedAt(how, at) => how.condition(Column::CreatedAt, *at),
         Term::UpdatedAt(how, at) => how.condition(Column::UpdatedAt, *at),
         Term::Uses(ids) => {

@@ -11,6 +11,11 @@ pub const PREFIX: &str = "preview/";
 /// The longest name of a preview: names of its resources end with it.
 pub const NAME_MAX: usize = 24;
 
+/// Whether only an apply of a preview gives this label: whatever bears it is removed without another call.
+pub fn is_reserved(owner: &str) -> bool {
+    owner.starts_with(PREFIX)
+}
+
 /// The label of a preview: `preview/NAME:SECONDS`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Label {
@@ -27,6 +32,11 @@ impl Label {
         let label = Self { name: name.parse().ok()?, ends: ends.parse().ok()? };
         // One spelling, so that a label can be looked for.
         (name.len() <= NAME_MAX && label.to_string() == text).then_some(label)
+    }
+
+    /// Whether a label is of the same preview, with whatever end.
+    pub fn is_of_same(&self, owner: &str) -> bool {
+        Self::parse(owner).is_some_and(|other| other.name == self.name)
     }
 
     /// Whether it has ended at a time, in microseconds since 1970.
@@ -54,6 +64,7 @@ mod tests {
         assert_eq!((label.name.as_str(), label.ends), ("pr-12", 1_764_331_200));
         assert_eq!(label.to_string(), "preview/pr-12:1764331200");
         assert!(label.has_ended(1_764_331_200_000_000) && !label.has_ended(1_764_331_199_999_999));
+        assert!(label.is_of_same("preview/pr-12:1") && !label.is_of_same("preview/pr-1:1764331200"));
         let long = format!("preview/{}:1", "x".repeat(NAME_MAX + 1));
         for wrong in [
             "preview/",

@@ -16,7 +16,7 @@ use super::file::{FileDocument, Location};
 use crate::fault;
 
 /// What the names of the callers of previews begin with.
-pub(in crate::command) const CALLERS: &str = "preview--";
+const CALLERS: &str = "preview--";
 
 /// The name of a resource in a preview.
 fn staged(name: &str, preview: &Name) -> String {

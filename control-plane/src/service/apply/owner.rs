@@ -3,35 +3,54 @@
 //! A document that names an owner takes the resource over. The label of the whole set does not: two sets that both have
 //! a resource of one name would take it from each other at each run, and prune it.
 
-use rr_contract::document::preview::Label;
+use rr_contract::document::preview::{Label, is_reserved};
 
 use crate::document::Resource;
 
+/// Why a resource cannot have a label, and the field that says so.
+type Refused = (&'static str, String);
+
 /// Gives a resource the label that it is to bear, or says why it cannot have it. `label` is that of the set, and
 /// `before` the one that the resource has if it is there.
-pub(super) fn settle<R: Resource>(resource: &mut R, label: &str, before: Option<&str>) -> Result<(), String> {
+pub(super) fn settle<R: Resource>(
+    resource: &mut R,
+    label: &str,
+    before: Option<&str>,
+) -> Result<(), Refused> {
     let fields = resource.fields();
     let name = fields.name.map(|name| name.clone()).unwrap_or_default();
     let noun = R::NOUN.title();
     let Some(own) = fields.owner else { return Ok(()) };
-    let label = if own.is_empty() { label } else { own.as_str() }.to_owned();
-    let is_own = !own.is_empty();
-    if let (Some(before), Some(of)) = (before, Label::parse(&label))
-        && Label::parse(before).is_none_or(|was| was.name != of.name)
-    {
-        // A preview is removed with all that bears its label.
-        return Err(format!("is that of a {noun} which is none of this preview: name the preview otherwise"));
+    if !own.is_empty() {
+        // A document that was exported says what is so.
+        if is_reserved(own) && before != Some(own.as_str()) {
+            let what = "is a label of a preview, which only the whole set has: leave it out, and apply with \
+                        `--preview NAME` what is to be removed at its end";
+            return Err(("owner", what.to_owned()));
+        }
+        return Ok(());
     }
-    let is_preview = Label::parse(&label).is_some();
+    if let (Some(before), Some(of)) = (before, Label::parse(label)) {
+        // A preview is removed with all that bears its label.
+        if !of.is_of_same(before) {
+            let what = format!(
+                "is that of a {noun} which is none of this preview: name the preview otherwise, or delete the {noun}"
+            );
+            return Err(("name", what));
+        }
+        label.clone_into(own);
+        return Ok(());
+    }
     match before.filter(|before| !before.is_empty()) {
         Some(before) if label.is_empty() => before.clone_into(own),
-        Some(before) if !is_own && !is_preview && before != label => {
-            return Err(format!(
+        Some(before) if before != label => {
+            let what = format!(
                 "is that of a {noun} with the owner {before:?}, which another set may manage: apply with \
                  that owner, or write `owner: {label}` in the document of {name} to take it over"
-            ));
+            );
+            return Err(("name", what));
         }
-        _ => *own = label,
+        _ => label.clone_into(own),
     }
     Ok(())
 }
@@ -44,7 +63,8 @@ mod tests {
 
     fn settled(own: &str, label: &str, before: Option<&str>) -> Result<String, String> {
         let mut target = Target { name: "t".to_owned(), owner: own.to_owned(), ..Target::default() };
-        settle(&mut target, label, before).map(|()| target.owner)
+        let settled = settle(&mut target, label, before).map(|()| target.owner);
+        settled.map_err(|(field, what)| format!("{field} {what}"))
     }
 
     #[test]
@@ -73,7 +93,19 @@ mod tests {
         assert_eq!(settled("", "preview/p:10", Some("preview/p:5")), Ok("preview/p:10".to_owned()));
         for before in ["", "git", "preview/q:5"] {
             assert!(settled("", "preview/p:10", Some(before)).is_err(), "{before:?}");
-            assert!(settled("preview/p:10", "", Some(before)).is_err(), "{before:?}");
         }
+    }
+
+    #[test]
+    fn a_document_gives_no_label_of_a_preview_by_itself() {
+        for before in [None, Some(""), Some("git"), Some("preview/q:5"), Some("preview/p:5")] {
+            for label in ["", "git", "preview/p:10"] {
+                let error = settled("preview/p:10", label, before).expect_err("only the set");
+                assert!(error.starts_with("owner") && error.contains("--preview"), "{error}");
+            }
+            assert!(settled("preview/no-label", "", before).is_err(), "{before:?}");
+        }
+        assert_eq!(settled("preview/p:10", "", Some("preview/p:10")), Ok("preview/p:10".to_owned()));
+        assert_eq!(settled("git", "", Some("preview/p:10")), Ok("git".to_owned()), "is kept for good");
     }
 }

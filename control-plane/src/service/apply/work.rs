@@ -248,8 +248,8 @@ impl Work<'_> {
         // Unset values are the defaults of the organization, as they are now.
         resource.inherit(self.at.ceilings(&self.org.document).default_limits());
         let owner = before.as_ref().map(|row| row.owner.as_str());
-        if let Err(what) = owner::settle(&mut resource, self.owner, owner) {
-            self.faults.add(format!("{prefix}.name"), what);
+        if let Err((field, what)) = owner::settle(&mut resource, self.owner, owner) {
+            self.faults.add(format!("{prefix}.{field}"), what);
             return Ok(());
         }
         // Most of a set is as it was: found out before anything is checked or compiled.
