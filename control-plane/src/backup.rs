@@ -3,6 +3,8 @@
 //! The folder is there whole or not at all: it is made under another name, synced, and renamed. The invariant: what a
 //! backup holds is one state, whose audit chain was followed from the first revision to the head that its manifest names.
 
+mod bring_back;
+mod leftover;
 mod manifest;
 mod postgres;
 
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use data_encoding::HEXLOWER;
+use rr_contract::runtime::{FolderLock, LockError};
 use rr_contract::seam::{Seams, draw};
 
 use crate::config::Config;
@@ -18,6 +21,8 @@ use crate::store::{
     ChainError, DatabaseAddress, Head, Offline, Reader, StoreError, head_of, known_schema, verify_chain,
 };
 
+pub use bring_back::BringBackError;
+pub(crate) use bring_back::{Source, Staged, stage};
 pub use manifest::NotWhole;
 pub use postgres::ProgramError;
 
@@ -26,6 +31,9 @@ use postgres::Program;
 
 /// The files of the authority, in the state folder and in a backup that has them.
 const AUTHORITY: [&str; 2] = ["authority.key", "authority.crt"];
+
+/// Held in the folder of a backup while that is made, so that nobody takes it for what a killed run left.
+const LOCK: &str = "backup.lock";
 
 /// What is to be copied, and where to.
 #[derive(Debug, Clone)]
@@ -47,6 +55,8 @@ pub struct BackupMade {
     pub lineage: [u8; 16],
     /// The size of its database.
     pub bytes: u64,
+    /// Of its manifest, in hex.
+    pub digest: String,
     /// Names of record stores in the settings, which are not in it.
     pub elsewhere: Vec<String>,
 }
@@ -88,6 +98,9 @@ pub enum BackupError {
         /// The system's error.
         source: io::Error,
     },
+    /// The new folder cannot be locked.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A program of PostgreSQL's did not do its work.
     #[error(transparent)]
     Program(#[from] ProgramError),
@@ -101,7 +114,9 @@ pub enum BackupError {
 
 /// Makes a backup.
 pub async fn backup(config: &Config, seams: &Seams, order: &BackupOrder) -> Result<BackupMade, BackupError> {
-    let folder = order.folder.as_path();
+    // Without a slash at its end, behind which a name beside it would be one in it.
+    let folder: PathBuf = order.folder.components().collect();
+    let folder = folder.as_path();
     if folder.symlink_metadata().is_ok() {
         return Err(BackupError::Exists { folder: folder.to_owned() });
     }
@@ -119,10 +134,18 @@ pub async fn backup(config: &Config, seams: &Seams, order: &BackupOrder) -> Resu
     if !is_known(&schema) || schema.len() != known_schema().len() {
         return Err(BackupError::Schema { database });
     }
+    if opened.is_unfinished().await? {
+        return Err(StoreError::Unfinished { database }.into());
+    }
+    leftover::remove(folder).map_err(failed(folder))?;
     let partial = beside(folder, &HEXLOWER.encode(&draw::<4>(&*seams.entropy)));
     let made = fill(config, seams, order, &opened, (&partial, schema)).await;
     let made = match made {
-        Ok(made) => seams.disk.rename(&partial, folder).map_err(failed(folder)).map(|()| made),
+        Ok((made, lock)) => seams.disk.rename(&partial, folder).map_err(failed(folder)).map(|()| {
+            // A backup is whole with it, too.
+            drop((seams.disk.remove(&folder.join(LOCK)), lock));
+            made
+        }),
         Err(error) => Err(error),
     };
     if made.is_err() {
@@ -140,9 +163,10 @@ async fn fill(
     order: &BackupOrder,
     opened: &Offline,
     (partial, schema): (&Path, Vec<String>),
-) -> Result<BackupMade, BackupError> {
+) -> Result<(BackupMade, FolderLock), BackupError> {
     let disk = &*seams.disk;
     disk.create_dir_all(partial).map_err(failed(partial))?;
+    let lock = FolderLock::take(partial, LOCK, "backup")?;
     let engine = engine_of(&config.database);
     let file = partial.join(engine.file());
     // Made here, so that nobody else ever reads it.
@@ -191,10 +215,11 @@ async fn fill(
         files,
     };
     let path = partial.join(FILE);
-    let text = serde_json::to_vec_pretty(&manifest).map_err(io::Error::from);
-    text.and_then(|text| disk.replace(&path, &text)).map_err(failed(&path))?;
+    let text = serde_json::to_vec_pretty(&manifest).map_err(io::Error::from).map_err(failed(&path))?;
+    disk.replace(&path, &text).map_err(failed(&path))?;
     let elsewhere = config.record_stores.keys().cloned().collect();
-    Ok(BackupMade { revision: head.revision, lineage: head.lineage, bytes, elsewhere })
+    let (lineage, digest) = (head.lineage, manifest::digest(&text));
+    Ok((BackupMade { revision: head.revision, lineage, bytes, digest, elsewhere }, lock))
 }
 
 /// The head of a SQLite database in a file, once the file and the audit chain in it were checked.
@@ -224,148 +249,13 @@ fn engine_of(database: &DatabaseAddress) -> Engine {
 /// A name beside a folder's that is no backup's.
 fn beside(folder: &Path, random: &str) -> PathBuf {
     let mut name = folder.as_os_str().to_owned();
-    name.push(format!(".partial-{random}"));
+    name.push(format!("{}{random}", leftover::MARK));
     PathBuf::from(name)
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
     let path = path.to_owned();
     move |source| BackupError::File { path, source }
-}
-
-/// Why a backup was not brought back.
-#[derive(Debug, thiserror::Error)]
-pub enum BringBackError {
-    /// The backup is not whole.
-    #[error(transparent)]
-    NotWhole(#[from] NotWhole),
-    /// It is of another engine than the settings name.
-    #[error(
-        "the backup is of {backup}, and the settings name {database}: give --database with an address of {backup}"
-    )]
-    Engine {
-        /// The engine of the backup.
-        backup: &'static str,
-        /// Address of the database, without a password.
-        database: String,
-    },
-    /// A newer program made it.
-    #[error(
-        "the backup was made by rr-control {version}, whose schema this version does not know: restore with rr-control {version}"
-    )]
-    Newer {
-        /// The program that made it.
-        version: String,
-    },
-    /// There is a database already.
-    #[error("{database} is there already: move it away, or name an empty one")]
-    Occupied {
-        /// Its address, without a password.
-        database: String,
-    },
-    /// The database in it stands elsewhere than the manifest says.
-    #[error(
-        "the backup is damaged: its manifest names revision {said}, and its database ends with {found} or with another audit head; use another backup"
-    )]
-    Elsewhere {
-        /// In the manifest.
-        said: u64,
-        /// In the database.
-        found: u64,
-    },
-    /// The state folder has another authority.
-    #[error("{} differs from the one in the backup: move it away, or restore into another state folder", file.display())]
-    Authority {
-        /// The file.
-        file: PathBuf,
-    },
-    /// A step of it failed.
-    #[error(transparent)]
-    Step(#[from] BackupError),
-}
-
-/// Puts the database of a backup, and the authority where it has one, to where the settings say.
-pub(crate) async fn bring_back(
-    config: &Config,
-    seams: &Seams,
-    folder: &Path,
-    pg_restore: &Path,
-) -> Result<BroughtBack, BringBackError> {
-    let disk = &*seams.disk;
-    let manifest = Manifest::read(disk, folder)?;
-    let database = config.database.to_string();
-    if manifest.engine != engine_of(&config.database) {
-        return Err(BringBackError::Engine { backup: manifest.engine.text(), database });
-    }
-    if !is_known(&manifest.schema) {
-        return Err(BringBackError::Newer { version: manifest.version });
-    }
-    let authority: Vec<&str> = AUTHORITY.into_iter().filter(|name| manifest.has(name)).collect();
-    for name in &authority {
-        let (theirs, ours) = (folder.join(name), config.state_dir.join(name));
-        if ours.exists() && disk.read(&ours).ok() != disk.read(&theirs).ok() {
-            return Err(BringBackError::Authority { file: ours });
-        }
-    }
-    let file = folder.join(manifest.engine.file());
-    match &config.database {
-        DatabaseAddress::Sqlite(path) => {
-            // SQLite would take the log of another database for that of this one.
-            for end in ["", "-wal", "-shm", "-journal"] {
-                let mut there = path.as_os_str().to_owned();
-                there.push(end);
-                if Path::new(&there).symlink_metadata().is_ok() {
-                    return Err(BringBackError::Occupied {
-                        database: PathBuf::from(there).display().to_string(),
-                    });
-                }
-            }
-            let partial = beside(path, &HEXLOWER.encode(&draw::<4>(&*seams.entropy)));
-            let copied = manifest::copy(disk, &file, &partial).and_then(|()| disk.rename(&partial, path));
-            if let Err(error) = copied {
-                drop(disk.remove(&partial));
-                return Err(failed(path)(error).into());
-            }
-        }
-        DatabaseAddress::Postgres(url) => {
-            let opened = Offline::open(&config.database).await.map_err(BackupError::from)?;
-            if !opened.schema().await.map_err(BackupError::from)?.is_empty() {
-                return Err(BringBackError::Occupied { database });
-            }
-            let program = Program { path: pg_restore, flag: "pg-restore" };
-            let server = opened.server().await.map_err(BackupError::from)?;
-            program.check(server).map_err(BackupError::from)?;
-            program.restore(url, &file).map_err(BackupError::from)?;
-            opened.close().await.map_err(BackupError::from)?;
-        }
-    }
-    for name in authority {
-        let ours = config.state_dir.join(name);
-        if !ours.exists() {
-            manifest::copy(disk, &folder.join(name), &ours).map_err(failed(&ours))?;
-        }
-    }
-    Ok(BroughtBack(manifest))
-}
-
-/// The database of a backup, where the settings say, as its manifest describes it.
-pub(crate) struct BroughtBack(Manifest);
-
-impl BroughtBack {
-    /// Checks that a database stands where the manifest says.
-    pub(crate) fn compare(&self, head: &Head) -> Result<(), BringBackError> {
-        let Self(manifest) = self;
-        let found = (HEXLOWER.encode(&head.lineage), head.revision, HEXLOWER.encode(&head.audit));
-        if found == (manifest.lineage.clone(), manifest.revision, manifest.audit.clone()) {
-            return Ok(());
-        }
-        Err(BringBackError::Elsewhere { said: manifest.revision, found: head.revision })
-    }
-
-    /// Whether the authority came with it.
-    pub(crate) fn has_authority(&self) -> bool {
-        AUTHORITY.iter().all(|name| self.0.has(name))
-    }
 }
 
 /// Whether this program knows each of these migrations.

@@ -34,17 +34,18 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub struct Settings {
     /// Folder for the authority's key, the bootstrap token and, without another one, the database
     /// [default: rr-control-state]
-    #[arg(long, env = "RR_CONTROL_STATE_DIR", value_name = "FOLDER")]
+    #[arg(long, global = true, env = "RR_CONTROL_STATE_DIR", value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
     /// sqlite://path or postgres://user@host/name [default: control.db in the state folder]
-    #[arg(long, env = "RR_CONTROL_DATABASE", value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, env = "RR_CONTROL_DATABASE", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
     /// File whose first line is the database's URL, for one that holds a password
-    #[arg(long, env = "RR_CONTROL_DATABASE_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "RR_CONTROL_DATABASE_FILE", value_name = "FILE")]
     pub database_file: Option<PathBuf>,
     /// NAME=URL of a further database that regions may keep records of requests in, by its name; may be given several times
     #[arg(
         long = "record-store",
+        global = true,
         env = "RR_CONTROL_RECORD_STORE",
         value_name = "NAME=URL",
         value_delimiter = ',',
@@ -55,6 +56,7 @@ pub struct Settings {
     /// NAME=FILE of such a database, whose URL is the first line of the file, for one that holds a password
     #[arg(
         long = "record-store-file",
+        global = true,
         env = "RR_CONTROL_RECORD_STORE_FILE",
         value_name = "NAME=FILE",
         value_delimiter = ','

@@ -19,7 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "rr-control", version)]
 struct Cli {
     /// TOML file with settings; flags and environment variables override it
-    #[arg(long, env = "RR_CONTROL_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "RR_CONTROL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Check the settings, print the result, and do nothing else
     #[arg(long)]
@@ -35,8 +35,8 @@ struct Cli {
 enum Task {
     /// Copy the database into a new folder, while control planes run on it or not
     ///
-    /// Give it the same settings as the control plane. The copy is of one state, and its audit chain is checked. The folder
-    /// is there whole or not at all.
+    /// Give it the same settings as the control plane, those below before or behind the verb. The copy is of one state, and its
+    /// audit chain is checked. The folder is there whole or not at all. The digest that it prints says later which backup it was.
     Backup {
         /// New folder for the backup
         folder: PathBuf,
@@ -49,7 +49,7 @@ enum Task {
     },
     /// Bring a backup back, or declare that the database was restored by other means, before a control plane runs on it
     ///
-    /// Give it the same settings as the control plane, and stop every replica first. The history goes on under another
+    /// Give it the same settings as the control plane, those below before or behind the verb, and stop every replica first. The history goes on under another
     /// name: nodes that saw more than the backup has keep what they run, keys that were revoked since stay revoked
     /// there, and nothing is sent to them until `rrctl revision adopt` is run for their region.
     Restore {
@@ -61,6 +61,9 @@ enum Task {
         /// Go on although the audit chain of the database does not hold
         #[arg(long)]
         accept_audit: bool,
+        /// Digest that the backup printed when it was made, kept apart from it: any other backup is refused
+        #[arg(long, value_name = "DIGEST", value_parser = digest, requires = "folder")]
+        expect_digest: Option<String>,
     },
 }
 
@@ -91,8 +94,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             let made = rr_control_plane::backup(&config, &Seams::real(), &order).await?;
             return Ok(tell_backup(&config, &order, &made)?);
         }
-        Some(Task::Restore { folder, pg_restore, accept_audit }) => {
-            let order = RestoreOrder { folder, pg_restore, accept_audit };
+        Some(Task::Restore { folder, pg_restore, accept_audit, expect_digest }) => {
+            let order = RestoreOrder { folder, pg_restore, accept_audit, expect_digest };
             let done = rr_control_plane::restore(&config, &Seams::real(), &order).await?;
             return Ok(tell(&config, &done)?);
         }
@@ -105,6 +108,13 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     running.stop().await;
     tokio::task::spawn_blocking(move || observability.shutdown()).await?;
     Ok(())
+}
+
+/// The digest of a backup, as hex digits.
+fn digest(text: &str) -> Result<String, String> {
+    let text = text.to_ascii_lowercase();
+    let is_one = text.len() == 64 && HEXLOWER.decode(text.as_bytes()).is_ok();
+    if is_one { Ok(text) } else { Err("64 hex digits, as `rr-control backup` prints them".to_owned()) }
 }
 
 /// What was copied, and what was not.
@@ -120,6 +130,7 @@ fn tell_backup(config: &Config, order: &BackupOrder, made: &BackupMade) -> io::R
         made.bytes
     )?;
     writeln!(out, "its audit chain holds from the first revision on")?;
+    writeln!(out, "digest {}: keep it elsewhere, for `rr-control restore --expect-digest`", made.digest)?;
     if order.with_authority {
         writeln!(out, "it holds the authority's key: keep it as you keep that key")?;
     } else {
@@ -154,4 +165,39 @@ fn tell(config: &Config, done: &Restored) -> io::Result<()> {
     writeln!(out, "then, for each region that `rrctl fleet` shows as diverged:")?;
     writeln!(out, "  rrctl revision adopt --region REGION --dry-run   lists what would differ")?;
     writeln!(out, "  rrctl revision adopt --region REGION             goes on with this history there")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_a_task_stand_before_or_behind_its_verb() {
+        let settings = [["--state-dir", "d"], ["--database", "sqlite://x"], ["--config", "c.toml"]].concat();
+        for verb in [vec!["backup", "b"], vec!["restore", "b"]] {
+            let before = [vec!["rr-control"], settings.clone(), verb.clone()].concat();
+            let behind = [vec!["rr-control"], verb, settings.clone()].concat();
+            for said in [before, behind] {
+                let cli = Cli::try_parse_from(&said).expect("is understood");
+                let settings = cli.settings;
+                assert_eq!(settings.state_dir, Some(PathBuf::from("d")), "{said:?}");
+                assert_eq!(settings.database.as_deref(), Some("sqlite://x"), "{said:?}");
+                assert_eq!(cli.config, Some(PathBuf::from("c.toml")), "{said:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_digest_is_64_hex_digits_of_a_backup() {
+        let good = "AB".repeat(32);
+        let cli = Cli::try_parse_from(["rr-control", "restore", "b", "--expect-digest", &good]);
+        let Ok(Cli { task: Some(Task::Restore { expect_digest, .. }), .. }) = cli else {
+            panic!("a restore")
+        };
+        assert_eq!(expect_digest, Some("ab".repeat(32)));
+        for wrong in [vec!["b", "--expect-digest", "ab"], vec!["--expect-digest", &good]] {
+            let said = [vec!["rr-control", "restore"], wrong].concat();
+            assert!(Cli::try_parse_from(&said).is_err(), "{said:?}");
+        }
+    }
 }

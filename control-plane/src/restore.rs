@@ -2,7 +2,7 @@
 //!
 //! The history goes on under another name, so that no node takes what it had seen revoked for news, and no node is
 //! told anything before a person decided. Changes nothing else. The invariant: no history gets another name whose audit
-//! chain does not hold, unless a person said so.
+//! chain does not hold, unless a person said so; and until it has that name, no control plane starts on a backup.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,9 +12,12 @@ use rr_contract::runtime::{LockError, Shutdown, Tasks};
 use rr_contract::seam::Seams;
 
 use crate::app::control_lock;
-use crate::backup::{BringBackError, BroughtBack, bring_back};
+use crate::backup::{BringBackError, Source, Staged, stage};
 use crate::config::Config;
-use crate::store::{self, ChainError, DatabaseAddress, Store, StoreError, decision, head_of, verify_chain};
+use crate::store::{
+    self, ChainError, DatabaseAddress, Offline, Store, StoreError, decision, head_of, unfinished,
+    verify_chain,
+};
 
 /// As the audit has it.
 const CALL: &str = "rr-control restore";
@@ -30,6 +33,8 @@ pub struct RestoreOrder {
     pub pg_restore: PathBuf,
     /// Goes on although the audit chain does not hold.
     pub accept_audit: bool,
+    /// The digest that the manifest of the backup has to have, in hex.
+    pub expect_digest: Option<String>,
 }
 
 /// Why nothing was done.
@@ -114,14 +119,60 @@ pub async fn restore(config: &Config, seams: &Seams, order: &RestoreOrder) -> Re
             None
         }
     };
-    let brought = match &order.folder {
-        Some(folder) => Some(bring_back(config, seams, folder, &order.pg_restore).await?),
+    let staged = match &order.folder {
+        Some(folder) => {
+            let (digest, pg_restore) = (order.expect_digest.as_deref(), order.pg_restore.as_path());
+            Some(stage(config, seams, &Source { folder, digest, pg_restore }).await?)
+        }
         None => None,
     };
+    let address = staged.as_ref().map_or(&config.database, Staged::address);
+    let is_kept = match (&staged, address) {
+        (None, DatabaseAddress::Postgres(_)) => {
+            let opened = Offline::open(address).await?;
+            let is_unfinished = opened.is_unfinished().await?;
+            opened.close().await?;
+            is_unfinished
+        }
+        (staged, _) => staged.is_some(),
+    };
+    let done = go_on((address, is_kept), seams, order, staged.as_ref(), database).await;
+    let done = match (done, &staged) {
+        (Ok(done), Some(staged)) => {
+            let placed = staged.put_in_place(config, &*seams.disk).await;
+            placed.map(|()| done).map_err(RestoreError::from)
+        }
+        (Ok(done), None) => {
+            if matches!(address, DatabaseAddress::Postgres(_)) {
+                unfinished::clear(address).await?;
+            }
+            Ok(done)
+        }
+        (Err(error), _) => Err(error),
+    };
+    if let (Err(_), Some(staged)) = (&done, &staged) {
+        staged.discard(&*seams.disk);
+    }
+    done
+}
+
+/// Checks a database and gives its history another name, where it lies now. `is_kept`: control planes were kept out since it
+/// was put there.
+async fn go_on(
+    (address, is_kept): (&DatabaseAddress, bool),
+    seams: &Seams,
+    order: &RestoreOrder,
+    staged: Option<&Staged>,
+    database: String,
+) -> Result<Restored, RestoreError> {
     let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
-    let store =
-        Store::open(&config.database, Arc::clone(&seams.clock), tasks.clone(), shutdown.stop()).await?;
-    let done = rename(&store, seams, order, brought.as_ref(), database).await;
+    let clock = Arc::clone(&seams.clock);
+    let store = Store::open_restored(address, clock, tasks.clone(), shutdown.stop()).await?;
+    if is_kept {
+        // Nobody runs on what was put there just now, whatever it says of those that ran when it was copied.
+        decision::end_leases(&store).await?;
+    }
+    let done = rename(&store, seams, order, staged, database).await;
     shutdown.begin();
     tasks.wait(LAST_WRITES).await;
     store.close().await;
@@ -138,16 +189,12 @@ async fn rename(
     store: &Store,
     seams: &Seams,
     order: &RestoreOrder,
-    brought: Option<&BroughtBack>,
+    brought: Option<&Staged>,
     database: String,
 ) -> Result<Restored, RestoreError> {
     let Some(head) = head_of(store).await? else { return Err(RestoreError::Empty { database }) };
     match brought {
-        // Nobody runs on what was put there just now, whatever it says of those that ran when it was copied.
-        Some(brought) => {
-            brought.compare(&head)?;
-            decision::end_leases(store).await?;
-        }
+        Some(brought) => brought.compare(&head)?,
         None => {
             if let Some(until) = decision::leased_until(store).await? {
                 let left = u64::try_from(until - store.now()).unwrap_or_default();
@@ -168,7 +215,7 @@ async fn rename(
             lineage: after.lineage,
             newest: before.revision,
             revision: after.revision,
-            authority: brought.map(BroughtBack::has_authority),
+            authority: brought.map(Staged::has_authority),
         }),
         None => Err(RestoreError::Empty { database }),
     }

@@ -48,6 +48,7 @@ pub(crate) mod survey;
 pub(crate) mod target_test;
 pub(crate) mod token;
 mod txn;
+pub(crate) mod unfinished;
 mod witness;
 mod write;
 
@@ -178,6 +179,8 @@ struct Inner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Schema {
     Central,
+    /// The same, for who ends a restore.
+    Restored,
     /// Records of requests, sums of them and cursors of spools alone.
     Records,
 }
@@ -191,6 +194,18 @@ impl Store {
         stop: Stop,
     ) -> Result<Self, StoreError> {
         let (store, waiting) = Self::connect(address, clock, tasks.clone(), Schema::Central).await?;
+        tasks.spawn("store-writes", store.clone().run_writes(waiting, stop));
+        Ok(store)
+    }
+
+    /// The same of a database that a backup was brought into.
+    pub(crate) async fn open_restored(
+        address: &DatabaseAddress,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+        stop: Stop,
+    ) -> Result<Self, StoreError> {
+        let (store, waiting) = Self::connect(address, clock, tasks.clone(), Schema::Restored).await?;
         tasks.spawn("store-writes", store.clone().run_writes(waiting, stop));
         Ok(store)
     }
@@ -368,8 +383,11 @@ async fn migrate(
     write: &DatabaseConnection,
     schema: Schema,
 ) -> Result<(), StoreError> {
+    if schema == Schema::Central && unfinished::is_set(write).await? {
+        return Err(StoreError::Unfinished { database: address.to_string() });
+    }
     let migrated = match schema {
-        Schema::Central => migration::Migrator::up(write, None).await,
+        Schema::Central | Schema::Restored => migration::Migrator::up(write, None).await,
         Schema::Records => migration::RecordMigrator::up(write, None).await,
     };
     migrated.map_err(|source| StoreError::Migrate { database: address.to_string(), source })

@@ -15,6 +15,8 @@ use sha2::{Digest as _, Sha256};
 pub(super) const FORMAT: u32 = 1;
 /// Name of the file with the manifest.
 pub(super) const FILE: &str = "backup.json";
+/// The largest file of a backup besides its database.
+const SMALL: u64 = 1 << 20;
 /// How much of a file is in memory at once.
 const PART: usize = 1 << 20;
 
@@ -96,9 +98,10 @@ pub enum NotWhole {
 }
 
 impl Manifest {
-    /// Reads the manifest of a backup, and compares every file of it.
-    pub(super) fn read(disk: &dyn Disk, folder: &Path) -> Result<Self, NotWhole> {
+    /// Reads the manifest of a backup, and compares every file of it. Returns the digest of the manifest, too.
+    pub(super) fn read(disk: &dyn Disk, folder: &Path) -> Result<(Self, String), NotWhole> {
         let wrong = |why: String| NotWhole::Manifest { folder: folder.to_owned(), why };
+        size_of(&folder.join(FILE), SMALL).map_err(|why| wrong(format!("{FILE} {why}")))?;
         let bytes = disk.read(&folder.join(FILE)).map_err(|error| wrong(format!("{FILE}: {error}")))?;
         let manifest: Self =
             serde_json::from_slice(&bytes).map_err(|error| wrong(format!("{FILE}: {error}")))?;
@@ -118,22 +121,47 @@ impl Manifest {
                 return Err(wrong(format!("{FILE} names {:?}, which is no file of a backup", part.name)));
             }
             let file = folder.join(&part.name);
-            let found = Part::of(disk, folder, &part.name);
-            let why = match found {
-                Err(_) => "cannot be read",
-                Ok(found) if found.bytes != part.bytes => "has another size than the manifest says",
+            // Before it is read: what is no file may have no end.
+            let most = if part.name == manifest.engine.file() { u64::MAX } else { SMALL };
+            let bytes = size_of(&file, most).map_err(|why| NotWhole::File { file: file.clone(), why })?;
+            if bytes != part.bytes {
+                return Err(NotWhole::File { file, why: OTHER_SIZE });
+            }
+            let why = match Part::of(disk, folder, &part.name) {
+                Err(_) => UNREADABLE,
+                Ok(found) if found.bytes != part.bytes => OTHER_SIZE,
                 Ok(found) if found.sha256 != part.sha256 => "has another SHA-256 than the manifest says",
                 Ok(_) => continue,
             };
             return Err(NotWhole::File { file, why });
         }
-        Ok(manifest)
+        Ok((manifest, digest(&bytes)))
     }
 
     /// Whether a file belongs to it.
     pub(super) fn has(&self, name: &str) -> bool {
         self.files.iter().any(|part| part.name == name)
     }
+}
+
+const UNREADABLE: &str = "cannot be read";
+const OTHER_SIZE: &str = "has another size than the manifest says";
+
+/// The digest of a manifest, in hex: SHA-256 of its bytes.
+pub(super) fn digest(manifest: &[u8]) -> String {
+    HEXLOWER.encode(&Sha256::digest(manifest))
+}
+
+/// The size of a file that is one, and no link to something else.
+fn size_of(path: &Path, most: u64) -> Result<u64, &'static str> {
+    let found = path.symlink_metadata().map_err(|_| UNREADABLE)?;
+    if !found.is_file() {
+        return Err("is no regular file");
+    }
+    if found.len() > most {
+        return Err("is larger than such a file can be");
+    }
+    Ok(found.len())
 }
 
 impl Part {

@@ -29,6 +29,14 @@ pub enum StoreError {
         /// The cause.
         source: DbErr,
     },
+    /// A backup was brought into it, and not all of what belongs to that was done.
+    #[error(
+        "a restore into {database} did not end: run `rr-control restore` without a folder to end it with what is there, or restore into an empty database"
+    )]
+    Unfinished {
+        /// Its address, without a password.
+        database: String,
+    },
     /// A value that must be unique is taken.
     #[error("a value that must be unique is in use")]
     Duplicate(#[source] DbErr),
@@ -191,6 +199,7 @@ impl StoreError {
             Self::NotAdmitted(_) => Kind::Refused,
             Self::Open { .. }
             | Self::Migrate { .. }
+            | Self::Unfinished { .. }
             | Self::Commit(_)
             | Self::RolledBack(_)
             | Self::Undone

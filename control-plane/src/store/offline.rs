@@ -1,6 +1,6 @@
 //! A database as it lies there: read by one connection, beside a control plane or without one.
 //!
-//! Migrates nothing, writes nothing and runs no task of a store. The invariant: what it reads is one state, that of a copy
+//! Migrates nothing, writes no row and runs no task of a store. The invariant: what it reads is one state, that of a copy
 //! or of one transaction.
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use sea_orm::{
 use sea_orm_migration::{MigratorTrait as _, SchemaManager};
 
 use super::row::Reader;
-use super::{DatabaseAddress, StoreError, migration};
+use super::{DatabaseAddress, StoreError, migration, unfinished};
 
 /// How long to wait for a writer of SQLite.
 const BUSY: Duration = Duration::from_secs(60);
@@ -80,6 +80,18 @@ impl Offline {
         let statement =
             Statement::from_sql_and_values(DatabaseBackend::Sqlite, "VACUUM INTO ?", [file.into()]);
         self.db.execute_raw(statement).await.map_err(StoreError::statement("copy the database"))?;
+        Ok(())
+    }
+
+    /// Whether a backup is being brought into it, or was and that did not end.
+    pub(crate) async fn is_unfinished(&self) -> Result<bool, StoreError> {
+        unfinished::is_set(&self.db).await
+    }
+
+    /// Puts what is in the log of a SQLite database into its file, which is all of it then.
+    pub(crate) async fn fold_log(&self) -> Result<(), StoreError> {
+        let folded = self.db.execute_unprepared("PRAGMA journal_mode = DELETE").await;
+        folded.map_err(StoreError::statement("fold the log of the database"))?;
         Ok(())
     }
 

@@ -18,6 +18,8 @@ use super::restore::{adopt, answers, caught_up, diverged};
 const ORG: &str = "acme";
 const REGION: &str = "eu";
 const ELSEWHERE: &str = "elsewhere";
+/// A database that a restore does not end on.
+const MARKED: &str = "marked";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_made_under_writes_goes_on_elsewhere_with_its_nodes_on_sqlite() {
@@ -28,6 +30,7 @@ async fn a_backup_made_under_writes_goes_on_elsewhere_with_its_nodes_on_sqlite()
 async fn a_backup_made_under_writes_goes_on_elsewhere_with_its_nodes_on_postgres() {
     let Some(server) = Postgres::start() else { return };
     server.make(ELSEWHERE);
+    server.make(MARKED);
     a_backup_made_under_writes_goes_on_elsewhere_with_its_nodes(Some(server)).await;
 }
 
@@ -84,7 +87,11 @@ async fn a_backup_made_under_writes_goes_on_elsewhere_with_its_nodes(server: Opt
     assert!((before..=after).contains(&kept), "{before} {kept} {after}");
 
     control.process.terminate().await;
-    let arguments = [backup.display().to_string()];
+    if let Some(server) = &server {
+        a_restore_that_is_refused_leaves_its_mark(server, &backup, folder.path());
+    }
+    let digest = said.lines().find_map(|line| line.strip_prefix("digest ")?.get(..64)).expect("a digest");
+    let arguments = [backup.display().to_string(), "--expect-digest".to_owned(), digest.to_owned()];
     let restoring = command(
         &there,
         &variables(server.as_ref(), true),
@@ -111,6 +118,31 @@ async fn a_backup_made_under_writes_goes_on_elsewhere_with_its_nodes(server: Opt
     write(&api, writes + 1).await;
     caught_up(&api).await;
     answers(&caller, 200).await;
+}
+
+/// On a server, which holds the history of the backup then, under its former name.
+fn a_restore_that_is_refused_leaves_its_mark(server: &Postgres, backup: &Path, folder: &Path) {
+    let bent = folder.join("bent");
+    std::fs::create_dir(&bent).expect("a folder");
+    for entry in std::fs::read_dir(backup).expect("a folder") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), bent.join(entry.file_name())).expect("is copied");
+    }
+    let path = bent.join("backup.json");
+    let text = std::fs::read_to_string(&path).expect("a manifest");
+    std::fs::write(&path, text.replace("\"revision\": ", "\"revision\": 1")).expect("is written");
+    let variables = [("RR_CONTROL_DATABASE", server.address_of(MARKED))];
+    let state = folder.join("marked");
+    let task = |task: &str, tool: &str, arguments: &[String]| {
+        run(command(&state, &variables, task, tool, Some(server), arguments))
+    };
+    let said = task("restore", "pg_restore", &[bent.display().to_string()]).expect_err("is refused");
+    assert!(said.contains("its manifest names revision"), "{said}");
+    let again = folder.join("again").display().to_string();
+    let said = task("backup", "pg_dump", std::slice::from_ref(&again)).expect_err("is marked");
+    assert!(said.contains("did not end") && said.contains("rr-control restore"), "{said}");
+    task("restore", "pg_restore", &[]).expect("is ended with what is there");
+    task("backup", "pg_dump", &[again]).expect("has no mark");
 }
 
 /// A revision that nodes are sent.
