@@ -144,9 +144,7 @@ fn grouped(owned: Vec<(String, Option<String>)>) -> BTreeMap<Name, There> {
 
 /// The names of previews.
 pub(crate) async fn names(connection: &Connection, org: &str) -> Result<Vec<String>> {
-    let names: BTreeSet<String> =
-        labels(connection, org).await?.into_iter().map(|it| it.name.to_string()).collect();
-    Ok(names.into_iter().collect())
+    Ok(there(connection, org, None).await?.into_keys().map(|name| name.to_string()).collect())
 }
 
 impl Verb {

@@ -22,6 +22,25 @@ fn paths(mask: Option<rr_contract::wire::FieldMask>) -> Vec<String> {
     paths
 }
 
+/// A control plane that is somebody else's.
+#[tokio::test]
+async fn what_a_control_plane_says_moves_no_cursor_and_adds_no_row() {
+    let call = "TargetService.ListTargets";
+    let name = "evil\x1b]0;owned\x07\u{9b}2J\nreal  https://real.example".to_owned();
+    let target = mg::Target { name, ..mg::Target::default() };
+    let list = mg::ListTargetsResponse { targets: vec![target], ..Default::default() };
+    let answers = Answers::from([(call, Ok(list.encode_to_vec()))]);
+    for (format, rows) in [("table", 2), ("wide", 2), ("name", 1)] {
+        let (text, _) =
+            asked::<mg::ListTargetsRequest>(&format!("target list -o {format}"), call, &answers).await;
+        assert_eq!(text.lines().count(), rows, "{format}: {text:?}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{format}: {text:?}");
+    }
+    let (json, _) = asked::<mg::ListTargetsRequest>("target list -o json", call, &answers).await;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert!(json[0]["name"].as_str().is_some_and(|name| name.contains('\x1b')), "programs get what was said");
+}
+
 #[tokio::test]
 async fn a_rule_observes_and_its_patterns_have_flags() {
     let line = "rule create r --on proxy/p --deny --path ^/admin --body role=^root$ --flags i --observe";
