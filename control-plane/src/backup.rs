@@ -18,7 +18,8 @@ use rr_contract::seam::{Seams, draw};
 
 use crate::config::Config;
 use crate::store::{
-    ChainError, DatabaseAddress, Head, Offline, Reader, StoreError, head_of, known_schema, verify_chain,
+    ChainError, DatabaseAddress, Head, Offline, Reader, StoreError, head_of, known_schema, unfinished,
+    verify_chain,
 };
 
 pub use bring_back::BringBackError;
@@ -134,7 +135,7 @@ pub async fn backup(config: &Config, seams: &Seams, order: &BackupOrder) -> Resu
     if !is_known(&schema) || schema.len() != known_schema().len() {
         return Err(BackupError::Schema { database });
     }
-    if opened.is_unfinished().await? {
+    if unfinished::is_on(&opened).await? {
         return Err(StoreError::Unfinished { database }.into());
     }
     leftover::remove(folder).map_err(failed(folder))?;

@@ -130,7 +130,7 @@ pub async fn restore(config: &Config, seams: &Seams, order: &RestoreOrder) -> Re
     let is_kept = match (&staged, address) {
         (None, DatabaseAddress::Postgres(_)) => {
             let opened = Offline::open(address).await?;
-            let is_unfinished = opened.is_unfinished().await?;
+            let is_unfinished = unfinished::is_on(&opened).await?;
             opened.close().await?;
             is_unfinished
         }

@@ -14,7 +14,7 @@ use sea_orm::{
 use sea_orm_migration::{MigratorTrait as _, SchemaManager};
 
 use super::row::Reader;
-use super::{DatabaseAddress, StoreError, migration, unfinished};
+use super::{DatabaseAddress, StoreError, migration};
 
 /// How long to wait for a writer of SQLite.
 const BUSY: Duration = Duration::from_secs(60);
@@ -83,9 +83,9 @@ impl Offline {
         Ok(())
     }
 
-    /// Whether a backup is being brought into it, or was and that did not end.
-    pub(crate) async fn is_unfinished(&self) -> Result<bool, StoreError> {
-        unfinished::is_set(&self.db).await
+    /// For what is looked for or marked in its schema.
+    pub(super) const fn connection(&self) -> &DatabaseConnection {
+        &self.db
     }
 
     /// Puts what is in the log of a SQLite database into its file, which is all of it then.

@@ -6,14 +6,19 @@
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 use sea_orm_migration::SchemaManager;
 
-use super::{DatabaseAddress, Offline, Reader as _, StoreError};
+use super::{DatabaseAddress, Offline, StoreError};
 
 const TABLE: &str = "unfinished_restore";
 
 /// Whether a restore began and did not end.
-pub(crate) async fn is_set(db: &DatabaseConnection) -> Result<bool, StoreError> {
+pub(super) async fn is_set(db: &DatabaseConnection) -> Result<bool, StoreError> {
     let found = SchemaManager::new(db).has_table(TABLE).await;
     found.map_err(StoreError::statement("look for a restore that did not end"))
+}
+
+/// The same of a database that lies there.
+pub(crate) async fn is_on(opened: &Offline) -> Result<bool, StoreError> {
+    is_set(opened.connection()).await
 }
 
 /// Keeps control planes out.
@@ -28,7 +33,7 @@ pub(crate) async fn clear(address: &DatabaseAddress) -> Result<(), StoreError> {
 
 async fn run(address: &DatabaseAddress, statement: &str) -> Result<(), StoreError> {
     let opened = Offline::open(address).await?;
-    let done = opened.conn().execute_unprepared(statement).await;
+    let done = opened.connection().execute_unprepared(statement).await;
     done.map_err(StoreError::statement("mark a restore"))?;
     opened.close().await
 }
