@@ -10,6 +10,8 @@ use rr_contract::model::tls::CaBundle;
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::harmless;
+
 /// Certificates of a file, or none.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
@@ -65,8 +67,8 @@ pub(crate) fn lines(certificates: &CaBundle) -> Vec<String> {
 /// Without what a terminal obeys, or does not show.
 fn plain(text: &str) -> String {
     let is_hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        harmless::is_obeyed(c)
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     text.chars().map(|c| if is_hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }

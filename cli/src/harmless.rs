@@ -25,9 +25,10 @@ fn without(text: &str, is_refused: impl Fn(char) -> bool) -> Cow<'_, str> {
     text.chars().map(|c| if is_refused(c) { REPLACED } else { c }).collect::<String>().into()
 }
 
-/// Controls, and what turns the direction of a text.
-fn is_obeyed(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Controls, ends of lines, and what turns the direction of a text.
+pub(crate) fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -73,6 +73,7 @@ async fn apply(args: &[&str]) -> (Output, Vec<(mg::ApplyHeader, u64)>) {
     std::fs::write(&file, "kind: credential\nname: bot\ncaller: {kind: api-key}\n").expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_rrctl"));
     command.args(["--endpoint", &url, "--org", "acme", "apply", "-f"]).arg(&file).args(args);
+    command.current_dir(folder.path());
     for name in ["RRCTL_TOKEN", "RRCTL_TOKEN_FILE", "RRCTL_CA_FILE", "RRCTL_ENDPOINT"] {
         command.env_remove(name);
     }
@@ -100,6 +101,18 @@ async fn what_is_carried_out_is_the_plan_that_was_shown() {
     assert_eq!((*documents, planned.request_id.as_str()), (1, ""));
     assert!(!done.dry_run && done.plan == "plan-1" && done.expected_revision == 7 && done.prune);
     assert_eq!((*none, done.request_id.len()), (0, 32));
+}
+
+#[tokio::test]
+async fn keys_that_the_format_leaves_out_are_put_into_a_file() {
+    for format in ["name", "jsonpath=$.nothing"] {
+        let (output, _) = apply(&["--yes", "-o", format]).await;
+        let (out, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && !out.contains("rr_key"), "{format}: {out}{notes}");
+        assert!(notes.contains("it was put into rrctl-caller-keys-"), "{format}: {notes}");
+    }
+    let (output, _) = apply(&["--yes", "-o", "json"]).await;
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("was put into"), "JSON has the keys");
 }
 
 #[tokio::test]

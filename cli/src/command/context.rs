@@ -103,11 +103,7 @@ impl Verb {
                     Ok(gone)
                 })?;
                 // Fingerprints stay: they are what the user was told, and nobody tells them again.
-                for file in [&gone.token_file, &gone.ca_file].into_iter().flatten() {
-                    if folder.holds(file) {
-                        std::fs::remove_file(file).ok();
-                    }
-                }
+                folder.remove_files_of(&gone);
                 print.done(&format!("deleted {name}"), &gone)
             }
         }

@@ -87,7 +87,7 @@ impl LoginArgs {
         });
         let (name, made, before) = kept?;
         if let Some(before) = before {
-            remove(&folder, &before);
+            folder.remove_files_of(&before);
         }
         if made.org.is_none() {
             note(
@@ -132,17 +132,6 @@ fn chosen_name(given: Option<&str>, host: &str, url: &str, all: &Contexts) -> Re
             &format!("context {name} is of {} already", there.endpoint),
             &format!("give --name for another one, or `rrctl context delete {name}` first"),
         )),
-    }
-}
-
-/// Removes the token and the authority of a context that was replaced.
-fn remove(folder: &Folder, before: &Context) {
-    for path in [&before.token_file, &before.ca_file].into_iter().flatten() {
-        if folder.holds(path)
-            && let Err(error) = std::fs::remove_file(path)
-        {
-            note(&format!("could not remove {}: {error}", path.display()));
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use rr_contract::seam::{Disk as _, RealDisk};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use crate::print::note;
 use crate::{fault, owned};
 
 /// The contexts of a user.
@@ -111,6 +112,18 @@ impl Folder {
         let path = folder.join(name);
         RealDisk.replace(&path, bytes).with_context(|| format!("write {}", path.display()))?;
         Ok(path)
+    }
+
+    /// Removes the copies of the token and of the authority that a context had here.
+    pub(crate) fn remove_files_of(&self, context: &Context) {
+        for path in [&context.token_file, &context.ca_file].into_iter().flatten() {
+            if self.holds(path)
+                && let Err(error) = std::fs::remove_file(path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                note(&format!("could not remove {}: {error}", path.display()));
+            }
+        }
     }
 
     /// Whether a file lies in the folder, so that it goes with the context that names it.

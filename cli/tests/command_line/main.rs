@@ -238,6 +238,22 @@ fn a_file_to_apply_is_judged_before_anybody_is_called() {
     check(&[&args[..], &["--prune", "--allow-empty"]].concat(), 1, &["cannot reach"]);
 }
 
+/// Logs of pipelines are kept.
+#[test]
+fn a_fault_names_a_variable_and_not_what_it_holds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("x.yaml");
+    std::fs::write(&file, "kind: target\nname: ${TEST_SECRET}\nbase_url: https://a.example\n")
+        .expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rrctl"));
+    forget(&mut command);
+    command.args(["validate", "--env", "-f"]).arg(&file).env("TEST_SECRET", "no name: s3cr3t");
+    let output = command.stdin(Stdio::null()).output().expect("rrctl runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("${TEST_SECRET}") && !said.contains("s3cr3t"), "{said}");
+}
+
 /// The token of a context goes to its endpoint. The test names a token file that is not there: whoever reads it fails.
 #[test]
 fn an_endpoint_that_is_named_uses_no_token_of_a_context() {

@@ -166,6 +166,9 @@ fn what_is_missing_is_named() {
         ("{env: A, file: value, origins: ['https://a.example']}", "one place"),
         ("{env: TEST_NEVER_SET, origins: ['https://a.example']}", "TEST_NEVER_SET"),
         ("{file: nowhere, origins: ['https://a.example']}", "nowhere"),
+        ("{file: ../elsewhere, origins: ['https://a.example']}", "not below the folder of the files"),
+        ("{file: value, origins: ['https://a.example'], ca: ../ca.pem}", "not below the folder of the files"),
+        ("{env: RRCTL_TOKEN, origins: ['https://a.example']}", "is a setting of rrctl"),
     ] {
         let error = spec_of(value_from).err().map(|error| format!("{error:#}")).unwrap_or_default();
         assert!(error.contains(part), "{value_from}: {error:?}");

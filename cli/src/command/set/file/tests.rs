@@ -185,3 +185,23 @@ fn a_folder_is_read_in_the_order_of_names_and_other_files_are_left() {
     let found: Vec<_> = found.iter().filter_map(|one| one.file.file_name()).collect();
     assert_eq!(found, ["a.json", "b.yaml"]);
 }
+
+#[test]
+fn a_folder_is_read_once_and_no_link_leads_out_of_it() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = folder.path().join("set");
+    std::fs::create_dir(&set).expect("a folder");
+    std::fs::write(set.join("a.yaml"), "kind: target\nname: a").expect("a file");
+    for circle in ["one", "two"] {
+        symlink(".", set.join(circle)).expect("a link");
+    }
+    let given = [set.clone()];
+    let reach = Reach::of(&given, &[]).expect("it is there");
+    assert_eq!(texts(&given, &reach).expect("texts").len(), 1);
+    std::fs::write(folder.path().join("secret.yaml"), "kind: x").expect("a file");
+    symlink("../secret.yaml", set.join("b.yaml")).expect("a link");
+    let error = texts(&given, &reach).err().expect("it leads out").to_string();
+    assert!(error.contains("b.yaml") && error.contains("not below"), "{error}");
+}
