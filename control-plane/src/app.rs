@@ -361,6 +361,12 @@ impl Running {
         &self.observability
     }
 
+    /// Its database.
+    #[cfg(test)]
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Its stores of records.
     #[cfg(test)]
     pub(crate) fn records(&self) -> &RecordStores {

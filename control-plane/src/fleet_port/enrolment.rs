@@ -6,7 +6,7 @@ use rr_contract::model::id::{NodeId, NodeTokenId};
 use rr_contract::model::time;
 use rr_contract::runtime::chain;
 use rr_contract::seal::SealingKey;
-use rr_contract::seal::node_token::NodeTokenStatement;
+use rr_contract::seal::node_token::{NodeTokenStatement, csr_hash};
 use rr_contract::seam::draw;
 use rr_contract::wire::fleet::{self, enrolment_service_server::EnrolmentService};
 use tonic::{Request, Response, Status};
@@ -127,6 +127,8 @@ impl FleetPort {
             leased_until: 0,
             address: String::new(),
             draining: false,
+            csr_hash: Some(csr_hash(&request.csr).to_vec()),
+            vouch: Some(request.vouch.clone()),
         };
         self.store
             .note(move |txn| {

@@ -136,6 +136,8 @@ pub(super) async fn node(store: &Store, n: u8, region: &str, status: &fleet::Sta
         leased_until: 0,
         address: String::new(),
         draining: false,
+        csr_hash: None,
+        vouch: None,
     };
     note(store, |txn| Box::pin(async move { store::node::create(txn, row).await })).await;
     id

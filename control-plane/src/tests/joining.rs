@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rr_contract::runtime::Tasks;
+use rr_contract::seal::node_token::NodeTokenStatement;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::config_service_client::ConfigServiceClient;
 use rr_contract::wire::fleet::enrolment_service_client::EnrolmentServiceClient;
@@ -10,6 +11,7 @@ use tonic::Code;
 
 use super::machine::{WINDOW, join_request};
 use super::world::World;
+use crate::{service, store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_for_one_node_admits_one_of_eight_that_join_at_once() {
@@ -60,6 +62,26 @@ async fn every_refusal_to_join_looks_alike() {
     answers.dedup();
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!(answers[0].0, Code::Unauthenticated);
+    world.running.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_node_joined_with_is_kept_and_leads_from_its_key_to_its_region() {
+    let world = World::start().await;
+    let region = world.region("eu").await;
+    let token = world.node_token(&region, 2).await;
+    let (node, other) = (world.join(&token).await.expect("joins"), world.join(&token).await.expect("joins"));
+    let store = world.running.store();
+    let row = async |node: &str| store::node::by_id(store, node).await.expect("reads").expect("is there");
+    let (row, other) = (row(&node.id).await, row(&other.id).await);
+    let entry = store::node::token_by_id(store, token.id()).await.expect("reads").expect("is there");
+    let kept = service::region::by_reference(store, &region.name).await.expect("reads").expect("is there");
+    let statement = service::region::statement(&kept.document).expect("is one");
+    let statement = NodeTokenStatement::parse(entry.statement, &statement).expect("the region signed it");
+    let (csr_hash, vouch) = (row.csr_hash.expect("is kept"), row.vouch.expect("is kept"));
+    assert!(statement.vouched(&row.node_key, &csr_hash, &vouch));
+    assert!(!statement.vouched(&other.node_key, &csr_hash, &vouch), "another node's key");
+    assert!(!statement.vouched(&row.node_key, &other.csr_hash.expect("is kept"), &vouch), "another request");
     world.running.stop().await;
 }
 

@@ -216,7 +216,7 @@ impl NodeTokenKeys {
 
     /// Vouches for the keys of a joining node.
     pub fn vouch(&self, node_key: &SealingKey, csr: &[u8]) -> Vec<u8> {
-        self.vouch.sign(&vouch_bytes(self.id, &node_key.to_bytes(), csr)).to_bytes().to_vec()
+        self.vouch.sign(&vouch_bytes(self.id, &node_key.to_bytes(), &csr_hash(csr))).to_bytes().to_vec()
     }
 
     /// Opens the region's key, which only who knows the token's secret can have sealed, and checks that the
@@ -341,7 +341,12 @@ impl NodeTokenStatement {
 
     /// Whether the token vouches for a joining node's keys.
     pub fn vouches(&self, node_key: &[u8], csr: &[u8], vouch: &[u8]) -> bool {
-        verifies(&self.vouch_key, &vouch_bytes(self.id, node_key, csr), vouch)
+        self.vouched(node_key, &csr_hash(csr), vouch)
+    }
+
+    /// Whether it vouched for the keys of a node that joined, by what is kept of its join.
+    pub fn vouched(&self, node_key: &[u8], csr_hash: &[u8], vouch: &[u8]) -> bool {
+        verifies(&self.vouch_key, &vouch_bytes(self.id, node_key, csr_hash), vouch)
     }
 
     /// For the wire, and for the store.
@@ -356,11 +361,16 @@ fn auth_hash(auth: &[u8]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-fn vouch_bytes(id: NodeTokenId, node_key: &[u8], csr: &[u8]) -> Vec<u8> {
+/// What a vouch covers of a certificate signing request.
+pub fn csr_hash(csr: &[u8]) -> [u8; 32] {
+    *blake3::hash(csr).as_bytes()
+}
+
+fn vouch_bytes(id: NodeTokenId, node_key: &[u8], csr_hash: &[u8]) -> Vec<u8> {
     Transcript::new("requestrocket node vouch 1")
         .bytes(id.as_bytes())
         .bytes(node_key)
-        .bytes(blake3::hash(csr).as_bytes())
+        .bytes(csr_hash)
         .finish()
 }
 

@@ -28,6 +28,10 @@ pub struct Model {
     pub address: String,
     /// An operator took it out of service.
     pub draining: bool,
+    /// BLAKE3 of the certificate signing request that it joined with; none of a node that joined before this was kept.
+    pub csr_hash: Option<Vec<u8>>,
+    /// By which its token vouched for `node_key` and `csr_hash`; none likewise.
+    pub vouch: Option<Vec<u8>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
