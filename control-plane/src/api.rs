@@ -22,6 +22,7 @@ mod openapi;
 mod org;
 mod proxy;
 mod region;
+mod region_key;
 mod request;
 mod rest;
 mod route;
@@ -49,6 +50,7 @@ use rr_contract::wire::management::node_token_service_server::NodeTokenServiceSe
 use rr_contract::wire::management::notification_service_server::NotificationServiceServer;
 use rr_contract::wire::management::org_service_server::OrgServiceServer;
 use rr_contract::wire::management::proxy_service_server::ProxyServiceServer;
+use rr_contract::wire::management::region_key_service_server::RegionKeyServiceServer;
 use rr_contract::wire::management::region_service_server::RegionServiceServer;
 use rr_contract::wire::management::request_service_server::RequestServiceServer;
 use rr_contract::wire::management::revision_service_server::RevisionServiceServer;
@@ -121,8 +123,8 @@ impl Api {
         let ours = serve! {
             AuditServiceServer CredentialServiceServer FilterServiceServer FleetServiceServer
             InstallationServiceServer MemberServiceServer MeterServiceServer MetricsServiceServer NodeTokenServiceServer
-            NotificationServiceServer OrgServiceServer ProxyServiceServer RegionServiceServer RequestServiceServer
-            RevisionServiceServer RuleServiceServer TargetServiceServer TokenServiceServer UserServiceServer
+            NotificationServiceServer OrgServiceServer ProxyServiceServer RegionKeyServiceServer RegionServiceServer
+            RequestServiceServer RevisionServiceServer RuleServiceServer TargetServiceServer TokenServiceServer UserServiceServer
         };
         Ok(ours
             .add_service(ApplyServiceServer::new(self).max_decoding_message_size(LARGE_MOST))

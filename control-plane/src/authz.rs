@@ -89,6 +89,14 @@ table! {
     UPDATE_REGION = "RegionService.UpdateRegion", Installation, Operator;
     DELETE_REGION = "RegionService.DeleteRegion", Installation, Operator;
 
+    LIST_KEY_HOLDERS = "RegionKeyService.ListKeyHolders", Region, InRegion;
+    ROTATE_REGION_KEY = "RegionKeyService.RotateRegionKey", Region, InRegion;
+    RENEW_REGION_KEY = "RegionKeyService.RenewRegionKey", Region, InRegion;
+    // Ciphertext of every organization of the region: whoever can open it has the region's key.
+    LIST_SEALED_SECRETS = "RegionKeyService.ListSealedSecrets", Region, InRegion;
+    REWRAP_SECRETS = "RegionKeyService.RewrapSecrets", Region, InRegion;
+    RETIRE_REGION_KEYS = "RegionKeyService.RetireRegionKeys", Region, InRegion;
+
     CREATE_NODE_TOKEN = "NodeTokenService.CreateNodeToken", Region, InRegion;
     GET_NODE_TOKEN = "NodeTokenService.GetNodeToken", Region, InRegion;
     LIST_NODE_TOKENS = "NodeTokenService.ListNodeTokens", Region, InRegion;

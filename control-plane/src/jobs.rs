@@ -70,10 +70,11 @@ enum Job {
     StaleNodes,
     Spools,
     Previews,
+    RegionKeys,
 }
 
 impl Job {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Purge,
         Self::Retention,
         Self::Records,
@@ -88,6 +89,7 @@ impl Job {
         Self::StaleNodes,
         Self::Spools,
         Self::Previews,
+        Self::RegionKeys,
     ];
 
     const fn name(self) -> &'static str {
@@ -106,6 +108,7 @@ impl Job {
             Self::StaleNodes => "stale nodes",
             Self::Spools => "record spools of nodes",
             Self::Previews => "end of previews",
+            Self::RegionKeys => "retirement of keys of regions",
         }
     }
 
@@ -126,7 +129,8 @@ impl Job {
             | Self::Rollups
             | Self::StaleNodes
             | Self::Spools
-            | Self::Previews => Duration::ZERO,
+            | Self::Previews
+            | Self::RegionKeys => Duration::ZERO,
         }
     }
 
@@ -140,7 +144,7 @@ impl Job {
             Self::Purge | Self::Retention | Self::Records | Self::Rollups | Self::Expiry => SELDOM,
             Self::LostNodes | Self::Refusals | Self::StaleNodes | Self::Spools => OFTEN,
             Self::Previews => NOT_SOON,
-            Self::Troubles => SOON,
+            Self::Troubles | Self::RegionKeys => SOON,
             Self::Withdrawal | Self::TargetTests => AT_ONCE,
             Self::Sums => FRESH,
         }
@@ -235,6 +239,7 @@ impl Jobs {
                 Ok(stale::run(self.store(), publisher, &self.told, &self.behind).await?)
             }
             Job::Previews => Ok(self.services.previews_end().await? as u64),
+            Job::RegionKeys => self.services.region_keys_retire_due().await,
             Job::Spools => Ok(spools::run(self.store(), &self.services.records, &self.told).await?),
             Job::Withdrawal => self.withdrawals.run(&self.services, &self.told).await,
         }

@@ -8,6 +8,7 @@ mod admission;
 mod chunk;
 mod database;
 mod index;
+mod keys;
 mod lookup;
 mod nodes;
 mod parsed;
@@ -35,10 +36,13 @@ use crate::store::StoreError;
 use admission::Pending;
 use chunk::{Encoded, Encoder};
 use index::Index;
+use keys::KeyCache;
 use parsed::ParsedNews;
 use region::Start;
 
 pub(crate) use database::{Ledger, Log};
+#[cfg(test)]
+pub(crate) use keys::GrantedKeys;
 pub(crate) use nodes::{Fleet, Holdings, RefusedVersion, RefusingRegion, Tester};
 #[cfg(test)]
 pub(crate) use nodes::{LiveNode, Seat};
@@ -72,6 +76,7 @@ pub(crate) struct Publisher {
     /// Bounds how many nodes list what they hold at once.
     surveys: Arc<Semaphore>,
     fleet: Fleet,
+    keys: KeyCache,
     /// Revisions that were written and are not in the index yet.
     pending: std::sync::Mutex<Pending>,
     /// When the database last answered.
@@ -144,6 +149,7 @@ impl Publisher {
             pending: std::sync::Mutex::default(),
             answered: std::sync::Mutex::new(Instant::now()),
             surveys: Arc::new(Semaphore::new(SURVEYS)),
+            keys: KeyCache::default(),
             fleet: Fleet::new(store, entropy),
         })
     }

@@ -6,6 +6,7 @@
 mod file;
 mod join;
 mod node_key;
+pub(crate) mod region_keys;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ pub use self::node_key::NodeKeyError;
 pub(crate) use self::file::IdentityFile;
 pub(crate) use self::join::join;
 pub(crate) use self::node_key::load as load_node_key;
+pub(crate) use self::region_keys::KeyRing;
 
 /// A joined node.
 pub(crate) struct Identity {
@@ -33,6 +35,8 @@ pub(crate) struct Identity {
     pub(crate) installation: InstallationId,
     pub(crate) region: RegionOpeningKey,
     pub(crate) fingerprint: Fingerprint,
+    /// Of later epochs, which came with the answer to a join; those that came afterwards are in the [`KeyRing`].
+    later: Vec<RegionOpeningKey>,
     /// Later grants of region keys are sealed to it.
     own_key: OpeningKey,
     chain: Vec<CertificateDer<'static>>,

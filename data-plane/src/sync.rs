@@ -9,6 +9,7 @@ pub(crate) mod inventory;
 pub(crate) mod journal;
 mod position;
 mod prove;
+mod region_key;
 mod session;
 mod skew;
 pub(crate) mod transaction;
@@ -30,6 +31,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::{self, Backoff};
 use crate::control_plane::ControlPlane;
 use crate::echo::{Echoed, Echoes};
+use crate::identity::KeyRing;
 use crate::jwt::{Away, Issuers};
 use crate::report::SpoolHandle;
 use crate::snapshot::Snapshot;
@@ -132,6 +134,8 @@ pub(crate) struct Sync {
     /// `None`: this node tests nothing.
     tests: Option<Box<dyn TestTargets>>,
     echoes: Echoes,
+    /// `None`: this node takes no later keys of its region.
+    ring: Option<KeyRing>,
     /// Held until there is a configuration.
     configured: Option<Gate>,
     boot_id: [u8; 16],
@@ -162,6 +166,7 @@ impl Sync {
             issuers: Issuers::default(),
             tests: None,
             echoes: Echoes::default(),
+            ring: None,
             configured: Some(configured),
             boot_id,
             skew: Skew::default(),
@@ -177,6 +182,11 @@ impl Sync {
         Self { issuers, echoes, ..self }
     }
 
+    /// Takes later keys of the region in.
+    pub(crate) fn holding(self, ring: KeyRing) -> Self {
+        Self { ring: Some(ring), ..self }
+    }
+
     /// Tests targets that it is asked to test.
     pub(crate) fn testing(self, tests: impl TestTargets + 'static) -> Self {
         Self { tests: Some(Box::new(tests)), ..self }
@@ -184,7 +194,7 @@ impl Sync {
 
     /// Synchronizes until `stop`.
     pub(crate) async fn run(mut self, stop: Stop) {
-        stop.cut(self.stay()).await;
+        stop.cut(Box::pin(self.stay())).await;
         self.applier.settle().await;
     }
 
@@ -271,6 +281,7 @@ impl Sync {
             standing: self.applier.standing(),
             spool_bytes: self.spool.bytes(),
             spool_quota_bytes: self.spool.quota(),
+            region_epoch: self.region_epoch(),
             records_dropped: self.spool.dropped(),
             clock_skew_ms: self.skew.at((self.seams.clock.now(), Instant::now())),
             uptime: Some(time::wire_duration(self.started.elapsed())),

@@ -20,6 +20,7 @@ use rr_contract::seal::node_token::NodeToken;
 use tokio::sync::mpsc;
 
 pub(crate) use self::join::join;
+pub use self::join::join_with;
 pub use self::node::LightNode;
 pub(crate) use self::place::{Connection, Identity, origin};
 pub use self::place::{Place, SERVER_NAME};

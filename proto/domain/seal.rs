@@ -5,6 +5,7 @@
 //! * [`form`]: the kinds of upstream credentials, and what people say of each;
 //! * [`region_key`]: the keys of a region, made by its operator, and the signed public half;
 //! * [`node_token`]: what lets a machine join a region and open its key;
+//! * [`grant`]: the key of a region's next epoch, sealed to those who may have it;
 //! * [`key_file`]: where an operator keeps a region's private keys;
 //! * [`storage`]: frames of files at rest on a node.
 //!
@@ -13,10 +14,12 @@
 
 pub mod envelope;
 pub mod form;
+pub mod grant;
 pub mod key_file;
 pub mod means;
 pub mod node_token;
 pub mod region_key;
+mod rewrap;
 mod slot;
 pub mod storage;
 mod transcript;

@@ -1,5 +1,9 @@
 //! `rrctl region`: makes the keys of a region on this machine and uploads the public half.
 
+mod holders;
+mod keys;
+mod rotate;
+
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -62,6 +66,17 @@ pub(crate) enum Verb {
         #[command(flatten)]
         condition: Condition,
     },
+    /// Gives a region its next key, and seals every secret to it. Asks first. Run again, it goes on where it ended. Only whoever
+    /// has the key file can do it.
+    RotateKey(rotate::RotateArgs),
+    /// Lets secrets be sealed to a region for another 90 days, to the same key.
+    RenewKey(keys::RenewArgs),
+    /// Writes the keys of a region to a file for other people, each with a passphrase of their own.
+    ExportKey(keys::ExportArgs),
+    /// Takes an exported key file into one of your own.
+    ImportKey(keys::ImportArgs),
+    /// Shows what people compare to know the keys of a region.
+    Fingerprint(keys::FingerprintArgs),
     /// Deletes a region that no proxy, no sealed secret and no node needs. Asks first. It cannot be brought back.
     Delete {
         /// Name or id.
@@ -116,6 +131,11 @@ impl Verb {
         let print = session.print;
         match self {
             Self::Create(args) => args.run(session).await,
+            Self::RotateKey(args) => args.run(session).await,
+            Self::RenewKey(args) => args.run(session).await,
+            Self::ExportKey(args) => args.run(&session),
+            Self::ImportKey(args) => args.run(&session),
+            Self::Fingerprint(args) => args.run(session).await,
             Self::List(listing) => {
                 let connection = session.endpoint.connect().await?;
                 let found = async || {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use rr_contract::seal::key_file;
+use rr_contract::seal::key_file::{KeyFile, KeyFileError};
 use rr_contract::seal::region_key::RegionKeys;
 use rr_contract::seam::{Disk as _, RealDisk};
 use rr_contract::secret::Secret;
@@ -37,20 +37,29 @@ impl KeyFileArgs {
     }
 
     pub(crate) fn open(&self) -> Result<RegionKeys> {
-        let text = read(&self.region_key)?;
-        let name = || format!("open region key file {}", self.region_key.display());
-        // Asks for a passphrase only when the file needs one.
-        match key_file::read(&text, None) {
-            Err(key_file::KeyFileError::NeedsPassphrase(_)) => {}
-            other => return other.with_context(name),
-        }
-        key_file::read(&text, Some(&self.passphrase.known()?)).with_context(name)
+        Ok(self.open_file()?.keys)
     }
+
+    /// The keys, with what it takes to write the file again.
+    pub(crate) fn open_file(&self) -> Result<KeyFile> {
+        open_with(&self.region_key, || self.passphrase.known())
+    }
+}
+
+/// Opens a key file. Asks for a passphrase only when the file needs one.
+pub(crate) fn open_with(path: &Path, passphrase: impl FnOnce() -> Result<Secret>) -> Result<KeyFile> {
+    let text = read(path)?;
+    let name = || format!("open region key file {}", path.display());
+    match KeyFile::open(&text, None) {
+        Err(KeyFileError::NeedsPassphrase(_)) => {}
+        other => return other.with_context(name),
+    }
+    KeyFile::open(&text, Some(&passphrase()?)).with_context(name)
 }
 
 impl PassphraseArgs {
     /// The passphrase of an existing file.
-    fn known(&self) -> Result<Secret> {
+    pub(crate) fn known(&self) -> Result<Secret> {
         match from_environment() {
             Some(text) if self.passphrase_file.is_none() => Ok(text),
             _ => prompt::read_known("passphrase", self.passphrase_file.as_deref(), "--passphrase-file"),

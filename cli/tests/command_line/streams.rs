@@ -24,6 +24,12 @@ const CALLS_NOBODY: &[&str] = &[
     "dev",
     // Reads a file first that is not there.
     "node token create",
+    "region rotate-key",
+    "region renew-key",
+    "region export-key",
+    "region import-key",
+    // Asks for a region, or reads such a file.
+    "region fingerprint",
 ];
 
 /// Verbs whose code 1 means something else.

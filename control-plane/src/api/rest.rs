@@ -78,6 +78,7 @@ impl Rest {
         use management::__rest_over_grpc_bridge_NotificationService::NotificationServiceRestBridge;
         use management::__rest_over_grpc_bridge_OrgService::OrgServiceRestBridge;
         use management::__rest_over_grpc_bridge_ProxyService::ProxyServiceRestBridge;
+        use management::__rest_over_grpc_bridge_RegionKeyService::RegionKeyServiceRestBridge;
         use management::__rest_over_grpc_bridge_RegionService::RegionServiceRestBridge;
         use management::__rest_over_grpc_bridge_RequestService::RequestServiceRestBridge;
         use management::__rest_over_grpc_bridge_RevisionService::RevisionServiceRestBridge;
@@ -106,6 +107,7 @@ impl Rest {
             InstallationServiceRestBridge::externally_authenticated(api.clone()),
             MetricsServiceRestBridge::externally_authenticated(api.clone()),
             NotificationServiceRestBridge::externally_authenticated(api.clone()),
+            RegionKeyServiceRestBridge::externally_authenticated(api.clone()),
             RequestServiceRestBridge::externally_authenticated(api.clone()),
             RevisionServiceRestBridge::externally_authenticated(api.clone()),
         )));

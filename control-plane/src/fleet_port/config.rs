@@ -83,11 +83,12 @@ impl FleetPort {
             self.events.stream_not_let_in();
             retry::unavailable("too many nodes are connecting; come again later", after)
         })?;
-        let mut proven = None;
+        let (mut proven, mut node_key) = (None, Vec::new());
         match store::node::by_id(&self.store, &identity.node.to_string()).await {
             // Read here because it is at hand: what was read of all nodes is up to three seconds old.
             Ok(Some(row)) => {
                 proven = store::ledger::proven(&row);
+                node_key.clone_from(&row.node_key);
                 let lease = store::ledger::lease(row, self.store.now());
                 self.publisher.fleet().hear_of(lease);
             }
@@ -114,6 +115,7 @@ impl FleetPort {
             region: identity.region,
             address: address(extensions),
             proven,
+            node_key,
             inbound,
             out,
             stop: self.stop.clone(),

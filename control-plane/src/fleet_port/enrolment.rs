@@ -92,6 +92,10 @@ impl FleetPort {
         let identity = NodeIdentity { node, region: statement.region() };
         let issued =
             self.authority.issue_node(&request.csr, identity, &self.seams).map_err(|_| JoinError::Request)?;
+        let open_key = statement.to_wire().open_key;
+        let later_keys =
+            store::region_grant::later_keys(&self.store, &region.document, &open_key, statement.epoch())
+                .await?;
         self.redeem(&statement, identity, &request, &issued).await?;
         Ok(fleet::JoinResponse {
             node: node.to_string(),
@@ -99,6 +103,7 @@ impl FleetPort {
             trust: vec![self.authority.certificate().to_vec()],
             statement: Some(statement.to_wire()),
             not_after: Some(time::timestamp(issued.not_after)),
+            later_keys,
         })
     }
 

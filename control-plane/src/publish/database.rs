@@ -2,9 +2,11 @@
 //!
 //! The store has both; the simulation of the tests has its own.
 
-use rr_contract::model::id::NodeId;
+use rr_contract::model::id::{NodeId, RegionId};
+use rr_contract::wire::management::Region;
 use tokio::sync::watch;
 
+use super::keys::GrantedKeys;
 use crate::store::history::{News, PublishedResource};
 use crate::store::ledger::{self, Answer, Crash, Divergence, KnownNodes, Question, Reports};
 use crate::store::{self, Head, Store, StoreError};
@@ -29,6 +31,9 @@ pub(crate) trait Log: Send + Sync + 'static {
 
     /// How many removals the revisions behind `after` and up to `to` were agreed to take from one region.
     async fn removals(&self, after: u64, to: u64) -> Result<u64, StoreError>;
+
+    /// Keys of later epochs of a region that its nodes can be sent.
+    async fn granted_keys(&self, region: RegionId) -> Result<GrantedKeys, StoreError>;
 }
 
 #[tonic::async_trait]
@@ -55,6 +60,23 @@ impl Log for Store {
 
     async fn removals(&self, after: u64, to: u64) -> Result<u64, StoreError> {
         store::history::removals(self, after, to).await
+    }
+
+    async fn granted_keys(&self, region: RegionId) -> Result<GrantedKeys, StoreError> {
+        let id = region.to_string();
+        let Some(found) = store::resource::read::<Region>(self, "", &id).await? else {
+            return Ok(GrantedKeys::default());
+        };
+        let mut keys = GrantedKeys {
+            newest: found.document.key.as_ref().map_or(0, |key| key.epoch),
+            ..GrantedKeys::default()
+        };
+        let grants = store::region_grant::of_region(self, &id).await?;
+        for key in store::region_grant::with_statements(&found.document, grants, 0) {
+            let recipient = key.grant.as_ref().map(|grant| grant.recipient_key.clone()).unwrap_or_default();
+            keys.by_recipient.entry(recipient).or_default().push(key);
+        }
+        Ok(keys)
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Index {
     /// How many removals each revision after `removals_from` was agreed to take from one region, where any.
     removals: BTreeMap<u64, u64>,
     removals_from: u64,
+    /// When regions' own documents changed, since the index was loaded.
+    changed: HashMap<RegionId, u64>,
 }
 
 impl Index {
@@ -65,6 +67,7 @@ impl Index {
             regions: HashMap::new(),
             removals: BTreeMap::new(),
             removals_from: head.revision,
+            changed: HashMap::new(),
         };
         let mut touched = BTreeSet::new();
         for resource in resources {
@@ -88,6 +91,12 @@ impl Index {
         self.audit
     }
 
+    /// The revision that last changed a region's own document; where that was before the index was loaded, the revision of
+    /// then.
+    pub(super) fn region_changed(&self, region: RegionId) -> u64 {
+        self.changed.get(&region).copied().unwrap_or(self.start)
+    }
+
     /// A resource as it stands.
     pub(super) fn entry(&self, key: &Key) -> Option<&ParsedResource> {
         self.resources.get(key).map(|entry| &**entry)
@@ -106,6 +115,7 @@ impl Index {
         {
             self.removals_from = oldest;
         }
+        self.changed.extend(news.regions);
         self.take(news.changes);
         if let Some((revision, audit)) = news.to {
             // What touched no resource of nodes has no change here.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::Key;
 use tracing::error;
 
@@ -48,6 +49,7 @@ pub(super) type ParsedBefore = HashMap<(u64, Key), Arc<ParsedResource>>;
 pub(super) struct ParsedNews {
     pub(super) changes: Vec<(Key, u64, Option<Arc<ParsedResource>>)>,
     pub(super) removals: Vec<(u64, u64)>,
+    pub(super) regions: Vec<(RegionId, u64)>,
     pub(super) to: Option<(u64, [u8; 32])>,
 }
 
@@ -63,6 +65,7 @@ impl ParsedNews {
             });
             (key, revision, resource.map(Arc::new))
         };
-        Self { changes: news.changes.into_iter().map(parsed).collect(), removals: news.removals, to: news.to }
+        let News { changes, removals, regions, to } = news;
+        Self { changes: changes.into_iter().map(parsed).collect(), removals, regions, to }
     }
 }

@@ -6,6 +6,7 @@
 
 mod answer;
 mod deliver;
+mod keys;
 mod listing;
 mod outgoing;
 mod place;
@@ -37,6 +38,7 @@ use crate::store::micros;
 
 pub(crate) use outgoing::{Outgoing, Outgoings};
 
+use keys::SentKeys;
 use listing::Listing;
 
 /// How long a node may take to say Hello.
@@ -68,6 +70,8 @@ pub(crate) struct Session<I> {
     pub(crate) address: String,
     /// What the node had proven, as it said last to whichever replica.
     pub(crate) proven: Option<fleet::Position>,
+    /// The public key that keys of its region are sealed to; empty where it could not be read.
+    pub(crate) node_key: Vec<u8>,
     pub(crate) inbound: I,
     pub(crate) out: mpsc::Sender<Result<Outgoing, Status>>,
     pub(crate) stop: Stop,
@@ -154,6 +158,7 @@ struct Talk {
     /// The revision up to which a waiting node was told of removals.
     restrained: u64,
     draining: bool,
+    keys: SentKeys,
     /// Held since a list was asked for, until what came of it was answered.
     place: Option<OwnedSemaphorePermit>,
     refusals: u32,
@@ -252,6 +257,7 @@ where
             status: fleet::Status {
                 running: hello.resume.clone(),
                 standing: sanitize::refusals(hello.standing),
+                region_epoch: hello.region_epoch,
                 ..Default::default()
             },
             last_seen_at: micros(self.seams.clock.now()),
@@ -294,6 +300,7 @@ where
             waiting: None,
             restrained: 0,
             draining,
+            keys: SentKeys::new(hello.region_epoch),
             place: None,
             refusals: 0,
             strayed: 0,

@@ -1,6 +1,9 @@
 //! What was published, revision by revision: for the publisher, for rollbacks and differences, and for the audit.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
+use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::Key;
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, FromQueryResult, QueryFilter as _,
@@ -36,6 +39,8 @@ pub(crate) struct News {
     pub(crate) changes: Vec<PublishedChange>,
     /// Revisions with agreed removals, and how many of one region each may take.
     pub(crate) removals: Vec<(u64, u64)>,
+    /// Regions whose own document changed, which nodes are not sent, and the revision.
+    pub(crate) regions: Vec<(RegionId, u64)>,
     /// The newest revision that was read, with its head of the audit chain; none where nothing came.
     pub(crate) to: Option<(u64, [u8; 32])>,
 }
@@ -108,17 +113,30 @@ pub(crate) async fn since(db: &impl Reader, revision: u64, limit: u64) -> Result
     let rows = change::Entity::find()
         .filter(change::Column::Rev.gt(after))
         .filter(change::Column::Rev.lte(last.rev))
-        .filter(
-            change::Column::Kind
-                .is_in(Noun::ALL.into_iter().filter(|noun| noun.is_published()).map(Noun::row)),
-        )
+        .filter(change::Column::Kind.is_in(
+            Noun::ALL.into_iter().filter(|noun| noun.is_published() || *noun == Noun::Region).map(Noun::row),
+        ))
         .order_by_asc(change::Column::Rev)
         .all(db.conn())
         .await
         .map_err(StoreError::statement("read changes"))?;
+    let (regions, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.kind == Noun::Region.row());
+    let regions = regions
+        .iter()
+        .map(|row| {
+            let id = row.id.parse().map_err(|_| StoreError::Damaged("change"))?;
+            Ok((id, number(row.rev)?))
+        })
+        .collect::<Result<_, StoreError>>()?;
     let payloads = blobs(db, rows.iter().filter_map(|row| row.payload.clone()).collect()).await?;
+    let missing: Vec<_> = rows
+        .iter()
+        .filter(|row| row.payload.as_ref().is_some_and(|hash| !payloads.contains_key(hash)))
+        .collect();
+    let followed = followed(db, &missing).await?;
     let changes = rows
         .into_iter()
+        .filter(|row| !followed.contains(&(row.rev, row.kind, row.id.clone())))
         .map(|row| {
             let payload = match &row.payload {
                 Some(hash) => {
@@ -131,7 +149,28 @@ pub(crate) async fn since(db: &impl Reader, revision: u64, limit: u64) -> Result
         })
         .collect::<Result<_, StoreError>>()?;
     let audit = last.audit.as_slice().try_into().map_err(|_| StoreError::Damaged("revision"))?;
-    Ok(News { changes, removals, to: Some((number(last.rev)?, audit)) })
+    Ok(News { changes, removals, regions, to: Some((number(last.rev)?, audit)) })
+}
+
+/// Of changes whose payload was let go of, those that a later change of the same resource followed: that one says all.
+async fn followed(
+    db: &impl Reader,
+    missing: &[&change::Model],
+) -> Result<HashSet<(i64, i32, String)>, StoreError> {
+    let mut followed = HashSet::new();
+    for row in missing {
+        let later = change::Entity::find()
+            .filter(change::Column::Kind.eq(row.kind))
+            .filter(change::Column::Id.eq(&row.id))
+            .filter(change::Column::Rev.gt(row.rev))
+            .one(db.conn())
+            .await
+            .map_err(StoreError::statement("read changes"))?;
+        if later.is_some() {
+            followed.insert((row.rev, row.kind, row.id.clone()));
+        }
+    }
+    Ok(followed)
 }
 
 /// How many removals the revisions behind `after` and up to `to` were agreed to take from one region.

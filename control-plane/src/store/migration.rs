@@ -21,6 +21,7 @@ mod m20261127_thirteenth_notification_seen;
 mod m20261127_twelfth_record_days;
 mod m20261128_fifteenth_outside_cursor;
 mod m20261128_node_vouch;
+mod m20261128_region_grant;
 
 pub(super) struct Migrator;
 
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_fourteenth_cursor_place::Migration),
             Box::new(m20261128_fifteenth_outside_cursor::Migration),
             Box::new(m20261128_node_vouch::Migration),
+            Box::new(m20261128_region_grant::Migration),
         ]
     }
 }

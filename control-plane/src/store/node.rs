@@ -147,3 +147,23 @@ pub(crate) async fn list(
         .await
         .map_err(StoreError::statement("list nodes"))
 }
+
+/// Every node of a region.
+pub(crate) async fn all_in(db: &impl Reader, region: &str) -> Result<Vec<node::Model>, StoreError> {
+    node::Entity::find()
+        .filter(node::Column::Region.eq(region))
+        .order_by_asc(node::Column::Id)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("list nodes"))
+}
+
+/// Every token of a region, whether or not a machine can join with it.
+pub(crate) async fn tokens_in(db: &impl Reader, region: &str) -> Result<Vec<node_token::Model>, StoreError> {
+    node_token::Entity::find()
+        .filter(node_token::Column::Region.eq(region))
+        .order_by_asc(node_token::Column::Id)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("list node tokens"))
+}

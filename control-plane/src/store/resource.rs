@@ -220,6 +220,22 @@ pub(crate) async fn find_all(
     Ok(found)
 }
 
+/// The resources of a noun with these ids, in whatever organization.
+pub(crate) async fn by_ids(db: &impl Reader, noun: Noun, ids: &[String]) -> Result<Vec<Model>, StoreError> {
+    let mut found = Vec::new();
+    for ids in ids.chunks(BIND) {
+        let ids: Vec<&String> = ids.iter().filter(|id| is_text(id)).collect();
+        let rows = Entity::find()
+            .filter(Column::Kind.eq(noun.row()))
+            .filter(Column::Id.is_in(ids))
+            .all(db.conn())
+            .await
+            .map_err(StoreError::statement("read resources"))?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
 /// The labels that begin with a text, each with its organization.
 pub(crate) async fn owners(db: &impl Reader, prefix: &str) -> Result<Vec<(String, String)>, StoreError> {
     Entity::find()

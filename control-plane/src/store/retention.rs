@@ -15,8 +15,10 @@ use sea_orm::{
 };
 
 use super::entity::{blob, change, head, resource, revision};
+use super::resource::BIND;
 use super::row::{Reader as _, number, row_of};
 use super::{Store, StoreError, Txn, installation};
+use crate::noun::Noun;
 
 /// How many changes one transaction is about: writes wait for it.
 const SLICE: u64 = 500;
@@ -70,6 +72,33 @@ pub(crate) async fn step(store: &Store, at: i64) -> Result<Step, StoreError> {
     }
     store.note(move |txn| Box::pin(async move { raise(txn, next).await })).await?;
     Ok(Step { floor: number(next)?, dropped, more: next < goal })
+}
+
+/// Lets go of what nodes were sent of resources before what they are sent now, however young it is: nobody is to be able to
+/// read it again. A reader of history passes it over, for a later change of the same resource follows.
+pub(crate) async fn forget_versions(store: &Store, noun: Noun, ids: &[String]) -> Result<u64, StoreError> {
+    let mut dropped = 0;
+    for ids in ids.chunks(BIND) {
+        let payloads: Vec<Option<Vec<u8>>> = change::Entity::find()
+            .select_only()
+            .column(change::Column::Payload)
+            .distinct()
+            .filter(change::Column::Kind.eq(noun.row()))
+            .filter(change::Column::Id.is_in(ids.to_vec()))
+            .filter(change::Column::Payload.is_not_null())
+            .into_tuple()
+            .all(store.conn())
+            .await
+            .map_err(StoreError::statement("read changes"))?;
+        let payloads: Vec<Vec<u8>> = payloads.into_iter().flatten().collect();
+        for payloads in payloads.chunks(BIND) {
+            let payloads = payloads.to_vec();
+            dropped += store
+                .note(move |txn| Box::pin(async move { drop_unneeded(txn, payloads, i64::MAX).await }))
+                .await?;
+        }
+    }
+    Ok(dropped)
 }
 
 /// The last revision before the first one that is not old enough: by number, for a clock that was once set wrong

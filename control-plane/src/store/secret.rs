@@ -3,7 +3,10 @@
 //!
 //! Older secrets are not kept: one that was replaced is never published again.
 
-use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
+use sea_orm::{
+    ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
 
 use super::entity::secret::{Column, Entity};
 use super::entity::{resource, retired_credential};
@@ -73,6 +76,22 @@ pub(crate) async fn spent(db: &impl Reader, ids: &[String]) -> Result<Vec<String
         spent.extend(retired.into_iter().map(|row| row.id));
     }
     Ok(spent)
+}
+
+/// Secrets that came sealed, in the order of their credentials, behind one of them.
+pub(crate) async fn sealed_behind(
+    db: &impl Reader,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<secret_row::Model>, StoreError> {
+    Entity::find()
+        .filter(Column::Credential.gt(after))
+        .filter(Column::Sealed.is_not_null())
+        .order_by_asc(Column::Credential)
+        .limit(limit)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read secrets"))
 }
 
 /// Writes secrets in the place of those that were there.

@@ -11,7 +11,7 @@ use rr_contract::wire::fleet;
 use tokio::sync::watch;
 
 use super::REGION;
-use crate::publish::{Ledger, Log};
+use crate::publish::{GrantedKeys, Ledger, Log};
 use crate::store::history::{News, PublishedChange, PublishedResource};
 use crate::store::ledger::{
     Adopted, Answer, Crash, Divergence, HeldRevision, KnownNodes, Leased, Question, RegionState, Reports,
@@ -245,7 +245,7 @@ impl Log for Database {
         }
         let changes = state.changes.iter().filter(|change| change.revision > revision).cloned().collect();
         let to = Some((state.head, State::audit(state.head)));
-        Ok(News { changes, removals: Vec::new(), to })
+        Ok(News { changes, removals: Vec::new(), regions: Vec::new(), to })
     }
 
     async fn audit(&self, revision: u64) -> Result<Option<Vec<u8>>, StoreError> {
@@ -254,6 +254,10 @@ impl Log for Database {
 
     async fn removals(&self, _after: u64, _to: u64) -> Result<u64, StoreError> {
         Ok(0)
+    }
+
+    async fn granted_keys(&self, _region: RegionId) -> Result<GrantedKeys, StoreError> {
+        Ok(GrantedKeys::default())
     }
 }
 

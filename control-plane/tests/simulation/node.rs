@@ -193,6 +193,7 @@ impl Node {
             region: REGION,
             address: "192.0.2.1:1".to_owned(),
             proven: None,
+            node_key: Vec::new(),
             inbound: ReceiverStream::new(inbound),
             out,
             stop: shutdown.stop(),
@@ -283,7 +284,9 @@ impl Node {
                     self.restrain(&restrain);
                     Vec::new()
                 }
-                Down::Welcome(_) | Down::Goaway(_) | Down::Drain(_) | Down::Test(_) => Vec::new(),
+                Down::Welcome(_) | Down::Goaway(_) | Down::Drain(_) | Down::Test(_) | Down::RegionKey(_) => {
+                    Vec::new()
+                }
             };
             for answer in answers {
                 if !self.say(&up, answer).await {

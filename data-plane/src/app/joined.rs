@@ -20,7 +20,7 @@ use crate::BUILD;
 use crate::backoff::Backoff;
 use crate::control_plane::ControlPlane;
 use crate::current::Activator;
-use crate::identity::{self, Identity, IdentityFile, JoinError};
+use crate::identity::{self, Identity, IdentityFile, JoinError, KeyRing};
 use crate::quota::Quotas;
 use crate::report::{SpoolHandle, Upload};
 use crate::snapshot::{Snapshot, Standings, Vault};
@@ -62,6 +62,7 @@ pub(super) struct Core {
 /// A node that has joined before, and what it has on disk.
 pub(super) struct Stored {
     identity: Identity,
+    ring: KeyRing,
     journal: Journal,
     inventory: Inventory,
     position: Option<Position>,
@@ -88,7 +89,7 @@ pub(super) fn recall(
     let recalled = identity_file.read()?;
     let recalled =
         recalled.map(|identity| recall_as(identity, state_dir, node_key, seams, quotas, standings));
-    let (stored, snapshot) = recalled.unzip();
+    let (stored, snapshot) = recalled.transpose()?.unzip();
     Ok((stored, snapshot.unwrap_or_default()))
 }
 
@@ -100,8 +101,9 @@ fn recall_as(
     seams: &Seams,
     quotas: &Quotas,
     standings: &Standings,
-) -> (Stored, Snapshot) {
-    let vault = Vault::new(identity.installation, vec![identity.region.clone()]);
+) -> Result<(Stored, Snapshot), StartError> {
+    let ring = KeyRing::of(&identity, state_dir, node_key, seams.clone())?;
+    let vault = Vault::new(identity.installation, ring.keys());
     let empty = || Inventory::new(Arc::clone(&vault), quotas.clone(), standings.clone());
     let (journal, recovered) =
         Journal::start(state_dir, node_key, seams.clone(), identity.region_id(), empty);
@@ -109,7 +111,7 @@ fn recall_as(
         Some(Recovered { inventory, snapshot, position, .. }) => (inventory, snapshot, Some(position)),
         None => (empty(), Snapshot::default(), None),
     };
-    (Stored { identity, journal, inventory, position }, snapshot)
+    Ok((Stored { identity, ring, journal, inventory, position }, snapshot))
 }
 
 impl Core {
@@ -184,9 +186,10 @@ impl Core {
         let kept = tokio::task::spawn_blocking(move || {
             file.write(&identity)?;
             info!(node = %identity.node, region = %identity.region_id(), "joined");
-            let (mut stored, _) = recall_as(identity, &state_dir, &node_key, &seams, &quotas, &standings);
+            let (mut stored, _) = recall_as(identity, &state_dir, &node_key, &seams, &quotas, &standings)?;
+            stored.ring.keep()?;
             // The files there belong to another node; the first configuration overwrites them.
-            let vault = Vault::new(stored.identity.installation, vec![stored.identity.region.clone()]);
+            let vault = Vault::new(stored.identity.installation, stored.ring.keys());
             (stored.inventory, stored.position) = (Inventory::new(vault, quotas, standings), None);
             Ok(stored)
         });
@@ -201,7 +204,7 @@ impl Core {
         late: &Stop,
         fail: mpsc::Sender<StartError>,
     ) -> Result<(), StartError> {
-        let Stored { identity, journal, inventory, position } = stored;
+        let Stored { identity, ring, journal, inventory, position } = stored;
         let tls = identity.tls(Arc::clone(&self.seams.clock)).map_err(StartError::Certificate)?;
         let region = identity.region_id();
         // Each is set once: a node joins once in the life of a process.
@@ -209,7 +212,7 @@ impl Core {
         self.node.set(identity.node).ok();
         let statement = json!({
             "region": region.to_string(),
-            "epoch": identity.region.epoch(),
+            "epoch": ring.newest(),
             "fingerprint": identity.fingerprint.to_string(),
         });
         self.statement.set(statement.to_string()).ok();
@@ -227,6 +230,7 @@ impl Core {
         let (state_dir, seams) = (self.state_dir, self.seams.clone());
         let sync =
             Sync::new(self.control_plane, tls, applier, self.seams, self.board, self.spool, self.configured)
+                .holding(ring)
                 .telling(self.standings.issuers().clone(), self.standings.echoes().clone())
                 .testing(self.tests);
         let run = Box::pin(AssertUnwindSafe(sync.run(late.clone())).catch_unwind());

@@ -157,6 +157,7 @@ impl Stored {
             installation: self.installation.parse().ok()?,
             region: RegionOpeningKey::new(self.region.parse().ok()?, self.epoch, key(&self.region_key)?),
             fingerprint: self.fingerprint.parse().ok()?,
+            later: Vec::new(),
             own_key: key(&self.own_key)?,
             chain: certificates(&self.chain),
             private_key: Secret::new(self.private_key.clone()),

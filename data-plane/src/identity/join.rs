@@ -19,7 +19,7 @@ use tonic::Code;
 
 use crate::control_plane::{ControlPlane, ControlPlaneAddress, tls};
 
-use super::Identity;
+use super::{Identity, region_keys};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -120,11 +120,21 @@ pub(crate) async fn join(
     if answer.chain.is_empty() || answer.trust.is_empty() {
         return Err(JoinError::Answer("no certificate"));
     }
+    let mut later = Vec::with_capacity(answer.later_keys.len());
+    let mut newest = grant.key.epoch();
+    for given in &answer.later_keys {
+        let region = grant.key.region();
+        let key = region_keys::opened(given, region, grant.fingerprint, keys.open_key(), newest)
+            .map_err(|_| JoinError::Answer("a later key of the region that is not what the region signed"))?;
+        newest = key.epoch();
+        later.push(key);
+    }
     let identity = Identity {
         node: answer.node.parse().map_err(|_| JoinError::Answer("no node id"))?,
         installation: grant.installation,
         region: grant.key,
         fingerprint: grant.fingerprint,
+        later,
         own_key,
         chain: answer.chain.into_iter().map(CertificateDer::from).collect(),
         private_key: Secret::new(key.serialize_der()),

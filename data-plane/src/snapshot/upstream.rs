@@ -9,6 +9,7 @@ mod slots;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use rr_contract::model::credential::Upstream;
 use rr_contract::model::effect::Effect;
 use rr_contract::model::feature;
@@ -32,12 +33,21 @@ const WITH_TOKENS: [&str; 2] = [feature::UPSTREAM_OAUTH2, feature::UPSTREAM_CUST
 /// The keys that open what is sealed to this node's region.
 pub(crate) struct Vault {
     installation: InstallationId,
-    keys: Vec<RegionOpeningKey>,
+    /// Of each epoch, while secrets may be sealed to it.
+    keys: ArcSwap<Vec<RegionOpeningKey>>,
 }
 
 impl Vault {
     pub(crate) fn new(installation: InstallationId, keys: Vec<RegionOpeningKey>) -> Arc<Self> {
-        Arc::new(Self { installation, keys })
+        Arc::new(Self { installation, keys: ArcSwap::from_pointee(keys) })
+    }
+
+    /// Opens with one more key from now on.
+    pub(crate) fn add(&self, key: RegionOpeningKey) {
+        let mut keys = Vec::clone(&self.keys.load());
+        keys.retain(|known| known.epoch() != key.epoch());
+        keys.push(key);
+        self.keys.store(Arc::new(keys));
     }
 
     /// Opens a secret of this version of a credential.
@@ -49,7 +59,7 @@ impl Vault {
         version: u64,
     ) -> Result<OpenedSecret, OpenError> {
         let context = SealContext { installation: self.installation, org, credential, version };
-        secret.open(&context, &self.keys)
+        secret.open(&context, &self.keys.load())
     }
 }
 
@@ -362,12 +372,19 @@ impl Ready {
 impl Sealed {
     /// `None`: it does not open.
     fn ready(&self) -> Option<&Ready> {
+        if let Some(opened) = self.opened.get() {
+            return opened.as_ref();
+        }
         // The first request after a start pays for opening, some 200 µs; each later one reads it.
-        self.opened.get_or_init(|| self.open().ok()).as_ref()
+        match self.open() {
+            // Its key may follow, and to look for it costs next to nothing.
+            Err(OpenError::NoWrap) => None,
+            opened => self.opened.get_or_init(|| opened.ok()).as_ref(),
+        }
     }
 
     fn open(&self) -> Result<Ready, OpenError> {
-        let secret = self.secret.open(&self.context, &self.vault.keys)?;
+        let secret = self.secret.open(&self.context, &self.vault.keys.load())?;
         let (origins, not_after, ca) = (secret.origins().to_vec(), secret.not_after(), secret.ca().copied());
         let sent = match secret.into_parts() {
             (value, Means::Sent { slot, more }) => {

@@ -18,6 +18,7 @@ use rr_contract::digest::Digest;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::resource::Key;
 use rr_contract::model::time;
+use rr_contract::seal::region_key::RegionOpeningKey;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::{Outcome, Why};
 use tokio::time::Instant;
@@ -280,6 +281,16 @@ impl Applier {
         Ok(true)
     }
 
+    /// Opens secrets with one more key from now on, those too that did not open before.
+    pub(crate) fn take_key(&mut self, key: RegionOpeningKey) {
+        self.inventory.vault().add(key);
+        let Some(running) = self.running else { return };
+        let mut snapshot = self.activator.current().clone();
+        if self.inventory.open_again(&mut snapshot) {
+            self.swap(snapshot, running);
+        }
+    }
+
     /// Sees what the workers have run on, and frees what they let go of.
     /// Returns whether something is to be told.
     pub(crate) async fn tend(&mut self) -> bool {
@@ -331,7 +342,7 @@ impl Applier {
         let changed = changes.len();
         let mut watch = Instant::now();
         let mut snapshot = self.activator.current().clone();
-        let terms = Terms { mode, adopted: adopted.as_ref() };
+        let terms = Terms { mode, adopted: adopted.as_ref(), again: false };
         let refused = self.inventory.take(terms, foretold, changes, &mut snapshot);
         self.inventory.reached(&position, &mut snapshot);
         snapshot.revision = position.revision;

@@ -100,6 +100,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) mode: Mode,
     /// Set for an adopted history: the revoked caller credentials that it restores by name.
     pub(crate) adopted: Option<&'a HashSet<CredentialId>>,
+    /// Judges what did not open once more, although nothing of it changed.
+    pub(crate) again: bool,
 }
 
 impl Foretold {
@@ -164,7 +166,7 @@ impl Inventory {
     /// Takes ordinary changes in and brings the snapshot up to them.
     pub(crate) fn apply(&mut self, mode: Mode, changes: Changes, snapshot: &mut Snapshot) {
         let foretold = self.foretell(mode, &changes);
-        self.take(Terms { mode, adopted: None }, foretold, changes, snapshot);
+        self.take(Terms { mode, adopted: None, again: false }, foretold, changes, snapshot);
     }
 
     /// Takes in changes with their foretold result. Returns the keys that are refused now.
@@ -238,6 +240,26 @@ impl Inventory {
         refused
     }
 
+    /// What opens secrets.
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Judges anew what did not open, because another key came. Returns whether there was something.
+    pub(crate) fn open_again(&mut self, snapshot: &mut Snapshot) -> bool {
+        let sealed = self.refused.iter().filter_map(|key| {
+            let entry = self.entries.get(key).filter(|entry| entry.is_sealed_off())?;
+            Some((*key, Change::Upsert(entry.wanted.clone())))
+        });
+        let changes: Changes = sealed.collect();
+        if changes.is_empty() {
+            return false;
+        }
+        let foretold = self.foretell(Mode::Delta, &changes);
+        self.take(Terms { mode: Mode::Delta, adopted: None, again: true }, foretold, changes, snapshot);
+        true
+    }
+
     /// Revoked credentials that are held and restored by name; they need not be sent again.
     fn named(&self, terms: Terms<'_>) -> Vec<(Key, Offered)> {
         let Some(revived) = terms.adopted.filter(|revived| !revived.is_empty()) else { return Vec::new() };
@@ -275,6 +297,7 @@ impl Inventory {
         if let Some(entry) = self.entries.get_mut(&key)
             && entry.has(&offered)
             && entry.is_revoked() == revoked.is_some()
+            && !(terms.again && entry.is_sealed_off())
         {
             entry.wanted.revision = offered.revision;
             return Upserted { is_heard: false, is_refused: entry.refusal.is_some() };

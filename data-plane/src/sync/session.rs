@@ -130,6 +130,7 @@ impl<'a> Session<'a> {
             resume: self.sync.applier.running().map(super::Position::to_wire),
             standing: self.sync.applier.standing(),
             crash: self.sync.applier.crash(),
+            region_epoch: self.sync.region_epoch(),
         }
     }
 
@@ -181,6 +182,8 @@ impl<'a> Session<'a> {
                     tests.start(self.sync.applier.snapshot(), asked, self.tested.clone());
                 }
             }
+            // Boxed: rare, and what it holds would make every stream larger.
+            Some(Heard::RegionKey(given)) => Box::pin(self.take_region_key(given)).await?,
             Some(Heard::Ping(ping)) => self.say(Said::Pong(fleet::Pong { number: ping.number })).await?,
             Some(Heard::Restrain(restrain)) => match self.sync.applier.restrain(&restrain).await {
                 Ok(false) => {}
@@ -196,6 +199,14 @@ impl<'a> Session<'a> {
             None => {}
         }
         Ok(None)
+    }
+
+    async fn take_region_key(&mut self, given: fleet::RegionKey) -> Result<(), SessionError> {
+        if !self.sync.take_region_key(given).await {
+            return Ok(());
+        }
+        self.sync.note_position();
+        self.tell().await
     }
 
     fn welcome(&mut self, welcome: &fleet::Welcome) {

@@ -11,7 +11,7 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::enrolment_service_client::EnrolmentServiceClient;
 use rustls::pki_types::CertificateDer;
 
-use super::place::{Identity, Place, origin};
+use super::place::{Connection, Identity, Place, origin};
 use super::script::Counts;
 
 /// Joins of one connection: it may not last without a certificate.
@@ -43,26 +43,47 @@ pub(crate) async fn join(place: &Place, token: &NodeToken, count: usize) -> anyh
 }
 
 async fn some(place: &Place, token: &NodeToken, count: usize) -> anyhow::Result<Vec<Identity>> {
-    let connection = place.connect(&place.tls(None)?, 0, &Arc::new(Counts::default()), false).await?;
-    let mut client = EnrolmentServiceClient::with_origin(connection.service(), origin());
+    let connection = connect(place).await?;
     let mut joined = Vec::with_capacity(count);
     for _ in 0..count {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let csr = CertificateParams::default().serialize_request(&key)?.der().to_vec();
-        let node_key = OpeningKey::generate().sealing_key();
-        let keys = token.keys();
-        let request = fleet::JoinRequest {
-            token: token.id().to_string(),
-            auth: keys.auth().to_vec(),
-            node_key: node_key.to_bytes().to_vec(),
-            vouch: keys.vouch(&node_key, &csr),
-            csr,
-            build: "light".to_owned(),
-        };
-        let answer = client.join(request).await.context("join")?.into_inner();
-        keys.open(answer.statement.as_ref().context("a statement")?)?;
+        let (answer, key) = one(&connection, token, &OpeningKey::generate()).await?;
         let chain = answer.chain.into_iter().map(CertificateDer::from).collect();
         joined.push(Identity { id: answer.node, tls: place.tls(Some((chain, key.serialize_der())))? });
     }
     Ok(joined)
+}
+
+/// Joins one machine with a key of the caller's. It never connects.
+pub async fn join_with(
+    place: &Place,
+    token: &NodeToken,
+    own_key: &OpeningKey,
+) -> anyhow::Result<fleet::JoinResponse> {
+    Ok(one(&connect(place).await?, token, own_key).await?.0)
+}
+
+async fn connect(place: &Place) -> anyhow::Result<Connection> {
+    place.connect(&place.tls(None)?, 0, &Arc::new(Counts::default()), false).await
+}
+
+async fn one(
+    connection: &Connection,
+    token: &NodeToken,
+    own_key: &OpeningKey,
+) -> anyhow::Result<(fleet::JoinResponse, KeyPair)> {
+    let mut client = EnrolmentServiceClient::with_origin(connection.service(), origin());
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let csr = CertificateParams::default().serialize_request(&key)?.der().to_vec();
+    let (keys, node_key) = (token.keys(), own_key.sealing_key());
+    let request = fleet::JoinRequest {
+        token: token.id().to_string(),
+        auth: keys.auth().to_vec(),
+        node_key: node_key.to_bytes().to_vec(),
+        vouch: keys.vouch(&node_key, &csr),
+        csr,
+        build: "light".to_owned(),
+    };
+    let answer = client.join(request).await.context("join")?.into_inner();
+    keys.open(answer.statement.as_ref().context("a statement")?)?;
+    Ok((answer, key))
 }

@@ -129,6 +129,7 @@ impl Session<'_> {
             resume: state.position.clone(),
             standing: state.standing.values().cloned().collect(),
             crash: script.crash.clone(),
+            region_epoch: 0,
         }
     }
 
@@ -167,6 +168,8 @@ impl Session<'_> {
             Heard::BucketQuery(query) => self.answer(&query, script).await,
             // It does not say that it can test.
             Heard::Test(_) => {}
+            // It opens nothing.
+            Heard::RegionKey(_) => {}
             // It serves nobody from whom something could be taken away.
             Heard::Restrain(_) => {}
             Heard::Drain(drain) => {

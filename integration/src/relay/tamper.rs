@@ -97,6 +97,7 @@ impl Tamper {
                 return [message].into();
             }
             Down::Welcome(_)
+            | Down::RegionKey(_)
             | Down::Mark(_)
             | Down::Goaway(_)
             | Down::Drain(_)

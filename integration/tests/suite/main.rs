@@ -42,6 +42,7 @@ mod record_lines;
 mod record_stores;
 mod recording;
 mod refusals;
+mod region_keys;
 mod request_search;
 mod rest;
 mod restore;

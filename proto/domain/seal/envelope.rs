@@ -49,7 +49,7 @@ pub struct SealContext {
 }
 
 impl SealContext {
-    fn aad(&self) -> Vec<u8> {
+    pub(super) fn aad(&self) -> Vec<u8> {
         Transcript::new("requestrocket sealed secret 1")
             .number(SUITE.into())
             .bytes(self.installation.as_bytes())
@@ -224,20 +224,7 @@ impl SealedSecret {
         let ciphertext = XChaCha20Poly1305::new((&*key).into())
             .encrypt((&nonce).into(), Payload { msg: &encoded, aad: &aad })
             .expect("a secret is far below the cipher's limit");
-        let mut wraps = Vec::with_capacity(regions.len());
-        for region in regions {
-            let info = wrap_info(region.region(), region.epoch());
-            let sealed = hpke_seal(region.sealing_key(), None, &info, &aad, &*key)
-                .ok_or(SealError::Region(region.region()))?;
-            wraps.push(fleet::Wrap {
-                region: region.region().to_string(),
-                epoch: region.epoch(),
-                encapsulated: sealed.encapsulated,
-                sealed_key: sealed.ciphertext,
-                // Unset, which means the first: nothing that could be flipped unseen.
-                suite: 0,
-            });
-        }
+        let wraps = regions.iter().map(|region| wrap(region, &aad, &key)).collect::<Result<_, _>>()?;
         Ok(Self::new(fleet::SealedSecret {
             envelope: ENVELOPE,
             suite: SUITE,
@@ -251,28 +238,7 @@ impl SealedSecret {
     /// Opens the secret with the keys at hand.
     pub fn open(&self, context: &SealContext, keys: &[RegionOpeningKey]) -> Result<OpenedSecret, OpenError> {
         let aad = context.aad();
-        let (wrap, key) = self
-            .wire()
-            .wraps
-            .iter()
-            .filter(|wrap| wrap_suite(wrap) == WRAP_SUITE)
-            .find_map(|wrap| {
-                let key = keys
-                    .iter()
-                    .find(|key| key.epoch() == wrap.epoch && key.region().to_string() == wrap.region)?;
-                Some((wrap, key))
-            })
-            .ok_or(OpenError::NoWrap)?;
-        let info = wrap_info(key.region(), key.epoch());
-        let content = hpke_open(key.key(), None, &info, &aad, &wrap.encapsulated, &wrap.sealed_key)
-            .ok_or(OpenError::Wrap)?;
-        let content: Zeroizing<[u8; 32]> =
-            Zeroizing::new(content.expose().try_into().map_err(|_| OpenError::Wrap)?);
-        // The cipher alone does not commit to its key: without this, one ciphertext could be made to open
-        // to two different texts in two regions.
-        if !bool::from(commitment(&content, &aad).ct_eq(&self.wire().key_commitment)) {
-            return Err(OpenError::Commitment);
-        }
+        let content = content_key(self, &aad, keys)?;
         let nonce: [u8; 24] = self.wire().nonce.as_slice().try_into().map_err(|_| OpenError::Ciphertext)?;
         let encoded = XChaCha20Poly1305::new((&*content).into())
             .decrypt((&nonce).into(), Payload { msg: &self.wire().ciphertext, aad: &aad })
@@ -313,6 +279,57 @@ impl SealedSecret {
             ca,
         })
     }
+}
+
+/// The content key sealed to a region.
+pub(super) fn wrap(
+    region: &RegionStatement,
+    aad: &[u8],
+    content: &[u8; 32],
+) -> Result<fleet::Wrap, SealError> {
+    let info = wrap_info(region.region(), region.epoch());
+    let sealed = hpke_seal(region.sealing_key(), None, &info, aad, content)
+        .ok_or(SealError::Region(region.region()))?;
+    Ok(fleet::Wrap {
+        region: region.region().to_string(),
+        epoch: region.epoch(),
+        encapsulated: sealed.encapsulated,
+        sealed_key: sealed.ciphertext,
+        // Unset, which means the first: nothing that could be flipped unseen.
+        suite: 0,
+    })
+}
+
+/// The content key of a secret, opened with the keys at hand; of several epochs, by the newest.
+pub(super) fn content_key(
+    secret: &SealedSecret,
+    aad: &[u8],
+    keys: &[RegionOpeningKey],
+) -> Result<Zeroizing<[u8; 32]>, OpenError> {
+    let (wrap, key) = secret
+        .wire()
+        .wraps
+        .iter()
+        .filter(|wrap| wrap_suite(wrap) == WRAP_SUITE)
+        .filter_map(|wrap| {
+            let key = keys
+                .iter()
+                .find(|key| key.epoch() == wrap.epoch && key.region().to_string() == wrap.region)?;
+            Some((wrap, key))
+        })
+        .max_by_key(|(wrap, _)| wrap.epoch)
+        .ok_or(OpenError::NoWrap)?;
+    let info = wrap_info(key.region(), key.epoch());
+    let content = hpke_open(key.key(), None, &info, aad, &wrap.encapsulated, &wrap.sealed_key)
+        .ok_or(OpenError::Wrap)?;
+    let content: Zeroizing<[u8; 32]> =
+        Zeroizing::new(content.expose().try_into().map_err(|_| OpenError::Wrap)?);
+    // The cipher alone does not commit to its key: without this, one ciphertext could be made to open
+    // to two different texts in two regions.
+    if !bool::from(commitment(&content, aad).ct_eq(&secret.wire().key_commitment)) {
+        return Err(OpenError::Commitment);
+    }
+    Ok(content)
 }
 
 fn check(spec: &SecretSpec, regions: &[&RegionStatement]) -> Result<(), Invalid> {

@@ -1,15 +1,17 @@
 //! The file in which an operator keeps a region's private keys.
 //!
-//! Under a passphrase (Argon2id, XChaCha20-Poly1305), except for a file made by `rrctl dev`, which has
-//! none and says `dev` in its header, so that other commands can refuse it. This module turns keys into
-//! text and back; who writes the file gives it mode 0600.
+//! A random file key seals the content (XChaCha20-Poly1305). Each recipient has a passphrase (Argon2id) that opens the file
+//! key, so that several people can keep the same file, and any of them can write it again for all. Except for a file made by
+//! `rrctl dev`, which has no recipient and says `dev` in its header, so that other commands can refuse it. This module turns
+//! keys into text and back; who writes the file gives it mode 0600.
+
+mod content;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
-use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -17,12 +19,20 @@ use crate::model::id::RegionId;
 use crate::secret::Secret;
 use rr_seam::{Entropy, draw};
 
-use super::OpeningKey;
 use super::region_key::RegionKeys;
+use super::transcript::Transcript;
 
-const FORMAT: &str = "requestrocket region key 1";
+/// With one epoch and one passphrase. Read, never written.
+const FIRST_FORMAT: &str = "requestrocket region key 1";
+const FORMAT: &str = "requestrocket region key 2";
 /// 64 MiB, three passes: about a third of a second on a small machine.
 const ARGON2: (u32, u32, u32) = (64 * 1024, 3, 1);
+/// Each of them may have to be tried.
+const RECIPIENTS_MAX: usize = 16;
+/// Who a file is for, where nobody said.
+const OWNER: &str = "owner";
+
+type Key = Zeroizing<[u8; 32]>;
 
 /// How a key file is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,16 +50,31 @@ struct File {
     format: String,
     protection: Protection,
     region: String,
+    /// The newest.
     epoch: u32,
     fingerprint: String,
+    /// Of the first format: how its passphrase becomes the key of `keys`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     argon2: Option<Argon2Header>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    recipients: Vec<Recipient>,
     nonce: String,
-    /// 32 bytes to open secrets with, then 32 to sign with.
+    /// First format: 32 bytes to open secrets with, then 32 to sign with. Second: what `content` says.
     keys: String,
 }
 
-#[derive(Serialize, Deserialize)]
+/// Somebody whose passphrase opens the file.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Recipient {
+    name: String,
+    argon2: Argon2Header,
+    nonce: String,
+    /// The file key.
+    key: String,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Argon2Header {
     salt: String,
@@ -78,49 +103,186 @@ pub enum KeyFileError {
         "region key file of {0} was made by `rrctl dev` and is not protected; make a region with `rrctl region create`"
     )]
     Dev(RegionId),
+    /// A recipient's name is taken, or there are too many.
+    #[error(
+        "recipient {0:?} cannot be added: a file has at most 16, each with a name of its own of 1 to 63 characters"
+    )]
+    Recipient(String),
+}
+
+/// An open key file, which can be written again for everybody who could open it.
+pub struct KeyFile {
+    /// The keys in it.
+    pub keys: RegionKeys,
+    protection: Protection,
+    recipients: Vec<Recipient>,
+    /// Of a file of the first format: its passphrase, stretched, to become that of a recipient.
+    first: Option<(Argon2Header, Key)>,
+    key: Key,
 }
 
 /// The text of a key file under a passphrase.
 pub fn write(keys: &RegionKeys, passphrase: &Secret, entropy: &dyn Entropy) -> Secret {
-    let (kib, passes, lanes) = ARGON2;
-    let header = Argon2Header { salt: BASE64.encode(draw::<16>(entropy)), kib, passes, lanes };
-    let key = stretch(passphrase, &header).expect("our own parameters are within Argon2's limits");
-    text(keys, Protection::Passphrase, Some(header), &key, entropy)
+    let key = Zeroizing::new(draw::<32>(entropy));
+    let owner = Recipient::new(OWNER, passphrase, keys.region(), &key, entropy);
+    text(keys, Protection::Passphrase, &[owner], &key, entropy)
 }
 
 /// The text of a key file that anyone who can read it can use.
 pub fn write_dev(keys: &RegionKeys, entropy: &dyn Entropy) -> Secret {
-    text(keys, Protection::Dev, None, &dev_key(), entropy)
+    text(keys, Protection::Dev, &[], &dev_key(), entropy)
 }
 
 /// Opens a key file under a passphrase. One made by `rrctl dev` is refused.
 pub fn read(text: &Secret, passphrase: Option<&Secret>) -> Result<RegionKeys, KeyFileError> {
-    let file = parse(text)?;
-    let region = region(&file)?;
-    if file.protection == Protection::Dev {
-        return Err(KeyFileError::Dev(region));
-    }
-    let passphrase = passphrase.ok_or(KeyFileError::NeedsPassphrase(region))?;
-    let header = file.argon2.as_ref().ok_or(KeyFileError::Damaged("no argon2 header"))?;
-    let key = stretch(passphrase, header)?;
-    open(&file, region, &key)
+    KeyFile::open(text, passphrase).map(|file| file.keys)
 }
 
 /// Opens a key file made by `rrctl dev`, for `rrctl dev`.
 pub fn read_dev(text: &Secret) -> Result<RegionKeys, KeyFileError> {
-    let file = parse(text)?;
-    let region = region(&file)?;
-    if file.protection != Protection::Dev {
-        return Err(KeyFileError::NeedsPassphrase(region));
+    KeyFile::open_dev(text).map(|file| file.keys)
+}
+
+impl KeyFile {
+    /// Opens a key file under the passphrase of any recipient. One made by `rrctl dev` is refused.
+    pub fn open(text: &Secret, passphrase: Option<&Secret>) -> Result<Self, KeyFileError> {
+        let file = parse(text)?;
+        let region = region(&file)?;
+        if file.protection == Protection::Dev {
+            return Err(KeyFileError::Dev(region));
+        }
+        let passphrase = passphrase.ok_or(KeyFileError::NeedsPassphrase(region))?;
+        if file.format == FIRST_FORMAT {
+            let header = file.argon2.clone().ok_or(KeyFileError::Damaged("no argon2 header"))?;
+            let stretched = stretch(passphrase, &header)?;
+            let keys = open_first(&file, region, &stretched)?;
+            // Written again, it has the second format.
+            let key = Zeroizing::new(blake3::derive_key("requestrocket region key file key 1", &*stretched));
+            let (recipients, first) = (Vec::new(), Some((header, stretched)));
+            return Ok(Self { keys, protection: file.protection, recipients, first, key });
+        }
+        if file.recipients.is_empty() {
+            return Err(KeyFileError::Damaged("no recipient"));
+        }
+        let mut opened = Err(KeyFileError::Passphrase);
+        for recipient in &file.recipients {
+            match recipient.open(passphrase, region) {
+                Err(KeyFileError::Passphrase) => {}
+                other => {
+                    opened = other;
+                    break;
+                }
+            }
+        }
+        Self::of(file, region, opened?)
     }
-    open(&file, region, &dev_key())
+
+    /// Opens a key file made by `rrctl dev`, for `rrctl dev`.
+    pub fn open_dev(text: &Secret) -> Result<Self, KeyFileError> {
+        let file = parse(text)?;
+        let region = region(&file)?;
+        if file.protection != Protection::Dev {
+            return Err(KeyFileError::NeedsPassphrase(region));
+        }
+        if file.format == FIRST_FORMAT {
+            let keys = open_first(&file, region, &dev_key())?;
+            let recipients = Vec::new();
+            return Ok(Self { keys, protection: file.protection, recipients, first: None, key: dev_key() });
+        }
+        Self::of(file, region, dev_key())
+    }
+
+    fn of(file: File, region: RegionId, key: Key) -> Result<Self, KeyFileError> {
+        let aad = aad(region, file.epoch, &file.fingerprint);
+        let plain = unseal(&key, &file.nonce, &file.keys, &aad)?;
+        let keys = content::decode(region, &plain).ok_or(KeyFileError::Damaged("bad keys"))?;
+        if keys.epoch() != file.epoch || keys.fingerprint().to_string() != file.fingerprint {
+            return Err(KeyFileError::Damaged("its header is not that of the keys"));
+        }
+        Ok(Self { keys, protection: file.protection, recipients: file.recipients, first: None, key })
+    }
+
+    /// Who can open it, by name.
+    pub fn recipients(&self) -> impl Iterator<Item = &str> {
+        let first = self.first.as_ref().map(|_| OWNER);
+        first.into_iter().chain(self.recipients.iter().map(|recipient| recipient.name.as_str()))
+    }
+
+    /// Lets one more open it, with a passphrase of their own.
+    pub fn add(
+        &mut self,
+        name: &str,
+        passphrase: &Secret,
+        entropy: &dyn Entropy,
+    ) -> Result<(), KeyFileError> {
+        let is_taken = self.recipients().any(|taken| taken == name);
+        if is_taken || self.recipients().count() >= RECIPIENTS_MAX || name.is_empty() || name.len() > 63 {
+            return Err(KeyFileError::Recipient(name.to_owned()));
+        }
+        self.recipients.push(Recipient::new(name, passphrase, self.keys.region(), &self.key, entropy));
+        Ok(())
+    }
+
+    /// The same keys in a file for somebody else, and for whoever is added: no recipient of this file opens it.
+    pub fn export(
+        self,
+        name: &str,
+        passphrase: &Secret,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, KeyFileError> {
+        let key = Zeroizing::new(draw::<32>(entropy));
+        let (protection, recipients) = (Protection::Passphrase, Vec::new());
+        let mut file = Self { keys: self.keys, protection, recipients, first: None, key };
+        file.add(name, passphrase, entropy)?;
+        Ok(file)
+    }
+
+    /// The text, for everybody who could open it and for those who were added.
+    pub fn text(&self, entropy: &dyn Entropy) -> Secret {
+        let first = self.first.as_ref().map(|(header, stretched)| {
+            Recipient::seal(OWNER, header.clone(), stretched, self.keys.region(), &self.key, entropy)
+        });
+        let recipients: Vec<Recipient> = first.into_iter().chain(self.recipients.iter().cloned()).collect();
+        text(&self.keys, self.protection, &recipients, &self.key, entropy)
+    }
+}
+
+impl Recipient {
+    fn new(name: &str, passphrase: &Secret, region: RegionId, file_key: &Key, entropy: &dyn Entropy) -> Self {
+        let (kib, passes, lanes) = ARGON2;
+        let argon2 = Argon2Header { salt: BASE64.encode(draw::<16>(entropy)), kib, passes, lanes };
+        let stretched = stretch(passphrase, &argon2).expect("our own parameters are within Argon2's limits");
+        Self::seal(name, argon2, &stretched, region, file_key, entropy)
+    }
+
+    fn seal(
+        name: &str,
+        argon2: Argon2Header,
+        stretched: &Key,
+        region: RegionId,
+        file_key: &Key,
+        entropy: &dyn Entropy,
+    ) -> Self {
+        let (nonce, key) = seal(stretched, &**file_key, &recipient_aad(region, name), entropy);
+        Self { name: name.to_owned(), argon2, nonce, key }
+    }
+
+    fn open(&self, passphrase: &Secret, region: RegionId) -> Result<Key, KeyFileError> {
+        let stretched = stretch(passphrase, &self.argon2)?;
+        let plain = unseal(&stretched, &self.nonce, &self.key, &recipient_aad(region, &self.name))?;
+        let key: [u8; 32] = plain.as_slice().try_into().map_err(|_| KeyFileError::Damaged("bad file key"))?;
+        Ok(Zeroizing::new(key))
+    }
 }
 
 fn parse(text: &Secret) -> Result<File, KeyFileError> {
     let file: File =
         serde_json::from_slice(text.expose()).map_err(|error| KeyFileError::Syntax(place(&error)))?;
-    if file.format != FORMAT {
+    if file.format != FORMAT && file.format != FIRST_FORMAT {
         return Err(KeyFileError::Damaged("another format"));
+    }
+    if file.recipients.len() > RECIPIENTS_MAX {
+        return Err(KeyFileError::Damaged("too many recipients"));
     }
     Ok(file)
 }
@@ -137,56 +299,33 @@ fn region(file: &File) -> Result<RegionId, KeyFileError> {
 fn text(
     keys: &RegionKeys,
     protection: Protection,
-    argon2: Option<Argon2Header>,
-    key: &[u8; 32],
+    recipients: &[Recipient],
+    key: &Key,
     entropy: &dyn Entropy,
 ) -> Secret {
-    // Sized once: a buffer that grows leaves its bytes behind.
-    let mut plain = Zeroizing::new(Vec::with_capacity(64));
-    plain.extend_from_slice(keys.opening.to_secret().expose());
-    plain.extend_from_slice(keys.signing.as_bytes());
-    let nonce = draw::<24>(entropy);
-    let aad = aad(keys.region, keys.epoch);
-    let sealed = XChaCha20Poly1305::new(key.into())
-        .encrypt((&nonce).into(), Payload { msg: &plain, aad: &aad })
-        .expect("64 bytes are below the cipher's limit");
+    let fingerprint = keys.fingerprint().to_string();
+    let aad = aad(keys.region(), keys.epoch(), &fingerprint);
+    let (nonce, sealed) = seal(key, &content::encode(keys), &aad, entropy);
     let file = File {
         format: FORMAT.to_owned(),
         protection,
-        region: keys.region.to_string(),
-        epoch: keys.epoch,
-        fingerprint: keys.fingerprint().to_string(),
-        argon2,
-        nonce: BASE64.encode(nonce),
-        keys: BASE64.encode(sealed),
+        region: keys.region().to_string(),
+        epoch: keys.epoch(),
+        fingerprint,
+        argon2: None,
+        recipients: recipients.to_vec(),
+        nonce,
+        keys: sealed,
     };
     let mut out = serde_json::to_vec_pretty(&file).expect("strings and numbers serialize");
     out.push(b'\n');
     Secret::new(out)
 }
 
-fn open(file: &File, region: RegionId, key: &[u8; 32]) -> Result<RegionKeys, KeyFileError> {
-    let damaged = |_| KeyFileError::Damaged("bad base64");
-    let nonce: [u8; 24] = BASE64
-        .decode(&file.nonce)
-        .map_err(damaged)?
-        .try_into()
-        .map_err(|_| KeyFileError::Damaged("bad nonce"))?;
-    let sealed = BASE64.decode(&file.keys).map_err(damaged)?;
-    let plain = XChaCha20Poly1305::new(key.into())
-        .decrypt((&nonce).into(), Payload { msg: &sealed, aad: &aad(region, file.epoch) })
-        .map(Zeroizing::new)
-        .map_err(|_| KeyFileError::Passphrase)?;
-    let (opening, signing) = plain.split_at_checked(32).ok_or(KeyFileError::Damaged("bad keys"))?;
-    let signing: Zeroizing<[u8; 32]> =
-        Zeroizing::new(signing.try_into().map_err(|_| KeyFileError::Damaged("bad keys"))?);
-    let keys = RegionKeys {
-        region,
-        epoch: file.epoch,
-        opening: OpeningKey::try_from(&Secret::new(opening.to_vec()))
-            .map_err(|_| KeyFileError::Damaged("bad keys"))?,
-        signing: SigningKey::from_bytes(&signing),
-    };
+fn open_first(file: &File, region: RegionId, key: &Key) -> Result<RegionKeys, KeyFileError> {
+    let aad = Transcript::new(FIRST_FORMAT).bytes(region.as_bytes()).number(file.epoch.into()).finish();
+    let plain = unseal(key, &file.nonce, &file.keys, &aad)?;
+    let keys = content::decode_first(region, file.epoch, &plain).ok_or(KeyFileError::Damaged("bad keys"))?;
     // The cipher does not cover it, and people read it there and trust it.
     if keys.fingerprint().to_string() != file.fingerprint {
         return Err(KeyFileError::Damaged("fingerprint is not that of the keys"));
@@ -194,7 +333,27 @@ fn open(file: &File, region: RegionId, key: &[u8; 32]) -> Result<RegionKeys, Key
     Ok(keys)
 }
 
-fn stretch(passphrase: &Secret, header: &Argon2Header) -> Result<Zeroizing<[u8; 32]>, KeyFileError> {
+/// A nonce and what was sealed with it, in base64.
+fn seal(key: &Key, plain: &[u8], aad: &[u8], entropy: &dyn Entropy) -> (String, String) {
+    let nonce = draw::<24>(entropy);
+    let sealed = XChaCha20Poly1305::new((&**key).into())
+        .encrypt((&nonce).into(), Payload { msg: plain, aad })
+        .expect("some keys are below the cipher's limit");
+    (BASE64.encode(nonce), BASE64.encode(sealed))
+}
+
+fn unseal(key: &Key, nonce: &str, sealed: &str, aad: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    let damaged = |_| KeyFileError::Damaged("bad base64");
+    let nonce: [u8; 24] =
+        BASE64.decode(nonce).map_err(damaged)?.try_into().map_err(|_| KeyFileError::Damaged("bad nonce"))?;
+    let sealed = BASE64.decode(sealed).map_err(damaged)?;
+    XChaCha20Poly1305::new((&**key).into())
+        .decrypt((&nonce).into(), Payload { msg: &sealed, aad })
+        .map(Zeroizing::new)
+        .map_err(|_| KeyFileError::Passphrase)
+}
+
+fn stretch(passphrase: &Secret, header: &Argon2Header) -> Result<Key, KeyFileError> {
     // Bounds, because the header is read from a file: a hostile one must not take all memory.
     if header.kib > 1024 * 1024 || header.passes > 64 || header.lanes > 16 {
         return Err(KeyFileError::Damaged("argon2 parameters out of bounds"));
@@ -209,85 +368,24 @@ fn stretch(passphrase: &Secret, header: &Argon2Header) -> Result<Zeroizing<[u8; 
     Ok(key)
 }
 
-fn dev_key() -> [u8; 32] {
-    blake3::derive_key("requestrocket dev region key file 1", b"not a secret")
+fn dev_key() -> Key {
+    Zeroizing::new(blake3::derive_key("requestrocket dev region key file 1", b"not a secret"))
 }
 
-fn aad(region: RegionId, epoch: u32) -> Vec<u8> {
-    super::transcript::Transcript::new(FORMAT).bytes(region.as_bytes()).number(epoch.into()).finish()
+fn aad(region: RegionId, epoch: u32, fingerprint: &str) -> Vec<u8> {
+    Transcript::new(FORMAT)
+        .bytes(region.as_bytes())
+        .number(epoch.into())
+        .bytes(fingerprint.as_bytes())
+        .finish()
+}
+
+fn recipient_aad(region: RegionId, name: &str) -> Vec<u8> {
+    Transcript::new("requestrocket region key recipient 1")
+        .bytes(region.as_bytes())
+        .bytes(name.as_bytes())
+        .finish()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use rr_seam::SystemEntropy;
-
-    fn keys() -> RegionKeys {
-        RegionKeys::generate(RegionId::from_random([3; 16]), &SystemEntropy)
-    }
-
-    #[test]
-    fn a_file_opens_with_its_passphrase_and_with_no_other() {
-        let keys = keys();
-        let text = write(&keys, &Secret::from("correct horse".to_owned()), &SystemEntropy);
-        let opened = read(&text, Some(&Secret::from("correct horse".to_owned()))).expect("opens");
-        assert_eq!(opened.fingerprint(), keys.fingerprint());
-        assert!(matches!(
-            read(&text, Some(&Secret::from("wrong".to_owned()))),
-            Err(KeyFileError::Passphrase)
-        ));
-        assert!(matches!(read(&text, None), Err(KeyFileError::NeedsPassphrase(_))));
-    }
-
-    #[test]
-    fn a_dev_file_opens_for_dev_and_is_refused_elsewhere() {
-        let keys = keys();
-        let text = write_dev(&keys, &SystemEntropy);
-        assert_eq!(read_dev(&text).expect("opens").fingerprint(), keys.fingerprint());
-        assert!(matches!(read(&text, None), Err(KeyFileError::Dev(_))));
-    }
-
-    #[test]
-    fn a_header_that_was_changed_is_seen() {
-        let text = write_dev(&keys(), &SystemEntropy);
-        let text = std::str::from_utf8(text.expose()).expect("JSON");
-        let fingerprint = keys().fingerprint().to_string();
-        let other = RegionId::from_random([4; 16]).to_string();
-        let file: File = serde_json::from_str(text).expect("a file");
-        for (from, to) in [
-            (file.fingerprint.as_str(), fingerprint.as_str()),
-            (file.region.as_str(), other.as_str()),
-            ("\"epoch\": 1", "\"epoch\": 2"),
-        ] {
-            let changed = text.replace(from, to);
-            assert_ne!(changed, text);
-            assert!(read_dev(&Secret::from(changed)).is_err(), "{to}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_is_none_is_not_repeated_in_the_error() {
-        use std::error::Error as _;
-        for text in [
-            "\"s3cr3t\"",
-            "{\"s3cr3t\": 1}",
-            "[\"s3cr3t\"]",
-            "{\"format\": \"x\", \"protection\": \"s3cr3t\"}",
-        ] {
-            let error = read(&Secret::from(text.to_owned()), None).map(drop).expect_err("no key file");
-            let source = error.source().map(ToString::to_string).unwrap_or_default();
-            assert!(!format!("{error} {error:?} {source}").contains("s3cr3t"), "{text}");
-            assert!(source.contains("line 1"), "{source}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_file_panics(text in "\\PC{0,80}", salt in "[A-Za-z0-9+/=]{0,40}", kib: u32, passes: u32, lanes: u32) {
-            proptest::prop_assert!(read_dev(&Secret::from(text)).is_err());
-            // Sizes that would really be computed are left out: they are slow, not dangerous.
-            let header = Argon2Header { salt, kib: kib | 1 << 21, passes, lanes };
-            proptest::prop_assert!(stretch(&Secret::from("x".to_owned()), &header).is_err());
-        }
-    }
-}
+mod tests;

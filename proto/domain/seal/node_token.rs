@@ -119,14 +119,14 @@ impl NodeTokenDraft {
         let keys = NodeTokenKeys::derive(self.id, &self.secret);
         let plaintext = fleet::RegionKeyPlaintext {
             region: region.region.to_string(),
-            epoch: region.epoch,
-            sealing_private: region.opening.to_secret().expose().to_vec(),
+            epoch: region.epoch(),
+            sealing_private: region.opening().to_secret().expose().to_vec(),
             signing_key: region.signing.verifying_key().to_bytes().to_vec(),
             installation: installation.to_string(),
         };
         let encoded = Zeroizing::new(plaintext.encode_to_vec());
         drop(Zeroizing::new(plaintext.sealing_private));
-        let info = grant_info(region.region, region.epoch, self.id);
+        let info = grant_info(region.region, region.epoch(), self.id);
         let sealed = hpke_seal(&keys.open.sealing_key(), Some(&keys.shared()), &info, &[], &encoded)
             .expect("a key derived a line above takes a seal");
         let mut wire = fleet::NodeTokenStatement {
@@ -137,7 +137,7 @@ impl NodeTokenDraft {
             vouch_key: keys.vouch.verifying_key().to_bytes().to_vec(),
             uses,
             expires_at: Some(time::timestamp(expires_at)),
-            epoch: region.epoch,
+            epoch: region.epoch(),
             encapsulated: sealed.encapsulated,
             sealed_region_key: sealed.ciphertext,
             signature: Vec::new(),
@@ -214,6 +214,11 @@ impl NodeTokenKeys {
         &self.auth
     }
 
+    /// What later keys of the region are sealed to.
+    pub fn open_key(&self) -> &OpeningKey {
+        &self.open
+    }
+
     /// Vouches for the keys of a joining node.
     pub fn vouch(&self, node_key: &SealingKey, csr: &[u8]) -> Vec<u8> {
         self.vouch.sign(&vouch_bytes(self.id, &node_key.to_bytes(), &csr_hash(csr))).to_bytes().to_vec()
@@ -263,6 +268,7 @@ pub struct NodeTokenStatement {
     id: NodeTokenId,
     region: RegionId,
     auth_hash: [u8; 32],
+    open_key: SealingKey,
     vouch_key: VerifyingKey,
     uses: u32,
     expires_at: SystemTime,
@@ -278,7 +284,7 @@ impl NodeTokenStatement {
             faults.add("region", "is another than the one it is registered for");
         }
         let auth_hash = faults.take("auth_hash", array(&wire.auth_hash));
-        faults.take("open_key", SealingKey::try_from(wire.open_key.as_slice()));
+        let open_key = faults.take("open_key", SealingKey::try_from(wire.open_key.as_slice()));
         let vouch_key = faults.take("vouch_key", verifying_key(&wire.vouch_key));
         if wire.uses == 0 || wire.uses > 10_000 {
             faults.add("uses", "is 1 to 10000");
@@ -305,6 +311,7 @@ impl NodeTokenStatement {
                 id: id?,
                 region: region.region(),
                 auth_hash: auth_hash?,
+                open_key: open_key?,
                 vouch_key: vouch_key?,
                 uses,
                 expires_at: expires_at?,
@@ -321,6 +328,16 @@ impl NodeTokenStatement {
     /// The region that nodes join with it.
     pub fn region(&self) -> RegionId {
         self.region
+    }
+
+    /// Later keys of the region are sealed to it, for those who join with the token.
+    pub(super) fn open_key(&self) -> SealingKey {
+        self.open_key.clone()
+    }
+
+    /// The epoch of the region's key that is sealed in it.
+    pub fn epoch(&self) -> u32 {
+        self.wire.epoch
     }
 
     /// How many nodes may join with it.

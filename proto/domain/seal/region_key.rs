@@ -1,11 +1,12 @@
 //! The keys of a region: made by its operator, known to its nodes, never to the control plane.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::SystemTime;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 
-use crate::model::id::RegionId;
+use crate::model::id::{NodeTokenId, RegionId};
 use crate::model::invalid::{Invalid, Violations};
 use crate::model::sealed::SUITE;
 use crate::model::time;
@@ -18,16 +19,84 @@ use super::{OpeningKey, SealingKey};
 /// The private keys of a region. Cannot be printed.
 pub struct RegionKeys {
     pub(super) region: RegionId,
-    pub(super) epoch: u32,
-    pub(super) opening: OpeningKey,
     pub(super) signing: SigningKey,
+    /// By epoch, which counts up; never empty. What was sealed to an earlier one can still be opened.
+    pub(super) epochs: Vec<(u32, OpeningKey)>,
+    /// Whoever was ever left out of a rotation: no later key goes there, whatever a control plane says.
+    pub(super) excluded: Excluded,
+    /// The counter of the last attestation; 0: there was none.
+    pub(super) attested: u64,
+}
+
+/// Keys of nodes and tokens that get no key of a region any more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Excluded {
+    /// Public keys of nodes: a node can be given another id, and no other key.
+    pub(super) nodes: BTreeSet<[u8; 32]>,
+    pub(super) tokens: BTreeSet<NodeTokenId>,
 }
 
 impl RegionKeys {
     /// Keys of a new region, at epoch 1.
     pub fn generate(region: RegionId, entropy: &dyn Entropy) -> Self {
         let signing = SigningKey::from_bytes(&draw(entropy));
-        Self { region, epoch: 1, opening: OpeningKey::generate(), signing }
+        let epochs = vec![(1, OpeningKey::generate())];
+        Self { region, signing, epochs, excluded: Excluded::default(), attested: 0 }
+    }
+
+    /// Adds the key of the next epoch. Everything from here on is sealed to it.
+    pub fn rotate(&mut self) {
+        let next = self.epoch() + 1;
+        self.epochs.push((next, OpeningKey::generate()));
+    }
+
+    /// The newest epoch.
+    pub fn epoch(&self) -> u32 {
+        self.newest().0
+    }
+
+    /// The key of the newest epoch.
+    pub(super) fn opening(&self) -> &OpeningKey {
+        &self.newest().1
+    }
+
+    fn newest(&self) -> &(u32, OpeningKey) {
+        self.epochs.last().expect("keys are made with one epoch, and read with one")
+    }
+
+    /// What opens secrets of every epoch.
+    pub fn opening_keys(&self) -> Vec<RegionOpeningKey> {
+        let key = |(epoch, key): &(u32, OpeningKey)| RegionOpeningKey::new(self.region, *epoch, key.clone());
+        self.epochs.iter().map(key).collect()
+    }
+
+    /// Gives a token no later key, nor anybody who joined with it: whoever knows its text can vouch for any key.
+    pub fn exclude_token(&mut self, token: NodeTokenId) {
+        self.excluded.tokens.insert(token);
+    }
+
+    /// Takes in what another copy of the keys has: epochs, and whoever is left out.
+    pub fn merge(&mut self, other: Self) -> Result<(), OtherKeys> {
+        if other.region != self.region || other.fingerprint() != self.fingerprint() {
+            return Err(OtherKeys::Region);
+        }
+        for (epoch, key) in other.epochs {
+            match self.epochs.iter().find(|(known, _)| *known == epoch) {
+                None => self.epochs.push((epoch, key)),
+                Some((_, known)) if known.sealing_key() == key.sealing_key() => {}
+                Some(_) => return Err(OtherKeys::Epoch(epoch)),
+            }
+        }
+        self.epochs.sort_by_key(|(epoch, _)| *epoch);
+        self.excluded.nodes.extend(other.excluded.nodes);
+        self.excluded.tokens.extend(other.excluded.tokens);
+        self.attested = self.attested.max(other.attested);
+        Ok(())
+    }
+
+    /// How many nodes and tokens were ever left out.
+    pub fn excluded(&self) -> (usize, usize) {
+        (self.excluded.nodes.len(), self.excluded.tokens.len())
     }
 
     /// The region.
@@ -44,9 +113,9 @@ impl RegionKeys {
     pub fn statement(&self, made_at: SystemTime, not_after: SystemTime) -> RegionStatement {
         let mut wire = fleet::RegionKeyStatement {
             region: self.region.to_string(),
-            epoch: self.epoch,
+            epoch: self.epoch(),
             suite: SUITE,
-            sealing_key: self.opening.sealing_key().to_bytes().to_vec(),
+            sealing_key: self.opening().sealing_key().to_bytes().to_vec(),
             signing_key: self.signing.verifying_key().to_bytes().to_vec(),
             made_at: Some(time::timestamp(made_at)),
             not_after: Some(time::timestamp(not_after)),
@@ -56,10 +125,23 @@ impl RegionKeys {
         wire.try_into().expect("a statement just signed verifies")
     }
 
-    /// What opens secrets of the region.
+    /// What opens secrets of the newest epoch.
     pub fn opening_key(&self) -> RegionOpeningKey {
-        RegionOpeningKey { region: self.region, epoch: self.epoch, key: self.opening.clone() }
+        RegionOpeningKey { region: self.region, epoch: self.epoch(), key: self.opening().clone() }
     }
+}
+
+/// Two copies of keys that do not belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OtherKeys {
+    /// They are of two regions, or one was made anew.
+    #[error("the keys are of another region")]
+    Region,
+    /// Somebody rotated in each of them.
+    #[error(
+        "the keys of epoch {0} differ: the region was rotated from two copies of its key file, and only one of them is in use"
+    )]
+    Epoch(u32),
 }
 
 /// The key that opens secrets sealed to a region at an epoch. Cannot be printed.
@@ -294,6 +376,29 @@ mod tests {
     fn a_time_beyond_what_the_wire_holds_does_not_panic() {
         let far = UNIX_EPOCH + Duration::from_secs(1 << 50);
         assert!(keys().statement(UNIX_EPOCH, far).not_after() < far);
+    }
+
+    #[test]
+    fn copies_of_keys_come_together_and_others_do_not() {
+        let first = keys();
+        let copy = |keys: &RegionKeys| RegionKeys {
+            region: keys.region,
+            signing: keys.signing.clone(),
+            epochs: keys.epochs.clone(),
+            excluded: keys.excluded.clone(),
+            attested: keys.attested,
+        };
+        let (mut old, mut new) = (copy(&first), copy(&first));
+        new.rotate();
+        new.excluded.nodes.insert([1; 32]);
+        old.excluded.nodes.insert([2; 32]);
+        let mut other_way = copy(&old);
+        other_way.rotate();
+        old.merge(copy(&new)).expect("belongs to it");
+        assert_eq!((old.epoch(), old.excluded()), (2, (2, 0)));
+        assert_eq!(old.opening().sealing_key(), new.opening().sealing_key());
+        assert_eq!(other_way.merge(new).err(), Some(OtherKeys::Epoch(2)));
+        assert_eq!(old.merge(keys()).err(), Some(OtherKeys::Region));
     }
 
     proptest::proptest! {

@@ -21,6 +21,20 @@ pub(super) const ALL: &[Examples] = &[
             "region update eu --display-name 'European Union'",
         ],
     ),
+    (
+        "region rotate-key",
+        &[
+            "region rotate-key eu --region-key eu.key \\\n    --recovery-copy /media/usb/eu.key",
+            "region rotate-key eu --region-key eu.key \\\n    --exclude nd_4d6hhq2v9m1k7xw5r8s3t0zyba --now --yes",
+        ],
+    ),
+    ("region renew-key", &["region renew-key eu --region-key eu.key"]),
+    (
+        "region export-key",
+        &["region export-key --region-key eu.key --out team.key \\\n    --recipient alice --recipient bob"],
+    ),
+    ("region import-key", &["region import-key team.key --region-key mine.key"]),
+    ("region fingerprint", &["region fingerprint eu", "region fingerprint --region-key eu.key"]),
     ("region delete", &["region delete us --dry-run", "region delete us --yes"]),
     ("request show", &["request show rq_4d6hhq2v9m1k7xw5r8s3t0zyba"]),
     ("node list", &["node list", "node list --region eu --behind"]),

@@ -19,6 +19,12 @@ const VERBS: &[&str] = &[
     // A member is a user who is there already, and stays when he is no member any more.
     "add",
     "remove",
+    // Keys of a region, which lie in a file and not in a list.
+    "rotate-key",
+    "renew-key",
+    "export-key",
+    "import-key",
+    "fingerprint",
     // A token stays in the list, so it is not deleted.
     "revoke",
     // What can be put back.
@@ -208,6 +214,8 @@ const SAID_OTHERWISE: &[(&str, &str)] = &[
     ("owner", "a resource has the label, a set gives it, an export is narrowed to it"),
     ("prefix", "of a caller it is a word, of an upstream any text"),
     ("proxy", "whose credential a test uses, or what a list is narrowed to"),
+    ("recovery-copy", "a new region makes one, a rotation writes those that are there again"),
+    ("region-key", "whose keys are used, or what takes keys in, or is looked at"),
     ("region", "where something goes, or what a list is narrowed to"),
     ("scope", "of a caller it is required, of an upstream it is asked for"),
     ("since", "what came then: requests, sums, accounts, changes"),

@@ -232,7 +232,12 @@ fn reached(world: &BTreeMap<Key, Bytes>, wanted: RegionId) -> BTreeMap<Key, Byte
 /// What the store tells of a revision.
 fn news(changes: Vec<PublishedChange>) -> ParsedNews {
     let revision = changes.first().expect("there are some").revision;
-    let news = News { changes, removals: Vec::new(), to: Some((revision, [revision as u8; 32])) };
+    let news = News {
+        changes,
+        removals: Vec::new(),
+        regions: Vec::new(),
+        to: Some((revision, [revision as u8; 32])),
+    };
     ParsedNews::of(news, &ParsedBefore::new())
 }
 

@@ -31,6 +31,7 @@ where
     /// Sends what the node lacks, if it lacks something and may have it.
     pub(super) async fn advance(&mut self, talk: &mut Talk, fence: &CancellationToken) -> Result<(), End> {
         talk.heads.mark_unchanged();
+        Box::pin(self.grant(talk)).await?;
         if self.waits(talk)? {
             return self.restrain(talk).await;
         }

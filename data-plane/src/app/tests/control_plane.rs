@@ -377,6 +377,7 @@ impl EnrolmentService for Service {
             trust: vec![trust.to_vec()],
             statement: Some(self.0.statement.clone()),
             not_after: Some(timestamp(SystemClock.now() + Duration::from_secs(60))),
+            later_keys: Vec::new(),
         }))
     }
 }

@@ -134,6 +134,11 @@ impl HeldResource {
         self.wanted.hash == offered.hash && self.wanted.needs == offered.needs
     }
 
+    /// It is refused because its seal does not open.
+    pub(super) fn is_sealed_off(&self) -> bool {
+        self.refusal.as_ref().is_some_and(|reason| reason.why == Why::Unseal)
+    }
+
     /// The running version, to be kept in place of a refused newer one.
     pub(super) fn keep(&self) -> Option<Running> {
         let running = self.running.as_ref()?;

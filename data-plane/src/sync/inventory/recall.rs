@@ -120,7 +120,7 @@ impl Inventory {
         digest.join(&self.digest);
         let changes =
             resources.into_iter().map(|(key, offered, parsed)| (key, Change::Upsert(offered), Some(parsed)));
-        let terms = Terms { mode: Mode::Unspecified, adopted: None };
+        let terms = Terms { mode: Mode::Unspecified, adopted: None, again: false };
         self.take_each(terms, false, changes, snapshot, digest);
     }
 

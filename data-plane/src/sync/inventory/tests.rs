@@ -250,7 +250,7 @@ fn of_many_refusals_some_are_told_and_those_of_a_change_always_are() {
     let last = bad(u32::MAX);
     let changes = crate::sync::changes(&body(std::slice::from_ref(&last), &[]));
     let foretold = node.inventory.foretell(Mode::Delta, &changes);
-    let terms = Terms { mode: Mode::Delta, adopted: None };
+    let terms = Terms { mode: Mode::Delta, adopted: None, again: false };
     let refused = node.inventory.take(terms, foretold, changes, &mut node.snapshot);
     let told = node.inventory.told(refused.iter());
     assert_eq!(told.iter().map(|refusal| refusal.key.clone()).collect::<Vec<_>>(), [last.key]);

@@ -79,7 +79,7 @@ fn who_knows_only_what_was_uploaded_cannot_slip_in_a_region_of_his_own() {
     let plaintext = fleet::RegionKeyPlaintext {
         region: made.wire.region.clone(),
         epoch: made.wire.epoch,
-        sealing_private: forger.opening.to_secret().expose().to_vec(),
+        sealing_private: forger.opening().to_secret().expose().to_vec(),
         signing_key: forger.signing.verifying_key().to_bytes().to_vec(),
         installation: InstallationId::from_random([5; 16]).to_string(),
     };
