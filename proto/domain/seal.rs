@@ -175,3 +175,5 @@ fn hpke_open(
 
 #[cfg(test)]
 mod frozen;
+#[cfg(test)]
+mod vectors;

@@ -1,7 +1,8 @@
 //! What was stored once has to open for ever: bytes written by an earlier build.
 //!
 //! A failure here means that stored bytes changed their meaning. The remedy is a new version number beside
-//! the old, never new bytes in this file.
+//! the old, never new bytes in this file. A kind, a format or a version that comes later gets bytes of its own, of the build
+//! that brings it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -19,8 +20,12 @@ use crate::model::resource::{Key, ResourceId};
 use crate::secret::Secret;
 use rr_wire::fleet;
 
+mod kinds;
+
 const SEALED: &str = "CAEQARoYz0n6FMl6loJCyDB+1HHHdKJ73FTX+w3bIlHvb4WSb89Zjm93qYpcNGpNEiuh14WHZADSj7nUyyaQRLiSslS6DkuUmhebki6UW9HGjbRoYTMLUxPGGm+8MfJp13G4nYbQRYE4J/UQ96K1lWoqIBlKfBf1+IIGFFk/xliUbwRZsOSPUMwLInDW6JgwGV7xMnUKHXJnXzA1MG0yZ2ExODUwbTJnYTE4NTBtMmdhMTg1EAEaIDgfGea4Yiwi6qXmKvRU0sJQPJEIfJxLqpeg4Wa2i289IjDYtTnl7ZFDoBm7y5BZshkceC5y5tpqpkaw2rVNQzGJydSSVeEJPTTen+CtSKbVksU=";
 const KEY_FILE: &str = "ewogICJmb3JtYXQiOiAicmVxdWVzdHJvY2tldCByZWdpb24ga2V5IDEiLAogICJwcm90ZWN0aW9uIjogImRldiIsCiAgInJlZ2lvbiI6ICJyZ18wNTBtMmdhMTg1MG0yZ2ExODUwbTJnYTE4NSIsCiAgImVwb2NoIjogMSwKICAiZmluZ2VycHJpbnQiOiAiYTRkNS04ZTllLWQ4ZWQtYjhjZC01ZmFmLTMwOGEtYzYyZi0xM2ZjIiwKICAibm9uY2UiOiAidUlLOW9FN3J4bWIzdDVIcTdiemhlTnpLUjFaUUJaQ2EiLAogICJrZXlzIjogImhJYmhNNXNJMm13NVBlWmcrWHVJNWhMc29XVHRoTWtkR2FvQTZoTENwUFgxaENOR0tZdWVHcmw5cEh4UkxEVTdGejNLTzBKQ1V5L0RON2JINlZXUmxrSUJsbEg3V0pPQm5pYlJrdWNIakNZPSIKfQo=";
+const PROTECTED_KEY_FILE: &str = "ewogICJmb3JtYXQiOiAicmVxdWVzdHJvY2tldCByZWdpb24ga2V5IDEiLAogICJwcm90ZWN0aW9uIjogInBhc3NwaHJhc2UiLAogICJyZWdpb24iOiAicmdfMDUwbTJnYTE4NTBtMmdhMTg1MG0yZ2ExODUiLAogICJlcG9jaCI6IDEsCiAgImZpbmdlcnByaW50IjogImE5NjYtMTA4NC1jZmZhLTFlNDYtMWVjMi0zODhmLWM2YWYtOGRjZSIsCiAgImFyZ29uMiI6IHsKICAgICJzYWx0IjogIkZhT3ZVSTVlNTVkTmFVQzIwWGFycnc9PSIsCiAgICAia2liIjogNjU1MzYsCiAgICAicGFzc2VzIjogMywKICAgICJsYW5lcyI6IDEKICB9LAogICJub25jZSI6ICJMVEdCYXpuZ2F0bzk4VlEybi9haTl6WHJMY1JtbjdLUyIsCiAgImtleXMiOiAiNXc1MW1vZHdUU0VITWJWczhrWjF5RTh4NkVOZmVTWEswZ1BlZERoNStpRjZYTkZMUnZYaE5lNlU0YVZ2VHR5MDNFdlJEazJsOHZHUk5zOWlwZkVqQ3FNVzhsN0QzVnJVeEhEZG01dDRNZEk9Igp9Cg==";
+const PROTECTED_FINGERPRINT: &str = "a966-1084-cffa-1e46-1ec2-388f-c6af-8dce";
 const TOKEN: &str = "rrn1.nt_4vrjdwgxf1gf0a5t7m0twwk4ze.8fd0f52051e05820494aa2120064960d0ab518f1ca9a0d3e2ff44989165ebf51.0707070707070707070707070707070707070707070707070707070707070707";
 const STATEMENT: &str = "Ch1udF80dnJqZHdneGYxZ2YwYTV0N20wdHd3azR6ZRIdcmdfMDUwbTJnYTE4NTBtMmdhMTg1MG0yZ2ExODUaIIWircUl7G+hg+5W/LA+QXLwuvhY+jfuTM5H/Hvx6VC5IiBoHzspWf+X+pcKOWSvWrVkXZw3oOanjxolxnG1QPQBZyogH85240T46UBlXdyTzUk+Z192Uxsqs873EMaHUjG/huQwAToGCIDm/okHQAFKIDHWzaJcwo5HwctlUMbMRvNbWUyvFcXW3CP7+vNWxghbUpQBdezRh0H/obiF/4nZRuwmgFFh15uDOSYZSA2Fd+so5cfpQlDXYmBa/7wjI7kYwgjCAnSHjHdmDkp2W/cP//TZogxJWFfdNfRxja1iMiQmaj1ZJ+zPNygv4eVWicjIshBsAJXblUO4BIdkh0kR2OBWvduhzVCQq+NdrT7u+b/hf8BDezqdBSoNU5/CQVpydB/2LCvftlpASi2rJd5jMzZ9LWoxJeQfXH1kst8yeOzbnY5h7gwYMPVyLEztcp/lwIqybyNnK/7/uBGq/xtptQKXSdxccILgBQ==";
 const FRAME: &str = "fZO1ZfqlHKqmOqbFw1YkXVyMNxvdUgJClcxOi6ZpucJ6jzKWbp+ae8ireszw";
@@ -53,6 +58,14 @@ fn a_secret_sealed_by_the_first_build_opens() {
 fn a_key_file_of_the_first_build_opens_with_the_same_fingerprint() {
     let keys = key_file::read_dev(&Secret::new(bytes(KEY_FILE))).expect("opens");
     assert_eq!(keys.fingerprint().to_string(), "a4d5-8e9e-d8ed-b8cd-5faf-308a-c62f-13fc");
+    assert_eq!(keys.region(), RegionId::from_random([5; 16]));
+}
+
+#[test]
+fn a_key_file_under_a_passphrase_opens_with_the_same_fingerprint() {
+    let file = Secret::new(bytes(PROTECTED_KEY_FILE));
+    let keys = key_file::read(&file, Some(&Secret::from("correct horse".to_owned()))).expect("opens");
+    assert_eq!(keys.fingerprint().to_string(), PROTECTED_FINGERPRINT);
     assert_eq!(keys.region(), RegionId::from_random([5; 16]));
 }
 

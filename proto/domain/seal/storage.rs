@@ -65,7 +65,35 @@ impl StorageKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use data_encoding::HEXLOWER;
     use rr_seam::SystemEntropy;
+
+    /// What draws the nonce of a published vector.
+    struct Drawn([u8; NONCE]);
+
+    impl Entropy for Drawn {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.copy_from_slice(&self.0);
+        }
+    }
+
+    /// draft-irtf-cfrg-xchacha-03, A.3.1.
+    #[test]
+    fn the_published_vector_of_the_cipher_is_what_is_sealed_and_what_opens() {
+        let plaintext =
+            b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, \
+                          sunscreen would be it.";
+        let aad = HEXLOWER.decode(b"50515253c0c1c2c3c4c5c6c7").expect("hexadecimal");
+        let nonce = std::array::from_fn(|at| 0x40 + at as u8);
+        let sealed = "bd6d179d3e83d43b9576579493c0e939572a1700252bfaccbed2902c21396cbb731c7f1b0b4aa6440bf3a82f4eda7e39\
+                      ae64c6708c54c216cb96b72e1213b4522f8c9ba40db5d945b11b69b982c1bb9e3f3fac2bc369488f76b2383565d3fff9\
+                      21f9664c97637da9768812f615c68b13b52ec0875924c1c7987947deafd8780acf49";
+        let key = StorageKey(Zeroizing::new(std::array::from_fn(|at| 0x80 + at as u8)));
+        let frame = key.seal(&aad, plaintext, &Drawn(nonce));
+        assert_eq!(frame[..NONCE], nonce);
+        assert_eq!(HEXLOWER.encode(&frame[NONCE..]), sealed);
+        assert_eq!(key.open(&aad, &frame).expect("opens").as_slice(), plaintext);
+    }
 
     #[test]
     fn a_frame_opens_in_its_own_place_and_any_flipped_bit_is_seen() {
