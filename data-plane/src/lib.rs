@@ -50,6 +50,7 @@ mod holder;
 mod identity;
 mod jwt;
 mod listen;
+mod open_secrets;
 mod outcome;
 mod passwords;
 mod pipeline;

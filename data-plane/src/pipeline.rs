@@ -233,12 +233,12 @@ async fn pass<'s>(
     if let Some(source) = route.upstream.as_deref().and_then(|credential| credential.token_source())
         && !source.has_token(now)
     {
-        Box::pin(wait_for_token(source, now, forward::until(route, draft))).await;
+        Box::pin(wait_for_token(&source, now, forward::until(route, draft))).await;
     }
     let mut injected = inject::inject(admitted, worker, now)?;
-    let mut shown = injected.token.as_ref().and_then(|token| token.values.needles().cloned());
+    let mut shown = injected.needles.take();
     // Whoever could choose what cannot be read would choose what a meter charges.
-    let is_searched = echo::needles(route, model, shown.as_ref()).is_some();
+    let is_searched = echo::search(model, shown.as_ref()).is_some();
     let is_read = is_searched || draft.reads_bodies() || !filter::chain(route, credential).is_empty();
     let takes =
         if is_read { filter::ask_for_readable(&mut injected.parts.headers) } else { Coding::Identity };
@@ -249,14 +249,14 @@ async fn pass<'s>(
         None => forward::forward(injected, worker, draft).await?,
         Some(tunnel) => match Box::pin(tunnel.open(injected, worker, draft)).await? {
             Opened::Tunnel(mut head, open) => {
-                let search = echo::search(route, model, shown.as_ref());
+                let search = echo::search(model, shown.as_ref());
                 echo::search_head(&mut head, search, draft)?;
                 if let Some(shape) = &route.shape {
                     rewrite::response(shape, head.headers_mut(), Version::HTTP_11, &worker.pseudonym);
                     cors::answer(shape, page.as_deref(), head.headers_mut());
                 }
                 let upstream = route.upstream.as_deref();
-                let sent = keep::unsearched(model.echo_guard, upstream, shown.as_deref());
+                let sent = keep::unsearched(model.echo_guard, shown.as_deref());
                 draft.keeps(keep::response(proxy, upstream, sent, head.headers()));
                 return Ok((head, Behind::Tunnel(open)));
             }
@@ -265,7 +265,7 @@ async fn pass<'s>(
     };
     let version = forwarded.version;
     shown = forwarded.shown.clone().or(shown);
-    let (chain, search) = (filter::chain(route, credential), echo::search(route, model, shown.as_ref()));
+    let (chain, search) = (filter::chain(route, credential), echo::search(model, shown.as_ref()));
     let passed = filter::pass(forwarded, &chain, search, most(model.max_response_bytes), draft)?;
     let Filtered { mut head, mut body } = match passed {
         Passed::As(filtered) => filtered,
@@ -278,7 +278,7 @@ async fn pass<'s>(
         body.is_shaped_by(shape);
     }
     let upstream = route.upstream.as_deref();
-    let sent = keep::unsearched(model.echo_guard, upstream, shown.as_deref());
+    let sent = keep::unsearched(model.echo_guard, shown.as_deref());
     draft.keeps(keep::response(proxy, upstream, sent, head.headers()));
     Ok((head, Behind::Body(body)))
 }

@@ -35,7 +35,7 @@ pub(crate) use self::proxy::{CompiledProxy, CompiledTarget, Known, PoolKey, Retr
 pub(crate) use self::recording::CompiledRecording;
 pub(crate) use self::shape::{SentHost, Shape};
 pub(crate) use self::standings::Standings;
-pub(crate) use self::upstream::{Injection, Opening, UpstreamCredential, Vault};
+pub(crate) use self::upstream::{InUse, Injection, Opening, UpstreamCredential, Vault};
 pub(crate) use self::user::CompiledUser;
 
 /// One version of the configuration. A clone shares nearly all of it.

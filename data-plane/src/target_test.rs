@@ -81,7 +81,7 @@ impl TargetTests {
         if let Some(source) = route.upstream.as_deref().and_then(|credential| credential.token_source())
             && !source.has_token(now)
         {
-            wait_for_token(source, now, Some(until)).await;
+            wait_for_token(&source, now, Some(until)).await;
         }
         let request = match test_request(route, target, now, &*self.seams.entropy) {
             Ok(request) => request,
@@ -97,8 +97,9 @@ impl TargetTests {
         let connections = Connections::new(outbound, trust, Arc::default(), self.tasks.clone(), 1);
         let mut course = Course::begin();
         let ended = timeout_at(until, async {
-            let reply =
-                connections.test(target, route.shown(), request, &mut course).await.map_err(Failed::Send)?;
+            let own = route.shown();
+            let sent = connections.test(target, own.as_ref(), request, &mut course);
+            let reply = sent.await.map_err(Failed::Send)?;
             told.status = reply.response.status().as_u16().into();
             told.http_version = version(reply.response.version()).to_owned();
             let mut body = reply.response.into_body();

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use rr_contract::api_key::{self, KeyKind};
 use rr_contract::seal::Slot;
@@ -15,7 +16,7 @@ use crate::echo::{Needles, VALUE_MIN};
 
 /// Values of one request.
 pub(crate) struct Values {
-    /// Marked sensitive. Not wiped when dropped: the bytes have been in send buffers by then.
+    /// Marked sensitive, and wiped when the last request that bears one is gone.
     headers: Box<[(HeaderName, HeaderValue)]>,
     pairs: Box<[Pair]>,
     /// One has the form of a caller's key.
@@ -30,7 +31,7 @@ pub(crate) struct Pair {
     /// As it stands in the query.
     pub(crate) name: Box<str>,
     /// Name and value, as they stand in the query.
-    pub(crate) text: Box<str>,
+    pub(crate) text: Zeroizing<String>,
 }
 
 impl Values {
@@ -52,12 +53,12 @@ impl Values {
                     let mut text = Zeroizing::new(Vec::with_capacity(prefix.len() + value.len()));
                     text.extend_from_slice(prefix.as_bytes());
                     text.extend_from_slice(value.expose());
-                    let mut value = HeaderValue::from_bytes(&text).ok()?;
-                    value.set_sensitive(true);
-                    headers.push((name.clone(), value));
+                    headers.push((name.clone(), sensitive(text)?));
                 }
                 Slot::Query { name } => {
-                    let text = [name, "=", &encoded(value.expose())].concat().into();
+                    let value = encoded(value.expose());
+                    let mut text = Zeroizing::new(String::with_capacity(name.len() + 1 + value.len()));
+                    text.extend([name.as_str(), "=", value.as_str()]);
                     pairs.push(Pair { name: name.as_str().into(), text });
                 }
             }
@@ -111,9 +112,21 @@ fn is_password(slot: &Slot) -> bool {
     matches!(slot, Slot::Header { prefix, .. } if prefix.trim().eq_ignore_ascii_case("basic"))
 }
 
+/// A header that is not printed, and whose bytes are wiped when the last copy of it is gone. `None`: no header can carry them.
+pub(crate) fn sensitive(text: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
+    unprinted(text)
+}
+
+fn unprinted(bytes: impl AsRef<[u8]> + Send + 'static) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(bytes)).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 /// Letters, digits and `-._~` as they are, any other byte as an escape in capitals: every reader reads that alike.
-pub(crate) fn encoded(text: &[u8]) -> Box<str> {
-    let mut out = String::with_capacity(text.len());
+pub(crate) fn encoded(text: &[u8]) -> Zeroizing<String> {
+    // Sized once: a text that grows leaves pieces of itself behind.
+    let mut out = Zeroizing::new(String::with_capacity(3 * text.len()));
     for byte in text {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
             out.push(char::from(*byte));
@@ -121,5 +134,51 @@ pub(crate) fn encoded(text: &[u8]) -> Box<str> {
             write!(out, "%{byte:02X}").expect("a string takes every write");
         }
     }
-    out.into()
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_header_lives_in_the_bytes_that_are_wiped_and_not_in_a_copy_of_them() {
+        let text = Zeroizing::new(b"Bearer secret".to_vec());
+        let at = text.as_ptr();
+        let value = sensitive(text).expect("a header");
+        // As it goes into a request.
+        let sent = value.clone();
+        drop(value);
+        assert_eq!((sent.as_bytes().as_ptr(), sent.as_bytes()), (at, &b"Bearer secret"[..]));
+        assert!(sent.is_sensitive() && sensitive(Zeroizing::new(b"a\nb".to_vec())).is_none());
+    }
+
+    /// What a header is made of, and whether it is gone.
+    struct Watched(Zeroizing<Vec<u8>>, Arc<AtomicBool>);
+
+    impl AsRef<[u8]> for Watched {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_header_are_dropped_and_so_wiped_with_the_last_copy_of_it_and_not_before() {
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let owner = Watched(Zeroizing::new(b"Bearer secret".to_vec()), Arc::clone(&is_gone));
+        let value = unprinted(owner).expect("a header");
+        let sent = value.clone();
+        drop(value);
+        assert!(!is_gone.load(Ordering::Relaxed));
+        drop(sent);
+        assert!(is_gone.load(Ordering::Relaxed));
+    }
 }

@@ -16,6 +16,8 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
+use crate::values::sensitive;
+
 use super::source::Asked;
 
 /// How long a token of ours counts that says who we are.
@@ -98,7 +100,7 @@ fn of_grant(grant: &Grant, secret: &Secret, seams: &Seams) -> Result<Question, U
     for (name, text) in &grant.parameters {
         form.add(name, text.as_bytes());
     }
-    let body = Bytes::copy_from_slice(form.0.as_bytes());
+    let body = Bytes::from_owner(form.0);
     Ok(Question { method: Method::POST, headers, body })
 }
 
@@ -112,14 +114,9 @@ fn basic(client_id: &str, secret: &Secret) -> Result<HeaderValue, Unaskable> {
     for part in form_urlencoded::byte_serialize(secret.expose()) {
         plain.push_str(part);
     }
-    let text = Zeroizing::new(format!("Basic {}", BASE64.encode(plain.as_bytes())));
-    sensitive(text.as_bytes())
-}
-
-fn sensitive(bytes: &[u8]) -> Result<HeaderValue, Unaskable> {
-    let mut value = HeaderValue::from_bytes(bytes).map_err(|_| Unaskable::Header)?;
-    value.set_sensitive(true);
-    Ok(value)
+    let encoded = Zeroizing::new(BASE64.encode(plain.as_bytes()));
+    let text = Zeroizing::new([b"Basic ", encoded.as_bytes()].concat());
+    sensitive(text).ok_or(Unaskable::Header)
 }
 
 /// A token of ours.
@@ -157,14 +154,14 @@ fn of_request(request: &TokenRequest, secret: &Secret) -> Result<Question, Unask
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, JSON);
     for (name, text) in &request.headers {
-        headers.insert(name.clone(), sensitive(&text.fill(&mut fill))?);
+        headers.insert(name.clone(), sensitive(text.fill(&mut fill)).ok_or(Unaskable::Header)?);
     }
     let body = request.body.fill(&mut fill);
     if !body.is_empty() && !headers.contains_key(CONTENT_TYPE) {
         let is_json = matches!(body.first(), Some(b'{' | b'['));
         headers.insert(CONTENT_TYPE, if is_json { JSON } else { FORM });
     }
-    let body = Bytes::copy_from_slice(&body);
+    let body = Bytes::from_owner(body);
     fault.map_or(Ok(Question { method: request.method.clone(), headers, body }), Err)
 }
 

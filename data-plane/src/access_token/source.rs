@@ -5,7 +5,7 @@
 //! place.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -85,8 +85,8 @@ pub(crate) struct AccessToken {
 /// The tokens of one version of a credential.
 pub(crate) struct TokenSource {
     pub(super) name: SourceName,
-    /// Set once the seal is open.
-    way: OnceLock<Way>,
+    /// As long as the seal is open.
+    way: ArcSwapOption<Way>,
     token: ArcSwapOption<AccessToken>,
     /// Since the token came.
     was_used: AtomicBool,
@@ -105,14 +105,23 @@ struct State {
     /// In a row.
     failures: u32,
     was_read: bool,
+    /// What is kept of it on disk is of no use any more.
+    is_over: bool,
 }
 
 impl TokenSource {
     pub(super) fn new(name: SourceName, wake: Arc<Notify>) -> Self {
-        let state = State { is_under_way: false, begun: None, due: None, failures: 0, was_read: false };
+        let state = State {
+            is_under_way: false,
+            begun: None,
+            due: None,
+            failures: 0,
+            was_read: false,
+            is_over: false,
+        };
         Self {
             name,
-            way: OnceLock::new(),
+            way: ArcSwapOption::empty(),
             token: ArcSwapOption::empty(),
             was_used: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -124,20 +133,36 @@ impl TokenSource {
 
     /// Says how tokens are got. From now on there is one as long as somebody uses it.
     pub(crate) fn opens(&self, asked: Asked, secret: Secret, slot: Slot) {
-        let is_first = self.way.set(Way { asked, secret, slot }).is_ok();
-        if is_first {
-            self.state().due = Some(Instant::now());
-            self.wake.notify_one();
+        let mut state = self.state();
+        if self.way.load().is_some() {
+            return;
         }
+        self.way.store(Some(Arc::new(Way { asked, secret, slot })));
+        state.due = Some(Instant::now());
+        self.wake.notify_one();
+    }
+
+    /// Takes the secret and the token that was got with it out of memory; where the end of both `is_over`, that on disk too.
+    pub(crate) fn closes(&self, is_over: bool) {
+        let mut state = self.state();
+        self.way.store(None);
+        self.token.store(None);
+        (state.due, state.was_read, state.is_over) = (None, false, is_over);
+        self.wake.notify_one();
+    }
+
+    /// Whether what is kept of it on disk has to go, since it was asked last.
+    pub(super) fn leaves_disk(&self) -> bool {
+        std::mem::take(&mut self.state().is_over)
     }
 
     /// Where its tokens go; `None`: its seal is not open.
-    pub(crate) fn slot(&self) -> Option<&Slot> {
-        self.way.get().map(|way| &way.slot)
+    pub(crate) fn slot(&self) -> Option<Slot> {
+        self.way.load().as_ref().map(|way| way.slot.clone())
     }
 
-    pub(super) fn way(&self) -> Option<&Way> {
-        self.way.get()
+    pub(super) fn way(&self) -> Option<Arc<Way>> {
+        self.way.load_full()
     }
 
     /// The token, if there is one at this time.
@@ -203,6 +228,14 @@ impl TokenSource {
         self.waiting.count()
     }
 
+    /// As if its issuer had given this at a time, for long.
+    #[cfg(test)]
+    pub(crate) fn has(&self, token: &str, at: SystemTime) {
+        let (slot, secret) = (Slot::bearer(), Secret::from(token.to_owned()));
+        let values = Values::of(std::iter::once((&secret, &slot))).expect("values");
+        self.take(values, at, Duration::from_secs(3600), 0.0);
+    }
+
     /// As if the last question had begun so long ago.
     #[cfg(test)]
     pub(crate) fn begun_before(&self, ago: Duration) {
@@ -215,17 +248,21 @@ impl TokenSource {
     }
 
     /// Takes a token that lasts from `now` on for so long. `chance` is from 0 to 1. Whether there had been none for the last
-    /// questions.
-    pub(super) fn take(&self, values: Values, now: SystemTime, lasts: Duration, chance: f64) -> bool {
+    /// questions; `None`: its secret is closed, and so it has none.
+    pub(super) fn take(&self, values: Values, now: SystemTime, lasts: Duration, chance: f64) -> Option<bool> {
         let token = AccessToken { values, good_until: now + (lasts - SPARE.min(lasts / 10)) };
-        self.was_used.store(false, Ordering::Relaxed);
-        self.token.store(Some(Arc::new(token)));
         let (least, most) = REFRESH;
         // Not all nodes at once.
         let part = f64::from(least) + f64::from(most - least) * chance.clamp(0.0, 1.0);
         let mut state = self.state();
+        // It ended while its issuer was asked.
+        if self.way.load().is_none() {
+            return None;
+        }
+        self.was_used.store(false, Ordering::Relaxed);
+        self.token.store(Some(Arc::new(token)));
         state.due = Some(Instant::now() + lasts.mul_f64(part / 100.0));
-        std::mem::take(&mut state.failures) > 0
+        Some(std::mem::take(&mut state.failures) > 0)
     }
 
     /// There is a token by a question, or by what was kept.

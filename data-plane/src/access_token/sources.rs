@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use crate::fetches::{Register, due};
+use crate::open_secrets::OpenSecrets;
 use crate::shelf::{Kept, Purpose, Shelf};
 use crate::values::Values;
 
@@ -45,6 +46,7 @@ struct Shared {
     wake: Arc<Notify>,
     got: AtomicU64,
     failed: AtomicU64,
+    opened: OpenSecrets,
 }
 
 /// What tokens are asked for with.
@@ -72,9 +74,20 @@ impl TokenSources {
         self.0.by.get(name.clone(), make)
     }
 
+    /// What is open: a token is closed with the secret that it was got with.
+    pub(crate) fn opened(&self) -> &OpenSecrets {
+        &self.0.opened
+    }
+
     /// How many questions got a token, and how many did not, since the start.
     pub(crate) fn numbers(&self) -> (u64, u64) {
         (self.0.got.load(Ordering::Relaxed), self.0.failed.load(Ordering::Relaxed))
+    }
+
+    /// With another bound of open secrets.
+    #[cfg(test)]
+    pub(crate) fn opening_at_most(most: usize) -> Self {
+        Self(Arc::new(Shared { opened: OpenSecrets::at_most(most), ..Shared::default() }))
     }
 
     #[cfg(test)]
@@ -86,7 +99,8 @@ impl TokenSources {
     pub(crate) async fn follow(self, answerer: Answerer, tasks: Tasks, stop: Stop) {
         let (answerer, started, mut is_tidy) = (Arc::new(answerer), Instant::now(), false);
         loop {
-            let (held, gone) = self.0.by.held();
+            let (held, mut gone) = self.0.by.held();
+            gone.extend(held.iter().filter(|it| it.leaves_disk()).map(|it| it.name.clone()));
             // Beside the questions, which wait for no disk.
             let is_time = !is_tidy && started.elapsed() >= TIDY;
             if is_time || !gone.is_empty() {
@@ -128,7 +142,8 @@ impl Answerer {
 
     async fn get(&self, source: &Arc<TokenSource>, is_kept: bool, shared: &Shared) {
         // It is due once its way is known.
-        let Some(way) = source.way() else { return };
+        let Some(way) = source.way() else { return source.succeeded() };
+        let way = &*way;
         let SourceName { org, credential, version, .. } = source.name;
         if source.reads_disk() && self.takes_kept(source, way).await {
             return source.succeeded();
@@ -188,12 +203,13 @@ impl Answerer {
             return false;
         };
         let chance = f64::from(u32::from_be_bytes(draw(&*self.seams.entropy))) / f64::from(u32::MAX);
-        if source.take(values, now, lasts, chance) {
+        let taken = source.take(values, now, lasts, chance);
+        if taken == Some(true) {
             let SourceName { org, credential, .. } = source.name;
             info!(%org, %credential, "issuer gives tokens for an upstream again");
         }
         source.succeeded();
-        true
+        taken.is_some()
     }
 
     pub(super) async fn ask(&self, source: &TokenSource, way: &Way) -> Result<Granted, NoToken> {

@@ -350,6 +350,8 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
     );
     let keys = standings.issuers().clone().follow(sources, tasks.clone(), late.stop());
     tasks.spawn_local("issuers", keys);
+    let opened = standings.tokens().opened().clone().follow(Arc::clone(&seams.clock), late.stop());
+    tasks.spawn_local("open secrets", opened);
     let upstream_tokens = standings.tokens().clone().follow(answerer, tasks.clone(), late.stop());
     tasks.spawn_local("tokens for upstreams", upstream_tokens);
     let entropy = Arc::clone(&seams.entropy);

@@ -48,6 +48,7 @@ impl Attempts<'_> {
     ) -> Result<Reply, Failure> {
         let Self { route, credential, until } = self;
         let shown = credential.and_then(UpstreamCredential::shown);
+        let shown = shown.as_ref();
         let standing = route.target.standing.as_deref();
         if let Some(retries) = &route.retries {
             retries.budget.request(now);

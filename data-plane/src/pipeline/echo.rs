@@ -19,7 +19,6 @@ use crate::body::{Coding, Decoding, Held};
 use crate::deadline::Deadline;
 use crate::echo::{Needles, Scanner};
 use crate::reply::{BodyBroken, Failure};
-use crate::snapshot::Route;
 
 use super::settle::Draft;
 
@@ -33,26 +32,14 @@ pub(super) struct Search<'s> {
     pub(super) refuses: bool,
 }
 
-/// What is looked for in answers of a proxy: what the request was `shown` with, if that is not what its credential holds.
-/// `None`: nothing.
-pub(super) fn needles<'s>(
-    route: &'s Route,
-    model: &Proxy,
-    shown: Option<&'s Arc<Needles>>,
-) -> Option<&'s Arc<Needles>> {
-    if model.echo_guard == EchoGuard::Off {
-        return None;
-    }
-    shown.or_else(|| route.upstream.as_deref()?.needles())
-}
-
-pub(super) fn search<'s>(
-    route: &'s Route,
-    model: &Proxy,
-    shown: Option<&'s Arc<Needles>>,
-) -> Option<Search<'s>> {
-    let refuses = model.echo_guard == EchoGuard::Refuse;
-    needles(route, model, shown).map(|needles| Search { needles, refuses })
+/// What is looked for in answers of a proxy to a request that was `shown` with this; `None`: nothing.
+pub(super) fn search<'s>(model: &Proxy, shown: Option<&'s Arc<Needles>>) -> Option<Search<'s>> {
+    let refuses = match model.echo_guard {
+        EchoGuard::Off => return None,
+        EchoGuard::Refuse => true,
+        _ => false,
+    };
+    shown.map(|needles| Search { needles, refuses })
 }
 
 /// Masks what the head of an answer echoes.

@@ -45,7 +45,7 @@ pub(super) fn forward(
     worker: &Rc<Worker>,
     draft: &mut Draft,
 ) -> impl Future<Output = Result<Forwarded, Failure>> {
-    let Injected { mut parts, body, route, endpoint, token } = request;
+    let Injected { mut parts, body, route, endpoint, token, needles: _ } = request;
     let asked_at = Instant::now();
     let body = body.into_sent(draft, asked_at);
     unframe(&mut parts.headers, &body);
@@ -69,7 +69,8 @@ pub(super) fn forward(
                 sign::sign(request, route.upstream.as_deref(), &route.target, worker)?;
             }
             draft.asks();
-            let sent = worker.connections.send(&route.target, route.shown(), &mut request, asked_at, end);
+            let own = route.shown();
+            let sent = worker.connections.send(&route.target, own.as_ref(), &mut request, asked_at, end);
             let came = sent.await;
             draft.end_sending(&came);
             came.map_err(Failure::Upstream)

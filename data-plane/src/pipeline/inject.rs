@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Uri, Version};
 use tokio::time::{Instant, timeout_at};
 
 use crate::access_token::{AccessToken, TokenSource};
+use crate::echo::Needles;
 use crate::reply::{Denial, Failure, Refused};
 use crate::snapshot::upstream::Unusable;
 use crate::snapshot::{CompiledTarget, Injection, Route, UpstreamCredential};
@@ -35,6 +36,8 @@ pub(crate) struct Injected<'s> {
     pub(super) endpoint: u8,
     /// The token that it bears, if it bears one that was got for it.
     pub(super) token: Option<Arc<AccessToken>>,
+    /// What is looked for in its answer; `None`: nothing.
+    pub(super) needles: Option<Arc<Needles>>,
 }
 
 impl<'s> Injected<'s> {
@@ -62,7 +65,7 @@ pub(super) fn inject<'s>(
     };
     let target = route.target.at(endpoint);
     let injection = injection(route.upstream.as_deref(), route, target, now).map_err(Failure::Credential)?;
-    let token = injection.token().cloned();
+    let (token, needles) = (injection.token().cloned(), injection.needles().cloned());
 
     parts.version = Version::HTTP_11;
     if let Some(host) = request.route.shape.as_deref().and_then(|shape| shape.host.as_ref()) {
@@ -73,7 +76,7 @@ pub(super) fn inject<'s>(
     }
     let query = put(&injection, &mut parts.headers, query.as_deref(), hops);
     parts.uri = uri(target, &request.path, query.as_deref())?;
-    Ok(Injected { parts, body, route, endpoint, token })
+    Ok(Injected { parts, body, route, endpoint, token, needles })
 }
 
 /// Waits for the token that a request is to bear, where there is none yet.
@@ -96,12 +99,12 @@ pub(super) fn may_go(
 }
 
 /// What goes into a request to this base URL of the route's target.
-pub(super) fn injection<'s>(
-    credential: Option<&'s UpstreamCredential>,
+pub(super) fn injection(
+    credential: Option<&UpstreamCredential>,
     route: &Route,
     target: &CompiledTarget,
     now: SystemTime,
-) -> Result<Injection<'s>, Unusable> {
+) -> Result<Injection, Unusable> {
     let credential = credential.ok_or(Unusable::Missing)?;
     let host = route.shape.as_deref().and_then(|shape| shape.host.as_ref());
     credential.injection(&target.base, target.ca_hash(), host, now)
@@ -109,7 +112,7 @@ pub(super) fn injection<'s>(
 
 /// Puts what the upstream gets into the headers and the query of a request that passed so many edges.
 pub(super) fn put<'q>(
-    injection: &Injection<'_>,
+    injection: &Injection,
     headers: &mut HeaderMap,
     query: Option<&'q str>,
     hops: u8,
@@ -128,7 +131,7 @@ pub(super) fn put<'q>(
             headers.insert(HOPS, HeaderValue::from(u16::from(hops) + 1));
         }
     }
-    if let Injection::Signature(signer) = injection {
+    if let Some(signer) = injection.signer() {
         // Those of these very names it takes out itself, when nothing changes the request any more: one of them says what a
         // body is.
         for name in signer.names() {

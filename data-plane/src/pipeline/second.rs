@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use crate::access_token::AccessToken;
 use crate::echo::Needles;
 use crate::reply::Failure;
-use crate::snapshot::{Injection, Route, UpstreamCredential};
+use crate::snapshot::{InUse, Injection, Route, UpstreamCredential};
 use crate::upstream::retry::is_idempotent;
 use crate::upstream::{Reply, RequestBody, SendError, again};
 use crate::values::Values;
@@ -68,7 +68,15 @@ impl<'s> Second<'s> {
             let Some((next, then, shows)) = self.other(tried, token.as_ref(), worker).await else {
                 return Ok((reply?, needles));
             };
-            let before = self.shown(token.as_ref());
+            // What was shown first is taken out of the request, so it has to be known.
+            let used = self.route.upstream.as_deref().and_then(UpstreamCredential::in_use);
+            if used.as_ref().is_some_and(InUse::is_over) {
+                return Ok((reply?, needles));
+            }
+            let before = match &token {
+                Some(token) => Some(&token.values),
+                None => used.as_ref().and_then(InUse::values),
+            };
             if !replace(&mut spare, before, &next) || !spare.body().claim() {
                 return Ok((reply?, needles));
             }
@@ -76,11 +84,7 @@ impl<'s> Second<'s> {
                 worker.connections.discard(reply);
             }
             worker.counters.sent_again(then == Tried::Previous);
-            needles = match next.token() {
-                Some(token) => token.values.needles(),
-                None => shows.needles(),
-            }
-            .cloned();
+            needles = next.needles().cloned();
             (token, tried, request, credential) = (next.token().cloned(), then, Some(spare), Some(shows));
         }
     }
@@ -100,19 +104,12 @@ impl<'s> Second<'s> {
             }
             draft.attempts(None, None);
             let shown = credential.and_then(UpstreamCredential::shown);
-            let came = worker.connections.send(&route.target, shown, request, asked_at, until).await;
+            let sent = worker.connections.send(&route.target, shown.as_ref(), request, asked_at, until);
+            let came = sent.await;
             draft.end_sending(&came);
             return came.map_err(Failure::Upstream);
         }
         Box::pin(Attempts { route, credential, until }.send(request, endpoint, asked_at, worker, draft)).await
-    }
-
-    /// What the upstream was shown, before the secret of before.
-    fn shown<'v>(&'v self, token: Option<&'v Arc<AccessToken>>) -> Option<&'v Values> {
-        match token {
-            Some(token) => Some(&token.values),
-            None => self.route.upstream.as_deref()?.values(),
-        }
     }
 
     /// What comes next, what that is, and whose.
@@ -121,7 +118,7 @@ impl<'s> Second<'s> {
         tried: Tried,
         token: Option<&Arc<AccessToken>>,
         worker: &Worker,
-    ) -> Option<(Injection<'s>, Tried, &'s UpstreamCredential)> {
+    ) -> Option<(Injection, Tried, &'s UpstreamCredential)> {
         let credential = self.route.upstream.as_deref()?;
         let now = worker.clock.now();
         if tried == Tried::First
@@ -159,7 +156,7 @@ fn is_refused(reply: &Result<Reply, Failure>) -> bool {
 }
 
 /// Puts something else into a request. Whether that could be done.
-fn replace(request: &mut Request<RequestBody>, before: Option<&Values>, next: &Injection<'_>) -> bool {
+fn replace(request: &mut Request<RequestBody>, before: Option<&Values>, next: &Injection) -> bool {
     // What the next edge would count is known where the first one was a key too.
     if next.values().is_some_and(Values::is_key) != before.is_some_and(Values::is_key) {
         return false;

@@ -10,6 +10,7 @@ use http::Request;
 
 use crate::reply::{Failure, Refused};
 use crate::sign::{NONCE, Signer};
+use crate::snapshot::upstream::Unusable;
 use crate::snapshot::{CompiledTarget, SentHost, UpstreamCredential};
 use crate::upstream::RequestBody;
 use crate::worker::Worker;
@@ -23,8 +24,10 @@ pub(super) fn reads_body(request: &Injected<'_>, now: SystemTime) -> bool {
         return false;
     }
     let Some(credential) = request.route.upstream.as_deref() else { return false };
-    let reads = |signer: Option<&Signer>| signer.is_some_and(Signer::reads_body);
-    reads(credential.signer()) || credential.previous(now).is_some_and(|it| reads(it.signer()))
+    let reads = |credential: &UpstreamCredential| {
+        credential.in_use().is_some_and(|used| used.signer().is_some_and(Signer::reads_body))
+    };
+    reads(credential) || credential.previous(now).is_some_and(reads)
 }
 
 /// Reads it.
@@ -40,8 +43,13 @@ pub(super) fn sign(
     target: &CompiledTarget,
     worker: &Worker,
 ) -> Result<(), Failure> {
+    let Some(used) = credential.and_then(UpstreamCredential::in_use) else { return Ok(()) };
+    // Its end came since it was judged: nothing goes out without what it should bear.
+    if used.is_over() {
+        return Err(Failure::Credential(Unusable::Expired));
+    }
     // All others pay for no more than this look.
-    let Some(signer) = credential.and_then(UpstreamCredential::signer) else { return Ok(()) };
+    let Some(signer) = used.signer() else { return Ok(()) };
     sign_at(request, signer, target, worker.clock.now(), worker.draw())
 }
 

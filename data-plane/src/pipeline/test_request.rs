@@ -58,7 +58,7 @@ pub(crate) fn test_request(
     if let Some(host) = shape.and_then(|shape| shape.host.as_ref()) {
         request.extensions_mut().insert(host.clone());
     }
-    if let Some(signer) = route.signer() {
+    if let Some(signer) = injection.signer() {
         sign::sign_at(&mut request, signer, target, now, draw(entropy))?;
     }
     Ok(request)

@@ -164,7 +164,7 @@ impl Candidate {
     ) -> Result<Opened, Refused> {
         // The one that the secret was judged for.
         let target = Arc::clone(request.target());
-        let Injected { mut parts, body, route, endpoint, token: _ } = request;
+        let Injected { mut parts, body, route, endpoint, token: _, needles: _ } = request;
         let wanted = handshake::ask(&mut parts.headers, worker.draw());
         let asked = parts.headers.clone();
         let asked_at = Instant::now();
@@ -184,7 +184,8 @@ impl Candidate {
         // It bounds the opening, and an answer that opens nothing.
         let until = target.total_timeout.map(|total| draft.started() + total);
         let passage = request.body().passage();
-        let switch = worker.connections.switch(&target, route.shown(), request, until).await;
+        let own = route.shown();
+        let switch = worker.connections.switch(&target, own.as_ref(), request, until).await;
         if let Some(standing) = standing {
             let came = switch.as_ref().map(Switch::status);
             count_ended(standing, endpoint, pass, came, &passage, asked_at, Instant::now());

@@ -21,7 +21,6 @@ use tracing::warn;
 use url::Host;
 
 use crate::quota::ProxyQuota;
-use crate::sign::Signer;
 use crate::standing::{Budget, Standing};
 
 use super::prepared::Hashed;
@@ -129,13 +128,8 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// What signs requests, if they are signed.
-    pub(crate) fn signer(&self) -> Option<&Signer> {
-        self.upstream.as_deref()?.signer()
-    }
-
     /// The certificate that the upstream is shown, if it is shown one.
-    pub(crate) fn shown(&self) -> Option<&Arc<OwnCertificate>> {
+    pub(crate) fn shown(&self) -> Option<Arc<OwnCertificate>> {
         self.upstream.as_deref()?.shown()
     }
 

@@ -70,7 +70,7 @@ impl QueryEdits {
         let fates = fates.into_iter().filter_map(|(name, now)| {
             let fate = match now {
                 Now::Named(is) if is == name => return None,
-                Now::Named(is) => Fate::Renamed(encoded(is.as_bytes())),
+                Now::Named(is) => Fate::Renamed(encoded(is.as_bytes()).as_str().into()),
                 Now::Gone => Fate::Gone,
                 Now::Set(at) => Fate::Set(at),
             };
@@ -123,7 +123,7 @@ impl QueryEdits {
 }
 
 fn pair(name: &str, value: &str) -> Box<str> {
-    format!("{}={}", encoded(name.as_bytes()), encoded(value.as_bytes())).into()
+    [encoded(name.as_bytes()).as_str(), "=", &encoded(value.as_bytes())].concat().into()
 }
 
 #[cfg(test)]

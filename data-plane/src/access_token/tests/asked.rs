@@ -212,7 +212,7 @@ async fn whatever_an_issuer_answers_its_secret_is_in_no_error_and_no_redirect_is
         ),
     ] {
         endpoint.answers(answer);
-        let error = answerer.ask(&source, source.way().expect("it is open")).await.err().expect("no token");
+        let error = answerer.ask(&source, &source.way().expect("it is open")).await.err().expect("no token");
         let error = chain(&error).to_string();
         assert!(error.contains(told), "{error}");
         assert!(!error.contains("secret/of") && !error.contains("secret%2Fof"), "{error}");

@@ -6,7 +6,7 @@ use http::HeaderName;
 use rr_contract::policy::request::decode;
 use rr_contract::seal::Slot;
 
-use super::{Kind, Sent, UpstreamCredential};
+use super::{Sent, UpstreamCredential};
 use crate::values::Values;
 
 /// Where a secret goes.
@@ -21,12 +21,12 @@ impl UpstreamCredential {
     /// `None`: its seal does not open, so nobody knows.
     pub(crate) fn slots(&self) -> Option<Slots> {
         let mut slots = Slots::default();
-        if let Kind::Sealed(sealed) = &self.kind {
-            match &sealed.ready()?.sent {
+        if let Some(used) = self.in_use() {
+            match &used.ready()?.sent {
                 Sent::Values(values) => slots.put(values),
                 Sent::Token(source) => match source.slot()? {
-                    Slot::Header { name, prefix: _ } => slots.headers.push(name.clone()),
-                    Slot::Query { name } => slots.parameters.push(name.clone()),
+                    Slot::Header { name, prefix: _ } => slots.headers.push(name),
+                    Slot::Query { name } => slots.parameters.push(name),
                 },
                 Sent::Signed(signer, values) => {
                     slots.put(values);

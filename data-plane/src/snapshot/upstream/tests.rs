@@ -1,11 +1,13 @@
 //! When a secret is used, and where.
 
+mod ends;
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use rr_contract::model::resource::ResourceId;
 
 use rr_contract::model::effect::Effect;
-use rr_contract::seal::{Means, SecretSpec};
+use rr_contract::seal::{Means, SecretSpec, Slot};
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 
@@ -83,7 +85,7 @@ fn a_secret_that_is_put_into_a_header_is_not_printed_with_it() {
     let Ok(Injection::Secret(secret)) = credential.injection(&target, None, None, UNIX_EPOCH) else {
         panic!("it is sealed for it")
     };
-    let [(_, value)] = secret.headers() else { panic!("it is one header") };
+    let [(_, value)] = secret.values().expect("values").headers() else { panic!("it is one header") };
     assert_eq!((value.as_bytes(), value.is_sensitive()), (&b"sk"[..], true));
     assert!(!format!("{value:?}").contains("sk"));
 }
@@ -199,7 +201,7 @@ fn values_are_looked_for_in_answers_unless_they_are_short_or_passwords() {
             upstream,
             Opening { vault: &region.vault(), tokens: &TokenSources::default() },
         );
-        let needles = credential.needles();
+        let needles = needles(&credential);
         assert_eq!(needles.is_some(), is_guarded, "{value}");
         let masked = needles.and_then(|needles| needles.masked(format!("Bearer {value}").as_bytes()));
         assert_eq!(masked.is_some_and(|masked| masked.ends_with(b"****")), is_guarded);
@@ -213,7 +215,12 @@ fn values_are_looked_for_in_answers_unless_they_are_short_or_passwords() {
         Upstream::None,
         Opening { vault: &region.vault(), tokens: &TokenSources::default() },
     );
-    assert!(open.needles().is_none());
+    assert!(needles(&open).is_none());
+}
+
+fn needles(credential: &UpstreamCredential) -> Option<Arc<Needles>> {
+    let base = "https://api.example.com".parse().expect("a base URL");
+    credential.injection(&base, None, None, UNIX_EPOCH).expect("it is sealed for it").needles().cloned()
 }
 
 fn of_means(region: &Region, value: &str, means: Means) -> UpstreamCredential {
@@ -269,9 +276,10 @@ fn what_signs_or_is_shown_puts_nothing_into_a_request_and_only_what_is_sent_of_i
         let injection = credential.injection(&base, None, None, UNIX_EPOCH).expect("it is sealed for it");
         assert!(injection.values().is_none());
         assert_eq!(matches!(injection, Injection::Signature(_)), signs);
-        assert_eq!((credential.signer().is_some(), credential.shown().is_some()), (signs, !signs));
-        assert_eq!(credential.needles().is_some(), sent.is_some());
-        if let (Some(needles), Some(sent)) = (credential.needles(), sent) {
+        assert_eq!((injection.signer().is_some(), credential.shown().is_some()), (signs, !signs));
+        let needles = injection.needles();
+        assert_eq!(needles.is_some(), sent.is_some());
+        if let (Some(needles), Some(sent)) = (needles, sent) {
             assert!(needles.masked(sent.as_bytes()).is_some() && needles.masked(value.as_bytes()).is_none());
         }
         let plain = used(&credential, "http://plain.example", UNIX_EPOCH);
@@ -330,7 +338,7 @@ fn seals_of_one_version_share_no_token_and_one_that_says_it_gets_some_has_a_sour
     };
     let (ours, theirs) = (made("ours", &[feature::UPSTREAM_OAUTH2]), made("ours", &[]));
     assert_eq!(tokens.all().len(), 1, "the other one says nothing of it");
-    let of = |credential: &UpstreamCredential| Arc::clone(credential.token_source().expect("it gets tokens"));
+    let of = |credential: &UpstreamCredential| credential.token_source().expect("it gets tokens");
     assert!(!Arc::ptr_eq(&of(&ours), &of(&theirs)));
     assert_eq!(tokens.all().len(), 2);
 }

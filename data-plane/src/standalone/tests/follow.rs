@@ -65,7 +65,8 @@ impl Node {
         let route = view.proxy("local.echo")?.route.as_ref()?;
         let base = to.map_or_else(|| route.target.base.clone(), |to| to.parse().expect("a URL"));
         match route.upstream.as_ref()?.injection(&base, None, None, SystemClock.now()).ok()? {
-            Injection::Secret(secret) => {
+            Injection::Secret(used) => {
+                let secret = used.values().expect("values");
                 let headers = secret.headers().iter();
                 let header =
                     headers.map(|(name, value)| format!("{name}: {}", value.to_str().expect("it is text")));
