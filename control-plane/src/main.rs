@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use data_encoding::HEXLOWER;
-use rr_contract::runtime::{Shutdown, chain, observe};
+use rr_contract::runtime::{Shutdown, chain, memory, observe};
 use rr_contract::seam::Seams;
 use rr_control_plane::{BackupMade, BackupOrder, Config, ConfigError, RestoreOrder, Restored, Settings};
 
@@ -24,6 +24,10 @@ struct Cli {
     /// Check the settings, print the result, and do nothing else
     #[arg(long)]
     check: bool,
+    /// For debugging: leave the memory of this process to debuggers and core dumps, and with it the authority's key and
+    /// whatever a request holds in the clear
+    #[arg(long, global = true, env = "RR_CONTROL_DEBUGGABLE")]
+    debuggable: bool,
     #[command(flatten)]
     settings: Settings,
     #[command(subcommand)]
@@ -68,7 +72,10 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = Cli::parse();
+    // Before a secret is read. Swapped it may be: what is locked is never given back, and it has no upstream's secret.
+    let memory = memory::guard(cli.debuggable, false);
+    match run(cli, &memory) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is::<ConfigError>() { 2 } else { 1 };
@@ -79,7 +86,7 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli, memory: &memory::Guarded) -> anyhow::Result<()> {
     let file = cli.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
     let settings = cli.settings.or(file);
     let observe = settings.observe.clone();
@@ -102,6 +109,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         None => {}
     }
     let observability = observe::start("rr-control", &observe)?;
+    memory.tell();
     let shutdown = Shutdown::on_signals()?;
     let running = rr_control_plane::start(config, Seams::real(), observability.clone()).await?;
     shutdown.stop().requested().await;

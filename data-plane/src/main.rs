@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use rr_contract::runtime::{AdminToken, Shutdown, chain, observe};
+use rr_contract::runtime::{AdminToken, Shutdown, chain, memory, observe};
 use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
 use rr_data_plane::config::NODE_TOKEN_VARIABLE;
@@ -30,12 +30,18 @@ struct Arguments {
     /// Make a key for a caller of a --standalone file, write it into this new file, and exit
     #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "check"])]
     make_key: Option<PathBuf>,
+    /// For debugging: leave the memory of this process to debuggers, core dumps and swap, and with it every open secret and
+    /// the region's key
+    #[arg(long, env = "RR_EDGE_DEBUGGABLE")]
+    debuggable: bool,
     #[command(flatten)]
     settings: Settings,
 }
 
 fn main() -> ExitCode {
-    let Arguments { config, check, make_key, settings } = Arguments::parse();
+    let Arguments { config, check, make_key, debuggable, settings } = Arguments::parse();
+    // Before a secret is read.
+    let memory = memory::guard(debuggable, !check);
     if let Some(path) = make_key {
         return make(&path);
     }
@@ -45,7 +51,7 @@ fn main() -> ExitCode {
     match said.and_then(|said| Ok((said.observe.clone(), Config::resolve(said, token)?))) {
         Err(error) => refuse(&error, 2),
         Ok((_, config)) if check => checked(&config),
-        Ok((observe, config)) => match run(config, &observe) {
+        Ok((observe, config)) => match run(config, &observe, &memory) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => refuse(&*error, 1),
         },
@@ -92,8 +98,9 @@ fn checked(config: &Config) -> ExitCode {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(config: Config, observe: &observe::ObserveArgs) -> anyhow::Result<()> {
+async fn run(config: Config, observe: &observe::ObserveArgs, memory: &memory::Guarded) -> anyhow::Result<()> {
     let observability = observe::start("rr-edge", observe)?;
+    memory.tell();
     let shutdown = Shutdown::on_signals()?;
     let settings = config.standalone.clone();
     // Records have standard output for themselves.

@@ -1,10 +1,12 @@
 //! What every program of ours does alike: logs and metrics, readiness, the token of admin ports, stopping, named tasks, and what bounds peers.
 //!
 //! Knows nothing of configuration, requests or either plane, opens no port, and writes no log line of
-//! its own but about a task that panicked, telemetry that could not be flushed, or an admin token that changed.
+//! its own but about a task that panicked, telemetry that could not be flushed, an admin token that changed, or memory that is open to
+//! others.
 //! There is one copy of this, so that both planes are watched and stopped in the same way.
 
 pub mod descriptors;
+pub mod memory;
 pub mod observe;
 pub mod patience;
 
