@@ -71,10 +71,11 @@ enum Job {
     Spools,
     Previews,
     RegionKeys,
+    OtherEnds,
 }
 
 impl Job {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Purge,
         Self::Retention,
         Self::Records,
@@ -90,6 +91,7 @@ impl Job {
         Self::Spools,
         Self::Previews,
         Self::RegionKeys,
+        Self::OtherEnds,
     ];
 
     const fn name(self) -> &'static str {
@@ -109,6 +111,7 @@ impl Job {
             Self::Spools => "record spools of nodes",
             Self::Previews => "end of previews",
             Self::RegionKeys => "retirement of keys of regions",
+            Self::OtherEnds => "credentials with another end",
         }
     }
 
@@ -130,7 +133,8 @@ impl Job {
             | Self::StaleNodes
             | Self::Spools
             | Self::Previews
-            | Self::RegionKeys => Duration::ZERO,
+            | Self::RegionKeys
+            | Self::OtherEnds => Duration::ZERO,
         }
     }
 
@@ -142,7 +146,7 @@ impl Job {
     const fn every(self) -> Duration {
         match self {
             Self::Purge | Self::Retention | Self::Records | Self::Rollups | Self::Expiry => SELDOM,
-            Self::LostNodes | Self::Refusals | Self::StaleNodes | Self::Spools => OFTEN,
+            Self::LostNodes | Self::Refusals | Self::StaleNodes | Self::Spools | Self::OtherEnds => OFTEN,
             Self::Previews => NOT_SOON,
             Self::Troubles | Self::RegionKeys => SOON,
             Self::Withdrawal | Self::TargetTests => AT_ONCE,
@@ -221,6 +225,7 @@ impl Jobs {
                 sum(of_each(&stores, records::run).await)
             }
             Job::Expiry => Ok(expiry::run(self.store(), &self.told).await?),
+            Job::OtherEnds => Ok(expiry::take_back(self.store(), &self.told).await?),
             Job::LostNodes => Ok(nodes::lost(self.store(), self.fleet(), &self.told).await?),
             Job::Refusals => Ok(nodes::refusals(self.store(), &self.told).await?),
             Job::Troubles => Ok(nodes::troubles(self.store(), self.fleet(), &self.told).await?),
@@ -321,6 +326,14 @@ fn sum((done, failed): (Vec<u64>, Option<StoreError>)) -> Result<u64, ServiceErr
 struct Told(Arc<Mutex<HashSet<String>>>);
 
 impl Told {
+    /// As if these had not been told.
+    fn forget(&self, ids: &[String]) {
+        let mut told = self.told();
+        ids.iter().for_each(|id| {
+            told.remove(id);
+        });
+    }
+
     /// Writes those that are new; how many were to this replica.
     async fn tell(&self, store: &Store, rows: Vec<NotificationRow>) -> Result<u64, StoreError> {
         let rows: Vec<NotificationRow> = {

@@ -36,6 +36,7 @@ const TOO_MANY: i32 = 429;
 /// How much of a node's reason is shown.
 const DETAIL_MOST: usize = 300;
 pub(crate) const HOUR: i64 = 3_600_000_000;
+const DAY: i64 = 24 * HOUR;
 
 /// What a notification is about, once: whose it is, what, and when.
 struct About {
@@ -75,7 +76,17 @@ impl About {
     }
 }
 
-/// A credential that ends soon, or has. Once for each end.
+/// The news that a credential ends, of each of its ends: first, and once more in the last day of its life.
+fn windows(not_after: i64) -> [String; 2] {
+    [not_after.to_string(), format!("{not_after} day")]
+}
+
+/// Whether this is the window of news about a credential that ends then.
+pub(crate) fn is_of_end(window: &str, not_after: i64) -> bool {
+    windows(not_after).iter().any(|it| it == window)
+}
+
+/// A credential that ends soon, or has. Once for each end, and once more in the last day.
 pub(crate) fn credential_near_expiry(
     now: i64,
     org: &str,
@@ -84,11 +95,12 @@ pub(crate) fn credential_near_expiry(
     not_after: i64,
     upstream: bool,
 ) -> NotificationRow {
+    let [first, last] = windows(not_after);
     let about = About {
         org: org.to_owned(),
         kind: NotificationKind::CredentialNearExpiry,
         subject: id.to_owned(),
-        window: not_after.to_string(),
+        window: if not_after.saturating_sub(now) <= DAY { last } else { first },
     };
     let (ends, then) = if not_after > now { ("ends", "From then on") } else { ("ended", "Since then") };
     let next = if upstream {

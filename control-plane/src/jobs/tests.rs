@@ -10,7 +10,7 @@ use rr_contract::model::time;
 use rr_contract::runtime::Shutdown;
 use rr_contract::runtime::observe::Observability;
 use rr_contract::seam::Seams;
-use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::{self, SealLabel};
 use rr_contract::wire::management::credential::Usage;
 use rr_contract::wire::management::{Credential, NotificationKind, Org, Proxy, Region, Upstream};
 
@@ -103,6 +103,47 @@ async fn a_credential_is_told_of_once_for_each_end_within_two_weeks() {
         clock.pass(DAY * 3);
         assert_eq!(jobs(&store).run(Job::Expiry).await.expect("runs"), 2);
         assert_eq!(told(&store, &org(1)).await.len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_is_told_of_again_in_its_last_day_and_no_more_once_it_ends_at_another_time() {
+    on_both("expiry again", async |store, clock| {
+        let at = |days: u32| store.now() + store::micros(std::time::UNIX_EPOCH + DAY * days);
+        let label = |not_after| {
+            let label =
+                SealLabel { not_after: Some(time::timestamp(time_of(not_after))), ..SealLabel::default() };
+            let upstream = Upstream { label: Some(label), ..Upstream::default() };
+            let credential = Credential {
+                id: Noun::Credential.id([2; 16]),
+                name: "sealed".to_owned(),
+                usage: Some(Usage::Upstream(upstream)),
+                ..Credential::default()
+            };
+            put(&org(1), &Noun::Credential.id([2; 16]), "sealed", credential, Some("sealed"))
+        };
+        let end = at(10);
+        write(&store, vec![credential(1, "said", Some(end)), label(end)]).await;
+        let jobs = jobs(&store);
+        assert_eq!(jobs.run(Job::Expiry).await.expect("runs"), 2, "the end of a seal counts too");
+        clock.pass(DAY * 9);
+        assert_eq!(jobs.run(Job::Expiry).await.expect("runs"), 2);
+        assert_eq!(jobs.run(Job::Expiry).await.expect("runs"), 0);
+        assert_eq!(jobs.run(Job::OtherEnds).await.expect("runs"), 0, "it stands as long as the end does");
+        // Somebody read one of them.
+        let read = told(&store, &org(1)).await.remove(0);
+        notification::mark(&store, org(1), vec![read.id.clone()]).await.expect("marks");
+
+        write(&store, vec![credential(1, "said", Some(at(90)))]).await;
+        write(&store, vec![label(at(90))]).await;
+        assert_eq!(jobs.run(Job::OtherEnds).await.expect("runs"), 3);
+        assert_eq!(jobs.run(Job::Expiry).await.expect("runs"), 0);
+        let left: Vec<String> = told(&store, &org(1)).await.into_iter().map(|row| row.id).collect();
+        assert_eq!(left, [read.id]);
+        // The same end again is news again.
+        write(&store, vec![label(end)]).await;
+        assert_eq!(jobs.run(Job::Expiry).await.expect("runs"), 1);
     })
     .await;
 }

@@ -49,6 +49,12 @@ fn the_same_news_has_the_same_id_whenever_it_is_written_and_other_news_another()
 #[test]
 fn a_credential_is_named_with_its_end_and_what_to_do() {
     let soon = credential_near_expiry(NOW, "og_a", "cr_a", "stripe", NOW + HOUR, true);
+    let before = credential_near_expiry(NOW - 48 * HOUR, "og_a", "cr_a", "stripe", NOW + HOUR, true);
+    assert_ne!(before.id, soon.id, "the last day is other news");
+    for (row, is_of_it) in [(&soon, true), (&before, true)] {
+        assert_eq!(is_of_end(&row.window, NOW + HOUR), is_of_it);
+        assert!(!is_of_end(&row.window, NOW + 2 * HOUR));
+    }
     assert_eq!(soon.title, "credential stripe ends at 2026-01-01T01:00:00Z");
     assert!(soon.message.contains("rrctl credential replace-secret stripe"), "{}", soon.message);
     let over = credential_near_expiry(NOW, "og_a", "cr_a", "mobile", NOW - HOUR, false);

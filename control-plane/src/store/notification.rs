@@ -1,5 +1,6 @@
 //! Notifications: each once for what it is about and when.
 
+use rr_contract::wire::management::NotificationKind;
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
@@ -105,6 +106,44 @@ pub(crate) async fn by_id(db: &impl Reader, org: &str, id: &str) -> Result<Optio
         .one(db.conn())
         .await
         .map_err(StoreError::statement("read notification"))
+}
+
+/// Notifications of a kind, of whichever organization, that nobody has read, behind an id.
+pub(crate) async fn unread(
+    db: &impl Reader,
+    kind: NotificationKind,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<Model>, StoreError> {
+    Entity::find()
+        .filter(Column::Kind.eq(i32::from(kind)))
+        .filter(Column::ReadAt.is_null())
+        .filter(Column::Id.gt(after))
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .all(db.conn())
+        .await
+        .map_err(StoreError::statement("read notifications"))
+}
+
+/// Removes those of these that nobody has read; answers how many they were.
+pub(crate) async fn remove_unread(store: &Store, ids: Vec<String>) -> Result<u64, StoreError> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    store
+        .note(move |txn| {
+            Box::pin(async move {
+                let removed = Entity::delete_many()
+                    .filter(Column::Id.is_in(ids))
+                    .filter(Column::ReadAt.is_null())
+                    .exec(txn.tx())
+                    .await
+                    .map_err(StoreError::statement("remove notifications"))?;
+                Ok(removed.rows_affected)
+            })
+        })
+        .await
 }
 
 /// Marks notifications as read; answers how many were unread.

@@ -8,6 +8,7 @@ use super::feature;
 use super::invalid::{Invalid, Violations};
 use super::origin::{BaseUrl, Origin};
 use super::sealed::ORIGINS_MAX;
+use super::time;
 use super::tls::CaHash;
 
 /// What is said of a seal to those who cannot open it.
@@ -62,6 +63,9 @@ impl TryFrom<fleet::SealLabel> for SealLabel {
             [] => Some(None),
             hash => faults.take("ca_hash", hash.try_into().map_err(|_| "is 32 bytes")).map(Some),
         };
+        if let Some(at) = &wire.not_after {
+            faults.take("not_after", time::system_time(at));
+        }
         let mut needs = Vec::new();
         for (i, need) in wire.needs.iter().enumerate() {
             match feature::ALL.into_iter().find(|feature| need == feature) {

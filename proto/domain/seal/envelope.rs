@@ -81,6 +81,7 @@ impl SecretSpec {
             origins: self.origins.iter().map(Origin::to_string).collect(),
             ca_hash: self.ca.map(Vec::from).unwrap_or_default(),
             needs: self.means.needs().into_iter().map(str::to_owned).collect(),
+            not_after: self.not_after.map(time::timestamp),
         }
     }
 }
