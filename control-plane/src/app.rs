@@ -418,8 +418,8 @@ fn nobody() -> Admit {
 /// Nodes of this installation.
 fn nodes(authority: Arc<Authority>) -> Admit {
     Arc::new(move |certificate, extensions| {
-        if let Some(identity) = authority.identity(certificate) {
-            extensions.insert(identity);
+        if let Some(shown) = authority.read(certificate) {
+            extensions.insert(shown);
         }
     })
 }

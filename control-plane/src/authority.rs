@@ -4,6 +4,8 @@
 //! it signs identities and nothing else, and no secret is protected by it.
 
 mod error;
+mod serial;
+mod verifier;
 
 use std::io;
 use std::net::IpAddr;
@@ -17,22 +19,26 @@ use rcgen::{
     SerialNumber,
 };
 use rr_contract::model::id::{InstallationId, NodeId, RegionId};
-use rr_contract::seam::{Entropy, Seams, draw};
+use rr_contract::seam::{Seams, draw};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
+use verifier::{Renewable, Time};
+
 pub use error::AuthorityError;
+pub(crate) use serial::{Serial, Shown};
+pub(crate) use verifier::RENEWABLE;
 
 /// The name that nodes expect on the fleet port, whatever address they dial.
 pub const SERVER_NAME: &str = "control-plane.requestrocket.internal";
 
 const KEY_FILE: &str = "authority.key";
 const CERTIFICATE_FILE: &str = "authority.crt";
-/// Renewal comes with a later version; until then nodes join anew.
-const NODE_VALIDITY: Duration = Duration::from_secs(365 * 86_400);
+/// Nodes renew theirs at half of it.
+const NODE_VALIDITY: Duration = Duration::from_secs(86_400);
 /// A new one is made at each start.
 const SERVER_VALIDITY: Duration = Duration::from_secs(397 * 86_400);
 const AUTHORITY_VALIDITY: Duration = Duration::from_secs(3650 * 86_400);
@@ -53,10 +59,29 @@ pub(crate) struct Issued {
     pub(crate) not_after: SystemTime,
 }
 
+/// A request for a certificate that was read. Only its public key counts.
+pub(crate) struct Asked(CertificateSigningRequestParams);
+
+impl Asked {
+    /// Reads a request, whose signature proves that the machine has the key.
+    pub(crate) fn parse(request: &[u8]) -> Result<Self, InvalidRequest> {
+        let der = CertificateSigningRequestDer::from(request);
+        Ok(Self(CertificateSigningRequestParams::from_der(&der).map_err(InvalidRequest)?))
+    }
+}
+
 /// A request for a certificate that is none.
 #[derive(Debug, thiserror::Error)]
 #[error("not a certificate signing request")]
 pub(crate) struct InvalidRequest(#[source] rcgen::Error);
+
+/// What a node's certificate says, once TLS has verified it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeCertificate {
+    pub(crate) identity: NodeIdentity,
+    pub(crate) serial: Serial,
+    pub(crate) not_after: SystemTime,
+}
 
 /// Who is at the other end of a fleet connection, by its certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +147,7 @@ impl Authority {
         installation: InstallationId,
         seams: &Seams,
     ) -> Result<Self, AuthorityError> {
-        let mut params = params(&*seams.entropy, seams.clock.now(), AUTHORITY_VALIDITY);
+        let mut params = params(&random_serial(seams), seams.clock.now(), AUTHORITY_VALIDITY);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.distinguished_name = name(&format!("RequestRocket {installation}"));
@@ -152,24 +177,27 @@ impl Authority {
         &self.certificate
     }
 
-    /// A certificate for a machine that joined. Only the public key is taken from its request.
+    /// When a certificate that is issued now ends.
+    pub(crate) fn node_not_after(now: SystemTime) -> SystemTime {
+        now + NODE_VALIDITY
+    }
+
+    /// A certificate for a machine that joined or renews. Only the public key is taken from its request.
     pub(crate) fn issue_node(
         &self,
-        request: &[u8],
+        asked: &Asked,
         node: NodeIdentity,
-        seams: &Seams,
+        serial: &Serial,
+        now: SystemTime,
     ) -> Result<Issued, InvalidRequest> {
-        let der = CertificateSigningRequestDer::from(request);
-        let asked = CertificateSigningRequestParams::from_der(&der).map_err(InvalidRequest)?;
-        let now = seams.clock.now();
-        let mut params = params(&*seams.entropy, now, NODE_VALIDITY);
+        let mut params = params(serial.as_bytes(), now, NODE_VALIDITY);
         params.distinguished_name = name(&node.node.to_string());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let uri = spiffe(self.installation, node);
         params.subject_alt_names = vec![SanType::URI(uri.try_into().map_err(InvalidRequest)?)];
-        let certificate = params.signed_by(&asked.public_key, &self.issuer).map_err(InvalidRequest)?;
-        Ok(Issued { certificate: certificate.der().clone(), not_after: now + NODE_VALIDITY })
+        let certificate = params.signed_by(&asked.0.public_key, &self.issuer).map_err(InvalidRequest)?;
+        Ok(Issued { certificate: certificate.der().clone(), not_after: Self::node_not_after(now) })
     }
 
     /// TLS for the fleet port: our certificate, and theirs checked where they show one.
@@ -182,11 +210,12 @@ impl Authority {
             .allow_unauthenticated()
             .build()
             .map_err(AuthorityError::Verifier)?;
+        let time = Arc::new(Time(Arc::clone(&seams.clock)));
         let (chain, key) = self.issue_server(&[SERVER_NAME.to_owned()], &[], seams)?;
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        let mut config = rustls::ServerConfig::builder_with_details(provider, time)
             .with_safe_default_protocol_versions()
             .map_err(AuthorityError::Tls)?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(Arc::new(Renewable(verifier)))
             .with_single_cert(chain, key)
             .map_err(AuthorityError::Tls)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -225,7 +254,7 @@ impl Authority {
         seams: &Seams,
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), AuthorityError> {
         let key = KeyPair::generate().map_err(AuthorityError::Issue)?;
-        let mut params = params(&*seams.entropy, seams.clock.now(), SERVER_VALIDITY);
+        let mut params = params(&random_serial(seams), seams.clock.now(), SERVER_VALIDITY);
         params.distinguished_name = name(SERVER_NAME);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -242,14 +271,17 @@ impl Authority {
         Ok((chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
     }
 
-    /// The identity in a certificate that TLS has verified. None: not one of this installation's nodes.
-    pub(crate) fn identity(&self, certificate: &CertificateDer<'_>) -> Option<NodeIdentity> {
+    /// What a certificate says that TLS has verified. None: not one of this installation's nodes.
+    pub(crate) fn read(&self, certificate: &CertificateDer<'_>) -> Option<NodeCertificate> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
         let names = parsed.subject_alternative_name().ok()??;
-        names.value.general_names.iter().find_map(|name| match name {
+        let identity = names.value.general_names.iter().find_map(|name| match name {
             GeneralName::URI(uri) => self.parse(uri),
             _ => None,
-        })
+        })?;
+        let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+        let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        Some(NodeCertificate { identity, serial: Serial::of(certificate)?, not_after })
     }
 
     fn parse(&self, uri: &str) -> Option<NodeIdentity> {
@@ -283,14 +315,18 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     sha2::Sha256::digest(bytes).into()
 }
 
-fn params(entropy: &dyn Entropy, now: SystemTime, validity: Duration) -> CertificateParams {
+fn random_serial(seams: &Seams) -> [u8; 16] {
+    let mut serial: [u8; 16] = draw(&*seams.entropy);
+    // A serial number is positive.
+    serial[0] &= 0x7f;
+    serial
+}
+
+fn params(serial: &[u8], now: SystemTime, validity: Duration) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.not_before = (now - SKEW).into();
     params.not_after = (now + validity).into();
-    let mut serial: [u8; 16] = draw(entropy);
-    // A serial number is positive.
-    serial[0] &= 0x7f;
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.serial_number = Some(SerialNumber::from_slice(serial));
     params.use_authority_key_identifier_extension = true;
     params
 }

@@ -19,6 +19,7 @@ pub(crate) struct Events {
     revisions: Counter<u64>,
     nodes: UpDownCounter<i64>,
     joins: Counter<u64>,
+    renewals: Counter<u64>,
     verdicts: Counter<u64>,
     records: Counter<u64>,
     connections: Counter<u64>,
@@ -45,6 +46,14 @@ pub(crate) struct Standing {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum JoinOutcome {
     Admitted,
+    Refused,
+    Failed,
+}
+
+/// What became of an attempt to renew a certificate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum RenewalOutcome {
+    Granted,
     Refused,
     Failed,
 }
@@ -122,6 +131,10 @@ impl Events {
                 .with_description("Nodes with an open stream here")
                 .build(),
             joins: counter("requestrocket_control_joins_total", "Attempts to join by outcome"),
+            renewals: counter(
+                "requestrocket_control_renewals_total",
+                "Attempts of nodes to renew their certificates by outcome",
+            ),
             verdicts: counter("requestrocket_control_verdicts_total", "Answers of nodes to transactions"),
             records,
             surveys: counter("requestrocket_control_surveys_total", "Nodes asked what they hold"),
@@ -328,6 +341,45 @@ impl Events {
         };
         self.joins.add(1, &[KeyValue::new("outcome", label)]);
         info!(outcome = label, node_token.id = token, node.id = node, "join");
+    }
+
+    /// A node came for its next certificate.
+    pub(crate) fn renewal(&self, outcome: RenewalOutcome, node: &str, reason: &str) {
+        let label = match outcome {
+            RenewalOutcome::Granted => "granted",
+            RenewalOutcome::Refused => "refused",
+            RenewalOutcome::Failed => "failed",
+        };
+        self.renewals.add(1, &[KeyValue::new("outcome", label)]);
+        match outcome {
+            RenewalOutcome::Granted => debug!(node.id = node, "certificate renewed"),
+            RenewalOutcome::Refused | RenewalOutcome::Failed => {
+                info!(outcome = label, node.id = node, reason, "certificate not renewed");
+            }
+        }
+    }
+
+    /// A node and its copy both renew. Serials and addresses: of the last that was issued, and of the one that was shown.
+    pub(crate) fn node_copy(&self, node: &str, serials: [&str; 2], addresses: [&str; 2]) {
+        self.trouble("copy");
+        warn!(
+            node.id = node,
+            serial = serials[0],
+            there = addresses[0],
+            shown = serials[1],
+            newcomer = addresses[1],
+            "a process came to renew with a certificate that was renewed since, and was refused; was the disk of the node copied?"
+        );
+    }
+
+    /// A node's certificate is newer than the last that the database knows.
+    pub(crate) fn node_ahead(&self, node: &str, serial: &str) {
+        self.trouble("serial_ahead");
+        warn!(
+            node.id = node,
+            serial,
+            "a node renewed a certificate that this database does not know, though its authority issued it; was the database restored from a backup?"
+        );
     }
 
     /// A node answered a transaction, or did not.

@@ -6,9 +6,11 @@ mod config;
 mod enrolment;
 mod framing;
 mod gate;
+mod renewal;
 mod telemetry;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rr_contract::runtime::{Stop, Tasks};
 use rr_contract::wire::fleet::enrolment_service_server::EnrolmentServiceServer;
@@ -16,7 +18,7 @@ use rr_contract::wire::fleet::telemetry_service_server::TelemetryServiceServer;
 use tonic::service::Routes;
 use tonic::{Extensions, Status};
 
-use crate::authority::{Authority, NodeIdentity};
+use crate::authority::{Authority, NodeCertificate, NodeIdentity};
 use crate::events::Events;
 use crate::listen::Peer;
 use crate::publish::Publisher;
@@ -57,12 +59,22 @@ impl FleetPort {
     }
 }
 
-/// The node at the other end.
-fn identity(extensions: &Extensions) -> Result<NodeIdentity, Status> {
+/// The node at the other end, and what its certificate says.
+fn certificate(extensions: &Extensions) -> Result<&NodeCertificate, Status> {
     extensions
-        .get::<NodeIdentity>()
-        .copied()
+        .get::<NodeCertificate>()
         .ok_or_else(|| Status::unauthenticated("this call needs a node's certificate of this installation"))
+}
+
+/// The node at the other end, whose certificate has not ended by `now`.
+fn identity(extensions: &Extensions, now: SystemTime) -> Result<NodeIdentity, Status> {
+    let shown = certificate(extensions)?;
+    if shown.not_after < now {
+        return Err(Status::unauthenticated(
+            "the certificate of this node has ended; a node has to renew it before it is served",
+        ));
+    }
+    Ok(shown.identity)
 }
 
 /// Where the other end is.

@@ -21,8 +21,8 @@ use crate::word;
 
 pub(crate) use limits::{NearLimit, limit_near, near_since};
 pub(crate) use nodes::{
-    Counted, Echoed, Issuer, issuer, node_clash, node_crashed, node_disk, node_diverged, not_withdrawn,
-    region_held, secret_echoed, withdrawn,
+    Counted, Echoed, Issuer, NodeCopy, issuer, node_ahead, node_clash, node_copy, node_crashed, node_disk,
+    node_diverged, not_withdrawn, region_held, secret_echoed, withdrawn,
 };
 
 pub(crate) use target_tests::{FailedTest, target_test_failed};

@@ -41,6 +41,7 @@ mod record_stores;
 mod records;
 mod rehearsal;
 mod removals;
+mod renewals;
 mod rest;
 mod shared_secrets;
 mod start;

@@ -40,6 +40,7 @@ use tokio::net::TcpListener;
 use tracing::{debug, warn};
 
 use crate::caller_tls::{CertificateBoard, CertificateFacts};
+use crate::identity::RenewalFault;
 use crate::seats::{Bounds, CallerSocket, Seats};
 use crate::sync::{Board, FileFacts, Position};
 
@@ -147,8 +148,9 @@ impl Admin {
                 ("disk-stalled", self.board.read().is_disk_stalled),
                 ("certificate-refused", self.certificates.read().iter().any(is_refused)),
             ];
-            let notes: Vec<&str> =
+            let mut notes: Vec<&str> =
                 notes.into_iter().filter_map(|(note, is_so)| is_so.then_some(note)).collect();
+            notes.extend(self.board.read().renewal_fault.map(RenewalFault::word));
             let ready = if notes.is_empty() {
                 "ready\n".to_owned()
             } else {
@@ -174,6 +176,8 @@ impl Admin {
             "disk_set_back": facts.is_set_back,
             "disk_stalled": facts.is_disk_stalled,
             "draining": facts.draining,
+            "certificate_not_after": facts.certificate_not_after.map(timestamp),
+            "renewal_fault": facts.renewal_fault.map(RenewalFault::remedy),
             "file": facts.file.map(file),
             "certificates": self.certificates.read().iter().map(certificate).collect::<Vec<_>>(),
         })

@@ -1,14 +1,16 @@
 //! Who this node is: its certificate, its keys, and the key that opens its region's secrets.
 //!
-//! Obtained once, with a node token, and stored encrypted with the node key. The invariant: the file is there whole
-//! or not at all, and nothing in it can be printed.
+//! Obtained with a node token, renewed since, and stored encrypted with the node key. The invariant: the file is there
+//! whole or not at all, and nothing in it can be printed.
 
+mod credentials;
 mod file;
 mod join;
 mod node_key;
 pub(crate) mod region_keys;
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rr_contract::model::id::{InstallationId, NodeId, RegionId};
 use rr_contract::seal::OpeningKey;
@@ -17,6 +19,7 @@ use rr_contract::seam::Clock;
 use rr_contract::secret::Secret;
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use x509_parser::prelude::{ASN1Time, FromDer as _, X509Certificate};
 
 use crate::control_plane::tls;
 
@@ -24,6 +27,7 @@ pub use self::file::IdentityFileError;
 pub use self::join::JoinError;
 pub use self::node_key::NodeKeyError;
 
+pub(crate) use self::credentials::{Credentials, RenewalFault, ReplaceError, is_too_old};
 pub(crate) use self::file::IdentityFile;
 pub(crate) use self::join::join;
 pub(crate) use self::node_key::load as load_node_key;
@@ -53,5 +57,41 @@ impl Identity {
     pub(crate) fn tls(&self, clock: Arc<dyn Clock>) -> Result<Arc<ClientConfig>, rustls::Error> {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.private_key.expose().to_vec()));
         tls::mutual(&self.trust, self.chain.clone(), key, clock)
+    }
+
+    /// The same node with another certificate, its key, and other authorities of the control plane.
+    pub(crate) fn renewed(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        private_key: Secret,
+        trust: Vec<CertificateDer<'static>>,
+    ) -> Self {
+        Self {
+            node: self.node,
+            installation: self.installation,
+            region: self.region.clone(),
+            fingerprint: self.fingerprint,
+            later: self.later.clone(),
+            own_key: self.own_key.clone(),
+            chain,
+            private_key,
+            trust,
+        }
+    }
+
+    /// When its certificate begins.
+    pub(crate) fn not_before(&self) -> Option<SystemTime> {
+        self.validity(|parsed| parsed.validity().not_before)
+    }
+
+    /// When its certificate ends. `None`: it cannot be read.
+    pub(crate) fn not_after(&self) -> Option<SystemTime> {
+        self.validity(|parsed| parsed.validity().not_after)
+    }
+
+    fn validity(&self, side: impl FnOnce(&X509Certificate<'_>) -> ASN1Time) -> Option<SystemTime> {
+        let (_, parsed) = X509Certificate::from_der(self.chain.first()?).ok()?;
+        let seconds = u64::try_from(side(&parsed).timestamp()).ok()?;
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
     }
 }

@@ -55,6 +55,7 @@ mod outcome;
 mod passwords;
 mod pipeline;
 mod quota;
+mod renewal;
 mod reply;
 mod report;
 mod scrub;

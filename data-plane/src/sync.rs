@@ -23,7 +23,6 @@ use rr_contract::model::time;
 use rr_contract::runtime::{Gate, Stop, chain};
 use rr_contract::seam::{Seams, draw};
 use rr_contract::wire::fleet;
-use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
@@ -31,7 +30,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::{self, Backoff};
 use crate::control_plane::ControlPlane;
 use crate::echo::{Echoed, Echoes};
-use crate::identity::KeyRing;
+use crate::identity::{Credentials, KeyRing, RenewalFault};
 use crate::jwt::{Away, Issuers};
 use crate::report::SpoolHandle;
 use crate::snapshot::Snapshot;
@@ -43,9 +42,12 @@ use self::skew::Skew;
 pub use self::position::{AuditHead, Position};
 
 pub(crate) use self::prove::PROVE_FOR;
+pub(crate) use self::skew::certificate_error;
 
 /// How often a failed write is retried, and the second file checked.
 const MEND_EVERY: Duration = Duration::from_secs(10);
+/// How long to wait for the next stream while no control plane can take the certificate.
+const RARELY: Duration = Duration::from_secs(600);
 /// How often workers and old versions are checked between streams.
 const TEND_EVERY: Duration = Duration::from_millis(100);
 
@@ -70,6 +72,10 @@ pub(crate) struct Facts {
     pub(crate) timing: Option<fleet::Timing>,
     /// How it stands with the file of a node without a control plane.
     pub(crate) file: Option<FileFacts>,
+    /// When the certificate of this node ends; `None`: it has none.
+    pub(crate) certificate_not_after: Option<SystemTime>,
+    /// Why it is not renewed until a person does something.
+    pub(crate) renewal_fault: Option<RenewalFault>,
 }
 
 /// How it stands with a file that is the configuration.
@@ -125,7 +131,7 @@ pub(crate) trait TestTargets {
 /// The loop and all that it owns.
 pub(crate) struct Sync {
     control_plane: ControlPlane,
-    tls: Arc<ClientConfig>,
+    credentials: Credentials,
     applier: Applier,
     seams: Seams,
     board: Board,
@@ -147,7 +153,7 @@ pub(crate) struct Sync {
 impl Sync {
     pub(crate) fn new(
         control_plane: ControlPlane,
-        tls: Arc<ClientConfig>,
+        credentials: Credentials,
         applier: Applier,
         seams: Seams,
         board: Board,
@@ -158,7 +164,7 @@ impl Sync {
         let now = Instant::now();
         let mut sync = Self {
             control_plane,
-            tls,
+            credentials,
             applier,
             seams,
             board,
@@ -201,11 +207,21 @@ impl Sync {
     async fn stay(&mut self) {
         let mut backoff = Backoff::default();
         loop {
-            let wait = self.once(&mut backoff).await;
+            self.credentials.settled().await;
+            let replaced = self.credentials.replaced();
+            let mut wait = self.once(&mut backoff).await;
+            let is_too_old = self.credentials.is_too_old();
+            if is_too_old {
+                wait = RARELY;
+            }
             self.board.write(|facts| facts.connected = false);
             self.applier.stream_ended();
             let until = Instant::now() + wait;
-            while Instant::now() < until {
+            // With another certificate, or another clock, the next try may succeed at once.
+            let credentials = self.credentials.clone();
+            let is_new =
+                || replaced.has_changed().unwrap_or_default() || is_too_old && !credentials.is_too_old();
+            while Instant::now() < until && !is_new() {
                 self.tend().await;
                 sleep(TEND_EVERY.min(until - Instant::now())).await;
             }
@@ -215,7 +231,7 @@ impl Sync {
     /// One stream. Returns how long to wait for the next.
     async fn once(&mut self, backoff: &mut Backoff) -> Duration {
         let address = self.control_plane.address().clone();
-        let channel = match self.control_plane.connect(Arc::clone(&self.tls)).await {
+        let channel = match self.control_plane.connect(self.credentials.tls()).await {
             Ok(channel) => channel,
             Err(error) => {
                 self.control_plane.pass_on();
@@ -251,6 +267,9 @@ impl Sync {
                 wait
             }
             Err(error) => {
+                if error.is_about_certificate() {
+                    self.credentials.want();
+                }
                 self.control_plane.pass_on();
                 let wait = backoff.next(Instant::now(), &*self.seams.entropy);
                 warn!(%address, error = %chain(&error), ?wait, "stream to the control plane lost; continuing with the current configuration");

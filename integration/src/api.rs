@@ -122,8 +122,19 @@ impl Api {
 
     /// Makes a token that lets nodes join.
     pub async fn node_token(&self, region: &str, keys: &RegionKeys, uses: u32) -> Result<NodeToken, Status> {
+        self.node_token_until(region, keys, uses, SystemTime::now() + DAY).await
+    }
+
+    /// The same, good until then.
+    pub async fn node_token_until(
+        &self,
+        region: &str,
+        keys: &RegionKeys,
+        uses: u32,
+        end: SystemTime,
+    ) -> Result<NodeToken, Status> {
         let draft = NodeTokenDraft::draw(&SystemEntropy);
-        let statement = draft.statement(keys, self.installation().await?, uses, SystemTime::now() + DAY);
+        let statement = draft.statement(keys, self.installation().await?, uses, end);
         let ask = mg::CreateNodeTokenRequest { region: region.to_owned(), statement: Some(statement) };
         let reply = NodeTokenServiceClient::new(self.connection()).create_node_token(ask).await?.into_inner();
         Ok(draft.finish(reply.authority_pin.as_slice().try_into().expect("a pin is 32 bytes")))

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rr_contract::runtime::observe::Observability;
@@ -45,6 +46,8 @@ pub struct World {
     pub caller_key: String,
     /// What both planes log.
     pub log: Log,
+    /// The clock of both planes.
+    pub later: Later,
     folder: tempfile::TempDir,
 }
 
@@ -58,7 +61,8 @@ impl World {
     pub async fn start_with(upstream: Upstream) -> Self {
         let log = Log::capture();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let control_plane = ControlPlane::start(folder.path().join("control")).await;
+        let later = Later::default();
+        let control_plane = ControlPlane::start_at(folder.path().join("control"), later.clone()).await;
         let api = control_plane.bootstrap().await;
         api.org(ORG).await.expect("make the org");
         let keys = api.region(REGION, "").await.expect("make the region");
@@ -68,8 +72,8 @@ impl World {
         api.upstream(ORG, "echo-secret", &keys, &origin, UPSTREAM_SECRET).await.expect("seal the secret");
         let caller_key = api.caller(ORG, "app").await.expect("make the caller credential");
         api.proxy(ORG, "echo", "app", "echo", "echo-secret", REGION).await.expect("make the proxy");
-        let node = Node::join(folder.path().join("edge"), control_plane.fleet, token).await;
-        let world = Self { control_plane, node, upstream, api, keys, caller_key, log, folder };
+        let node = Node::join(folder.path().join("edge"), control_plane.fleet, token, later.clone()).await;
+        let world = Self { control_plane, node, upstream, api, keys, caller_key, log, later, folder };
         world.in_step().await;
         world
     }
@@ -102,9 +106,27 @@ impl World {
     }
 }
 
+/// The system's clock, set forward by so much. Clones share it.
+#[derive(Clone, Default)]
+pub struct Later(Arc<AtomicU64>);
+
+impl Later {
+    /// Sets it forward, from the system's time on.
+    pub fn set(&self, later: Duration) {
+        self.0.store(later.as_secs(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for Later {
+    fn now(&self) -> SystemTime {
+        SystemTime::now() + Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// A control plane that can be stopped and started again.
 pub struct ControlPlane {
     state: PathBuf,
+    later: Later,
     running: Option<rr_control_plane::Running>,
     /// Management API.
     pub management: SocketAddr,
@@ -115,10 +137,10 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// Starts on a folder, on ports that stay the same.
-    pub async fn start(state: PathBuf) -> Self {
+    async fn start_at(state: PathBuf, later: Later) -> Self {
         let ports = [Port::reserve(), Port::reserve(), Port::reserve()];
         let [management, fleet, _] = ports.each_ref().map(Port::address);
-        let mut plane = Self { state, running: None, management, fleet, ports };
+        let mut plane = Self { state, later, running: None, management, fleet, ports };
         plane.restart().await;
         plane
     }
@@ -137,7 +159,8 @@ impl ControlPlane {
             ..rr_control_plane::Settings::default()
         };
         let config = rr_control_plane::Config::resolve(settings).expect("settings of ours are good");
-        let running = rr_control_plane::start(config, Seams::real(), Observability::quiet("rr-control"))
+        let seams = Seams { clock: Arc::new(self.later.clone()), ..Seams::real() };
+        let running = rr_control_plane::start(config, seams, Observability::quiet("rr-control"))
             .await
             .unwrap_or_else(|error| panic!("start the control plane: {error:?}"));
         self.running = Some(running);
@@ -168,6 +191,7 @@ impl ControlPlane {
 pub struct Node {
     state: PathBuf,
     fleet: SocketAddr,
+    later: Later,
     running: Option<rr_data_plane::Running>,
     /// How far its clock is ahead, or behind where it is not.
     pub clock: (Duration, bool),
@@ -179,11 +203,11 @@ pub struct Node {
 }
 
 /// A clock that is wrong by so much.
-struct Wrong(Duration, bool);
+struct Wrong(Later, Duration, bool);
 
 impl Clock for Wrong {
     fn now(&self) -> SystemTime {
-        if self.1 { SystemTime::now() + self.0 } else { SystemTime::now() - self.0 }
+        if self.2 { self.0.now() + self.1 } else { self.0.now() - self.1 }
     }
 }
 
@@ -193,11 +217,12 @@ impl Node {
         state: PathBuf,
         fleet: SocketAddr,
         token: rr_contract::seal::node_token::NodeToken,
+        later: Later,
     ) -> Self {
         let ports = [Port::reserve(), Port::reserve()];
         let [listen, admin] = ports.each_ref().map(Port::address);
         let clock = (Duration::ZERO, true);
-        let mut node = Self { state, fleet, running: None, clock, listen, admin, _ports: ports };
+        let mut node = Self { state, fleet, later, running: None, clock, listen, admin, _ports: ports };
         node.run(Some(token)).await;
         node
     }
@@ -206,6 +231,12 @@ impl Node {
     pub async fn restart(&mut self) {
         self.stop().await;
         self.run(None).await;
+    }
+
+    /// The same with a token, which counts where it cannot go on without one.
+    pub async fn restart_with(&mut self, token: rr_contract::seal::node_token::NodeToken) {
+        self.stop().await;
+        self.run(Some(token)).await;
     }
 
     async fn run(&mut self, token: Option<rr_contract::seal::node_token::NodeToken>) {
@@ -221,7 +252,8 @@ impl Node {
         };
         let mut config = rr_data_plane::Config::resolve(settings, None).expect("settings of ours are good");
         config.node_token = token;
-        let seams = Seams { clock: Arc::new(Wrong(self.clock.0, self.clock.1)), ..Seams::real() };
+        let seams =
+            Seams { clock: Arc::new(Wrong(self.later.clone(), self.clock.0, self.clock.1)), ..Seams::real() };
         let running = rr_data_plane::start(config, seams, Observability::quiet("rr-edge"))
             .await
             .unwrap_or_else(|error| panic!("start the node: {error:?}"));

@@ -77,7 +77,7 @@ impl FleetPort {
         extensions: &Extensions,
         inbound: Streaming<fleet::SyncRequest>,
     ) -> Result<Outgoings, Status> {
-        let identity = identity(extensions)?;
+        let identity = identity(extensions, self.seams.clock.now())?;
         // Before any work.
         self.gate.enter(identity.node).map_err(|after| {
             self.events.stream_not_let_in();

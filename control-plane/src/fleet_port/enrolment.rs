@@ -1,6 +1,7 @@
-//! Machines become nodes here, by a token whose secret they never show.
+//! Machines become nodes here, by a token whose secret they never show, and nodes come for their next certificates.
 //!
-//! Every refusal looks alike: who guesses learns nothing of which part was wrong.
+//! Every refusal to join looks alike: who guesses learns nothing of which part was wrong. What a renewal is judged by is
+//! in [`renewal`].
 
 use rr_contract::model::id::{NodeId, NodeTokenId};
 use rr_contract::model::time;
@@ -12,8 +13,8 @@ use rr_contract::wire::fleet::{self, enrolment_service_server::EnrolmentService}
 use tonic::{Request, Response, Status};
 use tracing::{error, warn};
 
-use super::FleetPort;
-use crate::authority::{Issued, NodeIdentity};
+use super::{FleetPort, address, renewal};
+use crate::authority::{Asked, NodeIdentity, Serial};
 use crate::events::JoinOutcome;
 use crate::service::region;
 use crate::store::node::Redeemed;
@@ -44,11 +45,12 @@ impl EnrolmentService for FleetPort {
         &self,
         request: Request<fleet::JoinRequest>,
     ) -> Result<Response<fleet::JoinResponse>, Status> {
+        let from = address(request.extensions());
         let request = request.into_inner();
         let node = NodeId::from_random(draw(&*self.seams.entropy));
         // Printed only where it has the form of an id: it may be anything.
         let token = request.token.parse::<NodeTokenId>().map(|id| id.to_string()).unwrap_or_default();
-        match self.admit(node, request).await {
+        match self.admit(node, request, from).await {
             Ok(response) => {
                 self.events.join(JoinOutcome::Admitted, &token, &node.to_string());
                 Ok(Response::new(response))
@@ -68,6 +70,13 @@ impl EnrolmentService for FleetPort {
             }
         }
     }
+
+    async fn renew(
+        &self,
+        request: Request<fleet::RenewRequest>,
+    ) -> Result<Response<fleet::RenewResponse>, Status> {
+        renewal::renew(self, request).await.map(Response::new)
+    }
 }
 
 impl FleetPort {
@@ -75,6 +84,7 @@ impl FleetPort {
         &self,
         node: NodeId,
         request: fleet::JoinRequest,
+        from: String,
     ) -> Result<fleet::JoinResponse, JoinError> {
         let id: NodeTokenId = request.token.parse().map_err(|_| JoinError::UnknownToken)?;
         let entry = store::node::token_by_id(&self.store, id).await?.ok_or(JoinError::UnknownToken)?;
@@ -90,13 +100,21 @@ impl FleetPort {
             return Err(JoinError::Vouch);
         }
         let identity = NodeIdentity { node, region: statement.region() };
+        let asked = Asked::parse(&request.csr).map_err(|_| JoinError::Request)?;
+        let serial = Serial::after(None, &*self.seams.entropy);
+        let now = self.seams.clock.now();
         let issued =
-            self.authority.issue_node(&request.csr, identity, &self.seams).map_err(|_| JoinError::Request)?;
+            self.authority.issue_node(&asked, identity, &serial, now).map_err(|_| JoinError::Request)?;
         let open_key = statement.to_wire().open_key;
         let later_keys =
             store::region_grant::later_keys(&self.store, &region.document, &open_key, statement.epoch())
                 .await?;
-        self.redeem(&statement, identity, &request, &issued).await?;
+        self.redeem(node_row::Model {
+            certificate_not_after: micros(issued.not_after),
+            serial: Some(serial.as_bytes().to_vec()),
+            ..joined(&statement, identity, &request, from)
+        })
+        .await?;
         Ok(fleet::JoinResponse {
             node: node.to_string(),
             chain: vec![issued.certificate.to_vec()],
@@ -108,47 +126,56 @@ impl FleetPort {
     }
 
     /// Counts the use and writes the node, or neither.
-    async fn redeem(
-        &self,
-        statement: &NodeTokenStatement,
-        identity: NodeIdentity,
-        request: &fleet::JoinRequest,
-        issued: &Issued,
-    ) -> Result<(), JoinError> {
-        let token = statement.id().to_string();
-        let row = node_row::Model {
-            id: identity.node.to_string(),
-            region: identity.region.to_string(),
-            token: token.clone(),
-            build: crate::publish::text(&request.build, 64),
-            node_key: request.node_key.clone(),
-            joined_at: 0,
-            last_seen_at: 0,
-            certificate_not_after: micros(issued.not_after),
-            status: Vec::new(),
-            replica: String::new(),
-            boot_id: String::new(),
-            features: String::new(),
-            leased_until: 0,
-            address: String::new(),
-            draining: false,
-            csr_hash: Some(csr_hash(&request.csr).to_vec()),
-            vouch: Some(request.vouch.clone()),
-        };
+    async fn redeem(&self, row: node_row::Model) -> Result<(), JoinError> {
         self.store
             .note(move |txn| {
                 Box::pin(async move {
-                    match store::node::token_redeem(txn, &token).await? {
+                    match store::node::token_redeem(txn, &row.token).await? {
                         Redeemed::Spent => return Err(JoinError::Spent),
                         Redeemed::Admitted => {}
                     }
                     let now = txn.now();
-                    store::node::create(txn, node_row::Model { joined_at: now, last_seen_at: now, ..row })
-                        .await?;
+                    let row = node_row::Model { joined_at: now, last_seen_at: now, issued_at: now, ..row };
+                    store::node::create(txn, row).await?;
                     Ok(())
                 })
             })
             .await?;
         Ok(())
+    }
+}
+
+/// The row of a node that is about to join, without its certificate.
+fn joined(
+    statement: &NodeTokenStatement,
+    identity: NodeIdentity,
+    request: &fleet::JoinRequest,
+    from: String,
+) -> node_row::Model {
+    node_row::Model {
+        id: identity.node.to_string(),
+        region: identity.region.to_string(),
+        token: statement.id().to_string(),
+        build: crate::publish::text(&request.build, 64),
+        node_key: request.node_key.clone(),
+        joined_at: 0,
+        last_seen_at: 0,
+        certificate_not_after: 0,
+        status: Vec::new(),
+        replica: String::new(),
+        boot_id: String::new(),
+        features: String::new(),
+        leased_until: 0,
+        address: String::new(),
+        draining: false,
+        csr_hash: Some(csr_hash(&request.csr).to_vec()),
+        vouch: Some(request.vouch.clone()),
+        serial: None,
+        serial_before: None,
+        issued_at: 0,
+        issued_to: from,
+        copy_serial: None,
+        copy_from: String::new(),
+        copy_at: 0,
     }
 }

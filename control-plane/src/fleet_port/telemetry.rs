@@ -66,7 +66,7 @@ impl TelemetryService for FleetPort {
         &self,
         request: Request<Streaming<fleet::UploadRequest>>,
     ) -> Result<Response<Self::UploadStream>, Status> {
-        let identity = identity(request.extensions())?;
+        let identity = identity(request.extensions(), self.seams.clock.now())?;
         let (out, answers) = mpsc::channel(WAITING);
         let port = self.clone();
         let inbound = request.into_inner();

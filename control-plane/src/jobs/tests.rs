@@ -179,6 +179,13 @@ pub(super) async fn node(store: &Store, n: u8, region: &str, status: &fleet::Sta
         draining: false,
         csr_hash: None,
         vouch: None,
+        serial: None,
+        serial_before: None,
+        issued_at: 0,
+        issued_to: String::new(),
+        copy_serial: None,
+        copy_from: String::new(),
+        copy_at: 0,
     };
     note(store, |txn| Box::pin(async move { store::node::create(txn, row).await })).await;
     id

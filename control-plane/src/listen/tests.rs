@@ -2,19 +2,20 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use rr_contract::model::id::{InstallationId, NodeId, RegionId};
 use rr_contract::runtime::Shutdown;
 use rr_contract::runtime::observe::Observability;
-use rr_contract::seam::Seams;
+use rr_contract::seam::{Seams, SystemEntropy};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::authority::{Authority, NodeIdentity, SERVER_NAME};
+use crate::authority::{Asked, Authority, NodeIdentity, SERVER_NAME, Serial};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -88,7 +89,10 @@ impl Fleet {
         let request = rcgen::CertificateParams::default().serialize_request(&key).expect("a request");
         let identity =
             NodeIdentity { node: NodeId::from_random([2; 16]), region: RegionId::from_random([3; 16]) };
-        let issued = self.authority.issue_node(request.der(), identity, &Seams::real()).expect("is issued");
+        let asked = Asked::parse(request.der()).expect("a request");
+        let serial = Serial::after(None, &SystemEntropy);
+        let issued =
+            self.authority.issue_node(&asked, identity, &serial, SystemTime::now()).expect("is issued");
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let client = self.client().with_client_auth_cert(vec![issued.certificate], key);
         self.connect(client.expect("go together")).await

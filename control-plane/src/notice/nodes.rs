@@ -107,6 +107,65 @@ pub(crate) fn node_clash(now: i64, org: &str, clash: &NodeClash, region: &str) -
     )
 }
 
+/// Two processes with the key of one node, of which one renewed with a certificate that is too old.
+pub(crate) struct NodeCopy<'a> {
+    pub(crate) node: &'a str,
+    pub(crate) region: &'a str,
+    /// The serial that was issued last, the address that it was issued to, and when.
+    pub(crate) newest: (&'a str, &'a str, i64),
+    /// The serial that was shown, and where from.
+    pub(crate) shown: (&'a str, &'a str),
+}
+
+/// A node and its copy both renew. Once for each serial that a copy shows.
+pub(crate) fn node_copy(now: i64, org: &str, copy: &NodeCopy<'_>) -> NotificationRow {
+    let NodeCopy { node, region, newest: (newest, there, at), shown: (serial, from) } = copy;
+    let about = About {
+        org: org.to_owned(),
+        kind: NotificationKind::NodeClash,
+        subject: (*node).to_owned(),
+        window: format!("copy:{serial}"),
+    };
+    about.says(
+        now,
+        format!("two processes renew the certificate of node {node} of region {region}"),
+        format!(
+            "A process at {from} came to renew the certificate of node {node} of region {region} with serial {serial}, and \
+             was refused: a newer one, {newest}, was issued to {there} at {}. Both have the node's key: usually a machine or \
+             a disk was copied, or a state folder was restored from an older copy. Stop the copy, empty its state folder, and \
+             let it join as a node of its own with a token of `rrctl node token create`. If you do not know it, \
+             `rrctl node revoke {node}` keeps both out.",
+            shown(*at)
+        ),
+    )
+}
+
+/// A node whose certificate this database did not issue, though the authority did: it was restored from a backup. Once
+/// for each certificate.
+pub(crate) fn node_ahead(
+    now: i64,
+    org: &str,
+    (node, region): (&str, &str),
+    (known, serial): (&str, &str),
+) -> NotificationRow {
+    let about = About {
+        org: org.to_owned(),
+        kind: NotificationKind::NodeDiverged,
+        subject: node.to_owned(),
+        window: format!("serial:{serial}"),
+    };
+    about.says(
+        now,
+        format!("node {node} of region {region} has a certificate that this database does not know"),
+        format!(
+            "Node {node} of region {region} renewed its certificate with serial {serial}, which is newer than the last that \
+             this database knows ({known}). The authority of the installation has issued it, so it was renewed. That is so after the \
+             database was restored from a backup. If none was, somebody else has the authority's key: \
+             look who can read `authority.key` in the control plane's state folder."
+        ),
+    )
+}
+
 /// A region whose nodes are sent nothing more. Once for each time.
 pub(crate) fn region_held(
     now: i64,

@@ -4,6 +4,7 @@ mod why;
 
 use std::collections::HashMap;
 
+use data_encoding::HEXLOWER;
 use prost::Message as _;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::time;
@@ -11,6 +12,7 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::management::{Region, Role};
 
 use super::{Caller, Page, PageRequest, ServiceError, Services};
+use crate::authority::RENEWABLE;
 use crate::authz::{Least, Principal};
 use crate::noun::Noun;
 use crate::store::decision::{self, Notes};
@@ -20,6 +22,10 @@ use why::{has_all, is_behind, is_unhealthy, state, why, why_region};
 
 /// How many nodes are read at once where all are asked for.
 const READ: u64 = 1_000;
+/// How long a copy is shown: it comes again sooner.
+const COPY_SHOWN: i64 = 2 * 86_400_000_000;
+/// How long after its end a certificate can still be renewed, in microseconds.
+const RENEWABLE_MICROS: i64 = RENEWABLE.as_micros() as i64;
 /// How many nodes an answer names.
 pub(super) const NAMED: usize = 100;
 
@@ -237,6 +243,8 @@ impl Look<'_> {
         let live = self.services.publisher.fleet().node(&row.id);
         let leased = row.leased_until > self.now;
         let stray = self.notes.strays.get(&row.id);
+        let copy = copy(&row, self.now);
+        let too_old = row.certificate_not_after.saturating_add(RENEWABLE_MICROS) < self.now;
         let (status, address, build, seen_at, features, diverged) = match live {
             Some(live) => {
                 let diverged = live.diverged;
@@ -295,6 +303,8 @@ impl Look<'_> {
             clock_skew_ms: status.clock_skew_ms,
             state: fleet::NodeState::Unspecified.into(),
             revisions: Some(revisions),
+            copy,
+            node_token: row.token,
         };
         node.clash = self
             .notes
@@ -304,7 +314,7 @@ impl Look<'_> {
         node.held = held.is_some_and(|held| stands < held.unsigned_abs()) && !has_all(&node);
         let is = state(&node);
         node.state = is.into();
-        node.why = why(&node, is);
+        node.why = why(&node, is, too_old);
         Ok(node)
     }
 
@@ -356,6 +366,19 @@ impl Look<'_> {
     fn strays(&self, region: &str) -> Vec<fleet::DivergedNode> {
         strays(&self.notes, region)
     }
+}
+
+/// What copy of a node was met lately.
+fn copy(row: &node_row::Model, now: i64) -> Option<fleet::NodeCopy> {
+    let shown = row.copy_serial.as_ref().filter(|_| row.copy_at > now.saturating_sub(COPY_SHOWN))?;
+    Some(fleet::NodeCopy {
+        serial: row.serial.as_deref().map(|serial| HEXLOWER.encode(serial)).unwrap_or_default(),
+        issued_to: row.issued_to.clone(),
+        issued_at: at(row.issued_at),
+        shown: HEXLOWER.encode(shown),
+        newcomer: row.copy_from.clone(),
+        at: at(row.copy_at),
+    })
 }
 
 /// Diverged nodes of a region, by id.

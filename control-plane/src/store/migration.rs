@@ -20,6 +20,7 @@ mod m20261127_tenth_record_search;
 mod m20261127_thirteenth_notification_seen;
 mod m20261127_twelfth_record_days;
 mod m20261128_fifteenth_outside_cursor;
+mod m20261128_node_certificates;
 mod m20261128_node_vouch;
 mod m20261128_region_grant;
 
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_fifteenth_outside_cursor::Migration),
             Box::new(m20261128_node_vouch::Migration),
             Box::new(m20261128_region_grant::Migration),
+            Box::new(m20261128_node_certificates::Migration),
         ]
     }
 }

@@ -127,6 +127,50 @@ pub(crate) async fn by_id(db: &impl Reader, id: &str) -> Result<Option<node::Mod
     node::Entity::find_by_id(id).one(db.conn()).await.map_err(StoreError::statement("read node"))
 }
 
+/// The same, to be written in this transaction: nobody else does meanwhile.
+pub(crate) async fn by_id_for_write(txn: &Txn, id: &str) -> Result<Option<node::Model>, StoreError> {
+    let found = node::Entity::find_by_id(id).lock_exclusive().one(txn.tx()).await;
+    found.map_err(StoreError::statement("read node"))
+}
+
+/// A certificate that a node gets.
+pub(crate) struct Issue {
+    pub(crate) serial: Vec<u8>,
+    /// Of the certificate that it showed for it.
+    pub(crate) before: Vec<u8>,
+    pub(crate) to: String,
+    /// Microseconds since 1970.
+    pub(crate) not_after: i64,
+}
+
+/// Notes which certificate a node has from now on.
+pub(crate) async fn issued(txn: &Txn, id: &str, issue: Issue) -> Result<(), StoreError> {
+    node::Entity::update_many()
+        .col_expr(node::Column::Serial, Expr::value(issue.serial))
+        .col_expr(node::Column::SerialBefore, Expr::value(issue.before))
+        .col_expr(node::Column::IssuedTo, Expr::value(issue.to))
+        .col_expr(node::Column::IssuedAt, Expr::value(txn.now()))
+        .col_expr(node::Column::CertificateNotAfter, Expr::value(issue.not_after))
+        .filter(node::Column::Id.eq(id))
+        .exec(txn.tx())
+        .await
+        .map_err(StoreError::statement("write certificate of node"))?;
+    Ok(())
+}
+
+/// Notes that a copy of a node was met.
+pub(crate) async fn copied(txn: &Txn, id: &str, serial: Vec<u8>, from: String) -> Result<(), StoreError> {
+    node::Entity::update_many()
+        .col_expr(node::Column::CopySerial, Expr::value(serial))
+        .col_expr(node::Column::CopyFrom, Expr::value(from))
+        .col_expr(node::Column::CopyAt, Expr::value(txn.now()))
+        .filter(node::Column::Id.eq(id))
+        .exec(txn.tx())
+        .await
+        .map_err(StoreError::statement("write copy of node"))?;
+    Ok(())
+}
+
 /// Of some regions, in the order of region and id, behind `after`.
 pub(crate) async fn list(
     db: &impl Reader,
@@ -166,4 +210,22 @@ pub(crate) async fn tokens_in(db: &impl Reader, region: &str) -> Result<Vec<node
         .all(db.conn())
         .await
         .map_err(StoreError::statement("list node tokens"))
+}
+
+/// For tests: what a database that was set back knows.
+#[cfg(test)]
+pub(crate) async fn set_serials(
+    txn: &Txn,
+    id: &str,
+    serial: Option<Vec<u8>>,
+    before: Option<Vec<u8>>,
+) -> Result<(), StoreError> {
+    node::Entity::update_many()
+        .col_expr(node::Column::Serial, Expr::value(serial))
+        .col_expr(node::Column::SerialBefore, Expr::value(before))
+        .filter(node::Column::Id.eq(id))
+        .exec(txn.tx())
+        .await
+        .map_err(StoreError::statement("write certificate of node"))?;
+    Ok(())
 }

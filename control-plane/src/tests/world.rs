@@ -112,6 +112,11 @@ impl World {
 
     pub(super) async fn over(folder: tempfile::TempDir, config: Config) -> Self {
         let running = run(config).await;
+        Self::of(folder, running).await
+    }
+
+    /// Of one that was started for the first time.
+    pub(super) async fn of(folder: tempfile::TempDir, running: Running) -> Self {
         let channel = plain(running.management()).await;
         let path = running.bootstrap_token_path().expect("a first start");
         let bootstrap = std::fs::read_to_string(path).expect("reads").trim().to_owned();

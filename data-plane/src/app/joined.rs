@@ -14,14 +14,15 @@ use rr_contract::secret::Secret;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::BUILD;
 use crate::backoff::Backoff;
 use crate::control_plane::ControlPlane;
 use crate::current::Activator;
-use crate::identity::{self, Identity, IdentityFile, JoinError, KeyRing};
+use crate::identity::{self, Credentials, Identity, IdentityFile, JoinError, KeyRing};
 use crate::quota::Quotas;
+use crate::renewal::Renewal;
 use crate::report::{SpoolHandle, Upload};
 use crate::snapshot::{Snapshot, Standings, Vault};
 use crate::standalone::Own;
@@ -124,7 +125,11 @@ impl Core {
         fail: mpsc::Sender<StartError>,
     ) -> Result<(), StartError> {
         if let Some(stored) = self.stored.take() {
-            return self.go_on(stored, tasks, late, fail);
+            if !identity::is_too_old(&stored.identity, self.seams.clock.now()) {
+                return self.go_on(stored, tasks, late, fail);
+            }
+            let Some(token) = self.token.take() else { return self.go_on(stored, tasks, late, fail) };
+            return Box::pin(self.join_anew(stored, token, tasks, late, fail)).await;
         }
         let token = self.token.take().ok_or(StartError::NoToken)?;
         match late.cut(identity::join(&self.control_plane, &token, BUILD)).await {
@@ -149,6 +154,34 @@ impl Core {
                 Ok(())
             }
             Some(Err(error)) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Joins as a new node where the certificate is too old to be renewed. Whatever comes of it, what is on disk is
+    /// served on.
+    async fn join_anew(
+        self,
+        stored: Stored,
+        token: NodeToken,
+        tasks: &Tasks,
+        late: &Stop,
+        fail: mpsc::Sender<StartError>,
+    ) -> Result<(), StartError> {
+        match late.cut(identity::join(&self.control_plane, &token, BUILD)).await {
+            Some(Ok(identity)) => {
+                info!(node = %stored.identity.node, "the certificate of this node was too old, it joins anew");
+                drop(stored);
+                let stored = self.settle_in(identity).await?;
+                self.go_on(stored, tasks, late, fail)
+            }
+            Some(Err(error)) => {
+                error!(
+                    error = %chain(&error),
+                    "the certificate of this node is too old and it cannot join anew; it goes on with the configuration that it has: restart it with a token that is good"
+                );
+                self.go_on(stored, tasks, late, fail)
+            }
             None => Ok(()),
         }
     }
@@ -205,7 +238,6 @@ impl Core {
         fail: mpsc::Sender<StartError>,
     ) -> Result<(), StartError> {
         let Stored { identity, ring, journal, inventory, position } = stored;
-        let tls = identity.tls(Arc::clone(&self.seams.clock)).map_err(StartError::Certificate)?;
         let region = identity.region_id();
         // Each is set once: a node joins once in the life of a process.
         self.region.set(region.to_string()).ok();
@@ -216,6 +248,10 @@ impl Core {
             "fingerprint": identity.fingerprint.to_string(),
         });
         self.statement.set(statement.to_string()).ok();
+        let credentials = Credentials::new(identity, self.identity_file, &self.seams);
+        let credentials = credentials.map_err(StartError::Certificate)?;
+        let (control_plane, seams) = (self.control_plane.clone(), self.seams.clone());
+        let renewal = Renewal::new(control_plane, credentials.clone(), seams, self.board.clone());
         let health = self.health;
         let vitals = Arc::new(move || health.is_good());
         let scribe = Scribe::start(journal)
@@ -224,15 +260,22 @@ impl Core {
             Applier::new(region, inventory, self.activator, scribe, position).proving(vitals, self.prove_for);
         let upload = Upload {
             control_plane: self.control_plane.clone(),
-            tls: Arc::clone(&tls),
+            credentials: credentials.clone(),
             spool: self.spool.clone(),
         };
         let (state_dir, seams) = (self.state_dir, self.seams.clone());
-        let sync =
-            Sync::new(self.control_plane, tls, applier, self.seams, self.board, self.spool, self.configured)
-                .holding(ring)
-                .telling(self.standings.issuers().clone(), self.standings.echoes().clone())
-                .testing(self.tests);
+        let sync = Sync::new(
+            self.control_plane,
+            credentials,
+            applier,
+            self.seams,
+            self.board,
+            self.spool,
+            self.configured,
+        )
+        .holding(ring)
+        .telling(self.standings.issuers().clone(), self.standings.echoes().clone())
+        .testing(self.tests);
         let run = Box::pin(AssertUnwindSafe(sync.run(late.clone())).catch_unwind());
         tasks.spawn_local("sync", async move {
             if run.await.is_err() {
@@ -240,6 +283,7 @@ impl Core {
             }
         });
         tasks.spawn_local("upload", upload.run(late.clone()));
+        tasks.spawn_local("renewal", renewal.run(late.clone()));
         Ok(())
     }
 }

@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +16,6 @@ use rr_contract::model::time;
 use rr_contract::runtime::{Stop, chain};
 use rr_contract::wire::fleet::telemetry_service_client::TelemetryServiceClient;
 use rr_contract::wire::fleet::{self, BatchCodec};
-use rustls::ClientConfig;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -27,6 +25,7 @@ use tracing::{debug, error, warn};
 
 use crate::backoff::Backoff;
 use crate::control_plane::ControlPlane;
+use crate::identity::Credentials;
 
 use super::SpoolHandle;
 use super::spool::Cursor;
@@ -92,7 +91,7 @@ fn packed(plain: &[u8]) -> Option<Vec<u8>> {
 /// The loop that sends.
 pub(crate) struct Upload {
     pub(crate) control_plane: ControlPlane,
-    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) credentials: Credentials,
     pub(crate) spool: SpoolHandle,
 }
 
@@ -176,7 +175,7 @@ impl Upload {
     }
 
     async fn session(&self, cursor: Cursor, first: Read, acknowledged: &mut bool) -> UploadError {
-        let channel = match self.control_plane.connect(Arc::clone(&self.tls)).await {
+        let channel = match self.control_plane.connect(self.credentials.tls()).await {
             Ok(channel) => channel,
             Err(error) => return UploadError::Connect(error),
         };

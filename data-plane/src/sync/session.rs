@@ -13,6 +13,7 @@ use rr_contract::wire::fleet::sync_response::Message as Heard;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
@@ -61,6 +62,13 @@ pub(crate) enum SessionError {
     Diverged,
     #[error("control plane sent a malformed mark")]
     Mark(#[source] InvalidPosition),
+}
+
+impl SessionError {
+    /// Whether the control plane wants another certificate.
+    pub(super) fn is_about_certificate(&self) -> bool {
+        matches!(self, Self::Stream(status) if status.code() == Code::Unauthenticated)
+    }
 }
 
 /// One stream.

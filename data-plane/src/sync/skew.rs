@@ -47,7 +47,8 @@ impl Skew {
     }
 }
 
-fn certificate_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CertificateError> {
+/// What is wrong with the control plane's certificate, where a connection did not come about because of that.
+pub(crate) fn certificate_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CertificateError> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(rustls::Error::InvalidCertificate(found)) = error.downcast_ref() {

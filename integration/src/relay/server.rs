@@ -88,6 +88,11 @@ impl EnrolmentService for Upstream {
         let answer = client.join(Request::new(request.into_inner())).await?;
         Ok(Response::new(answer.into_inner()))
     }
+
+    /// Who renews is known by its certificate, which does not go through a relay.
+    async fn renew(&self, _: Request<fleet::RenewRequest>) -> Result<Response<fleet::RenewResponse>, Status> {
+        Err(Status::unimplemented("a relay renews no certificates"))
+    }
 }
 
 #[tonic::async_trait]

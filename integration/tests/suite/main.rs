@@ -43,6 +43,7 @@ mod record_stores;
 mod recording;
 mod refusals;
 mod region_keys;
+mod renewal;
 mod request_search;
 mod rest;
 mod restore;

@@ -180,7 +180,8 @@ async fn a_token_of_before_lets_a_machine_join_that_opens_what_is_sealed_since()
     assert!(said.contains("token, 1 use left"), "{said}");
     retired(&world).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let mut late = Node::join(folder.path().join("late"), world.control_plane.fleet, token).await;
+    let mut late =
+        Node::join(folder.path().join("late"), world.control_plane.fleet, token, world.later.clone()).await;
     late.ready().await;
     assert_eq!(world.caller_of("echo").at(late.listen).get("/").await.status, 200);
     // Without the control plane's help, too.

@@ -1,5 +1,6 @@
 //! The state of a node or a region: in one word, and in one sentence for people.
 
+use rr_contract::model::time;
 use rr_contract::wire::fleet::{self, NodeState};
 
 use crate::word;
@@ -55,7 +56,8 @@ pub(super) fn state(node: &fleet::Node) -> NodeState {
 }
 
 /// The worst problem of a node that is in a state; empty when it has none.
-pub(super) fn why(node: &fleet::Node, state: NodeState) -> String {
+/// `too_old`: its certificate cannot be renewed any more.
+pub(super) fn why(node: &fleet::Node, state: NodeState, too_old: bool) -> String {
     let revision = |at: &Option<fleet::Position>| at.as_ref().map_or(0, |at| at.revision);
     let stands = node.revisions.map_or_else(|| revision(&node.running), |at| at.running);
     let wanted = revision(&node.desired);
@@ -73,6 +75,9 @@ pub(super) fn why(node: &fleet::Node, state: NodeState) -> String {
     if let Some(clash) = &node.clash {
         return clash_word(&clash.newcomer);
     }
+    if let Some(copy) = &node.copy {
+        return copy_word(copy);
+    }
     if state == NodeState::Crashed {
         return format!(
             "it crashed on revision {}, runs {stands} and does not receive that revision again: change or roll back \
@@ -88,7 +93,13 @@ pub(super) fn why(node: &fleet::Node, state: NodeState) -> String {
         );
     }
     if state == NodeState::Disconnected {
-        return format!("it is not connected: it runs revision {stands} from its disk");
+        let mut word = format!("it is not connected: it runs revision {stands} from its disk");
+        if too_old {
+            word.push_str(
+                ", and its certificate ended more than 30 days ago: restart it with a new token of `rrctl node token create`",
+            );
+        }
+        return word;
     }
     if let Some(refusal) = node.standing.first() {
         let what = refusal.key.as_ref().map_or("a whole transaction", |key| key.id.as_str());
@@ -118,6 +129,25 @@ pub(super) fn why(node: &fleet::Node, state: NodeState) -> String {
         return "it is out of service: `rrctl node undrain` puts it back".to_owned();
     }
     String::new()
+}
+
+/// For a node of which two processes renew the certificate.
+fn copy_word(copy: &fleet::NodeCopy) -> String {
+    let when = |at: &Option<pbjson_types::Timestamp>| {
+        at.as_ref().and_then(|at| time::system_time(at).ok()).map_or_else(String::new, |at| {
+            chrono::DateTime::<chrono::Utc>::from(at).to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+        })
+    };
+    format!(
+        "its certificate {} was issued to {} at {}, and a process at {} came at {} to renew {}, which is older: its disk \
+         or machine was copied; stop the copy, empty its state folder, and let it join as a new node",
+        copy.serial,
+        copy.issued_to,
+        when(&copy.issued_at),
+        copy.newcomer,
+        when(&copy.at),
+        copy.shown,
+    )
 }
 
 /// For a node that another process claims to be.
@@ -178,10 +208,10 @@ mod tests {
     #[test]
     fn a_node_is_behind_by_content_and_not_by_the_number_of_a_revision() {
         assert_eq!(state(&node()), NodeState::InStep);
-        assert_eq!(why(&node(), NodeState::InStep), "");
+        assert_eq!(why(&node(), NodeState::InStep, false), "");
         let behind = fleet::Node { running: position(4, 2), ..node() };
         assert_eq!(state(&behind), NodeState::Behind);
-        assert_eq!(why(&behind, NodeState::Behind), "it runs revision 4 and is behind 9");
+        assert_eq!(why(&behind, NodeState::Behind, false), "it runs revision 4 and is behind 9");
     }
 
     #[test]
@@ -205,7 +235,7 @@ mod tests {
         ] {
             worse(&mut node);
             assert_eq!(state(&node), expected);
-            assert!(!why(&node, expected).is_empty(), "{expected:?}");
+            assert!(!why(&node, expected, false).is_empty(), "{expected:?}");
         }
     }
 

@@ -32,6 +32,19 @@ pub struct Model {
     pub csr_hash: Option<Vec<u8>>,
     /// By which its token vouched for `node_key` and `csr_hash`; none likewise.
     pub vouch: Option<Vec<u8>>,
+    /// Serial of the certificate that was issued to it last; none of a node that joined before serials were kept and has not
+    /// renewed since.
+    pub serial: Option<Vec<u8>>,
+    /// Serial of the one before, which the node showed for it.
+    pub serial_before: Option<Vec<u8>>,
+    /// When the last one was issued, and to which address.
+    pub issued_at: i64,
+    pub issued_to: String,
+    /// The serial that a copy of it showed last; none did.
+    pub copy_serial: Option<Vec<u8>>,
+    /// Where that came from, and when.
+    pub copy_from: String,
+    pub copy_at: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

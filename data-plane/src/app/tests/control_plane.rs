@@ -380,6 +380,11 @@ impl EnrolmentService for Service {
             later_keys: Vec::new(),
         }))
     }
+
+    /// As a control plane of before there were renewals.
+    async fn renew(&self, _: Request<fleet::RenewRequest>) -> Result<Response<fleet::RenewResponse>, Status> {
+        Err(Status::unimplemented("this call is not known"))
+    }
 }
 
 #[tonic::async_trait]
