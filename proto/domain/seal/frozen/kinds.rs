@@ -14,7 +14,7 @@ use super::*;
 use crate::model::tls::CaHash;
 use crate::seal::means::private_key::PrivateKey;
 use crate::seal::means::{Authentication, Flow};
-use crate::seal::region_key::RegionKeys;
+use crate::seal::region_key::{Excluded, RegionKeys};
 use crate::seal::{OpenedSecret, SecretSpec};
 
 /// A kind and its envelope in each line.
@@ -207,7 +207,8 @@ fn certified() -> rcgen::CertifiedKey<rcgen::KeyPair> {
 fn record() {
     let signing = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
     let region = RegionId::from_random([5; 16]);
-    let keys = RegionKeys { region, epoch: 1, opening: OpeningKey::derive(&[7; 32]), signing };
+    let epochs = vec![(1, OpeningKey::derive(&[7; 32]))];
+    let keys = RegionKeys { region, signing, epochs, excluded: Excluded::default(), attested: 0 };
     let statement = keys.statement(UNIX_EPOCH + ENDS, UNIX_EPOCH + ENDS);
     let made = certified();
     for (name, value, means) in kinds(&made.cert.pem()) {
