@@ -24,8 +24,9 @@ const EXTERN: [(&str, &str); 2] =
 const NEVER_SENT: [&str; 2] =
     [".requestrocket.fleet.v1.SecretPlaintext", ".requestrocket.fleet.v1.RegionKeyPlaintext"];
 
-/// The message whose map has its entries in order.
-const ORDERED: &str = ".requestrocket.management.v1.Credential";
+/// Messages whose maps have their entries in order.
+const ORDERED: [&str; 2] =
+    [".requestrocket.management.v1.Credential", ".requestrocket.management.v1.PlainSecret"];
 
 fn main() -> Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("Cargo sets OUT_DIR")?);
@@ -51,8 +52,9 @@ fn main() -> Result<()> {
         .disable_comments([".google.rpc"])
         .bytes(".requestrocket.fleet.v1.Resource.payload")
         .bytes(".requestrocket.fleet.v1.Chunk.body")
-        // Its metadata is part of a document, and equal documents have equal bytes.
-        .btree_map(ORDERED)
+        // Metadata is part of a document, and equal documents have equal bytes.
+        .btree_map(ORDERED[0])
+        .btree_map(ORDERED[1])
         // What can hold a plaintext secret must not be printable. Those that a service sends have a
         // `Debug` of their own beside the generated types.
         .skip_debug(NEVER_SENT)
@@ -64,6 +66,7 @@ fn main() -> Result<()> {
             ".requestrocket.management.v1.CreateCredentialResponse",
             ".requestrocket.management.v1.CreateTokenResponse",
             ".requestrocket.management.v1.CreatedKey",
+            ".requestrocket.management.v1.PlainSecret",
         ]);
     for (proto, rust) in EXTERN {
         tonic = tonic.extern_path(proto, rust);
@@ -86,7 +89,7 @@ fn json(descriptors: &[u8]) -> Result<()> {
     }
     json.register_descriptors(descriptors)?;
     json.exclude(NEVER_SENT);
-    json.btree_map([ORDERED]);
+    json.btree_map(ORDERED);
     json.build(&[".requestrocket.management.v1", ".requestrocket.fleet.v1", ".google.rpc"])?;
     Ok(())
 }

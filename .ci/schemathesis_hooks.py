@@ -63,7 +63,7 @@ CHANGES = {
     "UpdateMeter": {"active": False, "perHourPerNode": "10", "perCaller": True, "onlyWhen": {"methods": ["GET"]},
                     "value": {"bodyPath": "usage.total", "reserve": "5", "onMissing": "1"}},
     "UpdateMember": {"role": "ROLE_EDITOR"},
-    "UpdateRegion": {"displayName": "Changed", "baseUrl": "https://other.example.com"},
+    "UpdateRegion": {"displayName": "Changed", "baseUrl": "https://other.example.com", "blindOnly": True},
     "UpdateUser": {"displayName": "Changed", "email": "a@example.com", "operator": False, "disabled": True},
 }
 FIELDS_OF_LISTS = ["name", "created_at desc", "updated_at"]
@@ -92,7 +92,13 @@ def caller(name=None, **more):
     return {"name": name or new_name(), "caller": {"kind": "CALLER_KIND_API_KEY"}, **more}
 
 
+def plain():
+    return {"value": "sk_live_1", "origins": ["https://api.example.com"], "regions": [FIXTURES["region"]]}
+
+
 def upstream():
+    if CHOICE.random() < 0.5:
+        return {"name": new_name(), "upstream": {"kind": "UPSTREAM_KIND_BEARER"}, "plain": plain()}
     sealed = pool("seals")
     if sealed is None:
         return {"name": new_name(), "upstream": {"kind": "UPSTREAM_KIND_NONE"}}

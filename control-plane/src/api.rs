@@ -28,6 +28,7 @@ mod rest;
 mod route;
 mod rule;
 mod schema;
+mod seen;
 mod status;
 mod target;
 mod token;

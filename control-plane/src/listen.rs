@@ -131,6 +131,17 @@ pub(crate) struct Bound {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// Ends the connection of a request once its answers are out: no further request is taken on it. Clones end the same one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hangup(Arc<Notify>);
+
+impl Hangup {
+    pub(crate) fn ask(&self) {
+        // One permit is kept: it may be asked before anybody waits.
+        self.0.notify_one();
+    }
+}
+
 /// How a port is served.
 #[derive(Clone)]
 pub(crate) struct Serving {
@@ -221,7 +232,7 @@ impl Bound {
                 serving: serving.clone(),
                 port: self.port,
                 peer,
-                watcher: graceful.watcher(),
+                _watcher: graceful.watcher(),
                 places: Arc::clone(&places),
             };
             serving.tasks.spawn("connection", connection.run(stream, arrived));
@@ -237,7 +248,8 @@ struct Connection {
     serving: Serving,
     port: &'static str,
     peer: SocketAddr,
-    watcher: Watcher,
+    /// Counts it among those that a stop waits for.
+    _watcher: Watcher,
     /// Of those whose certificate is expected, and shown.
     places: Arc<Semaphore>,
 }
@@ -333,6 +345,8 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let router = self.serving.router.clone();
+        let (hangup, mut extensions) = (Hangup::default(), extensions);
+        extensions.insert(hangup.clone());
         let (patience, watch) = (self.serving.patience, Watch::default());
         let bodies = patience.map(|_| watch.clone());
         let called = Arc::new(Notify::new());
@@ -360,7 +374,17 @@ impl Connection {
             .keep_alive_timeout(KEEPALIVE_LIMIT)
             .max_send_buf_size(SEND_BUFFER)
             .max_concurrent_streams(STREAMS);
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let mut connection =
+            std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+        let served = async {
+            tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = self.serving.stop.requested() => {}
+                () = hangup.0.notified() => {}
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        };
         let stalled = async {
             match patience {
                 // No protocol reads a connection that sends nothing at all, and so none times it.
@@ -372,7 +396,7 @@ impl Connection {
             }
         };
         tokio::select! {
-            ended = self.watcher.watch(connection) => {
+            ended = served => {
                 if let Err(error) = ended {
                     debug!(error = %chain(&*error), peer = %self.peer, port = self.port, "connection broke");
                 }

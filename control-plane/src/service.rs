@@ -1,7 +1,7 @@
 //! The use cases: one write each, and the invariants that span nouns.
 //!
-//! Callers are authorized before they come here; statuses are made after. Nothing here opens a secret: it
-//! could not.
+//! Callers are authorized before they come here; statuses are made after. Nothing here opens a sealed secret: it
+//! could not. One that comes in the clear is sealed in `plain_secret` and known nowhere else.
 
 mod access;
 mod account;
@@ -30,6 +30,7 @@ mod node_token;
 pub(crate) mod notification;
 mod org;
 mod page;
+mod plain_secret;
 mod plan;
 mod preview;
 mod principal;
@@ -70,6 +71,7 @@ pub(crate) use etag::shown;
 pub(crate) use node::NodeQuery;
 pub(crate) use org::purge_at;
 pub(crate) use page::{Page, PageRequest};
+pub(crate) use plain_secret::Plain;
 pub(crate) use plan::Plan;
 pub(crate) use removal::Removal;
 pub(crate) use resource::ListRequest;

@@ -34,6 +34,7 @@ mod notifications;
 mod orgs;
 mod outbound;
 mod passwords;
+mod plain_secrets;
 mod policy;
 mod previews;
 mod record_search;

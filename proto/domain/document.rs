@@ -38,6 +38,9 @@ const NUMBERS: [&str; 4] = ["max_request_bytes", "max_response_bytes", "on_missi
 /// The field whose names users choose.
 const METADATA: &str = "metadata";
 
+/// The field of a secret in the clear, which no document has.
+pub const PLAIN: &str = "plain";
+
 /// The kinds of document.
 pub const KINDS: &str = "target, credential, proxy, rule, filter or meter";
 
@@ -47,6 +50,11 @@ pub fn document(mut fields: Map<String, Value>) -> Result<mg::Document, String> 
         Some(Value::String(kind)) => kind,
         Some(_) | None => return Err(format!("kind is missing: give {KINDS}")),
     };
+    if fields.contains_key(PLAIN) {
+        return Err(format!(
+            "{PLAIN} is for calls of the API: a file says in value_from where the secret is"
+        ));
+    }
     lengthen(&mut fields, "");
     let fields = Value::Object(fields);
     let resource = match kind.as_str() {

@@ -23,10 +23,12 @@ mod rewrap;
 mod slot;
 pub mod storage;
 mod transcript;
+mod usable;
 
 pub use envelope::{OpenError, OpenedSecret, SealContext, SealError, SecretSpec};
 pub use means::Means;
 pub use slot::Slot;
+pub use usable::Unusable;
 
 use hpke::Kem as _;
 use hpke::aead::ChaCha20Poly1305;

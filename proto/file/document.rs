@@ -89,6 +89,8 @@ document! {
         _metadata: IgnoredAny,
         #[serde(rename = "last_used_at")]
         _last_used_at: IgnoredAny,
+        /// A secret in the clear, which no file takes.
+        plain: Option<IgnoredAny>,
         /// Of each live key of a caller, or of a certificate of one, in hexadecimal, the newest first. A node alone takes it,
         /// `rrctl apply` does not.
         key_hashes: Vec<String>,

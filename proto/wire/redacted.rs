@@ -80,6 +80,18 @@ impl fmt::Debug for management::CreatedKey {
     }
 }
 
+#[cfg(feature = "management")]
+impl fmt::Debug for management::PlainSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers and bodies of what is made of it may hold a secret, too.
+        f.debug_struct("PlainSecret")
+            .field("origins", &self.origins)
+            .field("targets", &self.targets)
+            .field("regions", &self.regions)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(all(test, feature = "json", feature = "management"))]
 mod tests {
     use super::*;
@@ -94,7 +106,16 @@ mod tests {
         };
         let token =
             management::CreateTokenResponse { secret: "rr_token_s3cr3t".into(), ..Default::default() };
-        let printed = format!("{join:?} {credential:?} {token:?}");
+        let plain = management::PlainSecret {
+            value: "s3cr3t".into(),
+            value_bytes: vec![222],
+            values: [("x-key".to_owned(), "s3cr3t".to_owned())].into(),
+            ..Default::default()
+        };
+        let replace = management::ReplaceSecretRequest { plain: Some(plain.clone()), ..Default::default() };
+        let roll = management::RollCredentialRequest { plain: Some(plain.clone()), ..Default::default() };
+        let made = management::Credential { plain: Some(plain), ..Default::default() };
+        let printed = format!("{join:?} {credential:?} {token:?} {replace:?} {roll:?} {made:?}");
         assert!(printed.contains("nt_1") && printed.contains('7'), "{printed}");
         assert!(!printed.contains("222") && !printed.contains("s3cr3t"), "{printed}");
     }

@@ -64,6 +64,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "NAMES", value_delimiter = ',', num_args = 0..)]
         former_record_stores: Option<Vec<String>>,
         #[command(flatten)]
+        blind: BlindArgs,
+        #[command(flatten)]
         condition: Condition,
     },
     /// Gives a region its next key, and seals every secret to it. Asks first. Run again, it goes on where it ended. Only whoever
@@ -93,6 +95,14 @@ pub(crate) enum Verb {
 }
 
 #[derive(Args)]
+pub(crate) struct BlindArgs {
+    /// Whether the control plane takes no secret in the clear for it, so that it sees none: secrets come to it from machines
+    /// that seal them, as rrctl does, alone.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "true|false")]
+    blind_only: Option<bool>,
+}
+
+#[derive(Args)]
 pub(crate) struct CreateArgs {
     /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
     name: String,
@@ -109,6 +119,8 @@ pub(crate) struct CreateArgs {
     /// given.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
     record_store: String,
+    #[command(flatten)]
+    blind: BlindArgs,
     /// New file that the private keys are written to.
     #[arg(long, value_name = "FILE")]
     key_file: PathBuf,
@@ -156,6 +168,7 @@ impl Verb {
                 display_name,
                 record_store,
                 former_record_stores,
+                blind,
                 condition,
             } => {
                 let mut region = mg::Region { etag: condition.etag, ..mg::Region::default() };
@@ -166,6 +179,7 @@ impl Verb {
                 let former = former_record_stores
                     .map(|names| names.into_iter().filter(|name| !name.is_empty()).collect());
                 mask.put("former_record_stores", &mut region.former_record_stores, former);
+                mask.put("blind_only", &mut region.blind_only, blind.blind_only);
                 let update_mask = mask.finish()?;
                 let connection = session.endpoint.connect().await?;
                 let mut stub = RegionServiceClient::new(connection.clone());
@@ -220,6 +234,7 @@ impl CreateArgs {
             base_url: self.base_url,
             dedicated_to: self.dedicated_to,
             record_store: self.record_store,
+            blind_only: self.blind.blind_only.unwrap_or_default(),
             ..mg::Region::default()
         };
         let done = create(connection.clone(), &statement, region).await?;
@@ -316,9 +331,18 @@ pub(crate) async fn list(connection: Connection) -> Result<Vec<mg::Region>> {
 }
 
 impl Row for mg::Region {
-    const COLUMNS: &'static [&'static str] =
-        &["name", "id", "epoch", "fingerprint", "base url", "dedicated to", "record store", "created"];
-    const WIDE: &'static [&'static str] = &["id", "record store", "created"];
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "id",
+        "epoch",
+        "fingerprint",
+        "base url",
+        "dedicated to",
+        "record store",
+        "blind only",
+        "created",
+    ];
+    const WIDE: &'static [&'static str] = &["id", "record store", "blind only", "created"];
     const WHOLE: &'static [&'static str] = &["fingerprint"];
 
     fn cells(&self) -> Vec<String> {
@@ -331,6 +355,7 @@ impl Row for mg::Region {
             self.base_url.clone(),
             self.dedicated_to.clone(),
             self.record_store.clone(),
+            if self.blind_only { "yes".to_owned() } else { String::new() },
             time(self.created_at.as_ref()),
         ]
     }

@@ -44,6 +44,7 @@ fn key_answer() -> Answers {
         credential: Some(credential),
         key: "rr_key_shown_once".into(),
         revision: 7,
+        value_seen: false,
     };
     Answers::from([("CredentialService.CreateCredential", Ok(reply.encode_to_vec()))])
 }

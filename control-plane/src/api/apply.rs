@@ -2,11 +2,12 @@
 
 use rr_contract::wire::management as wire;
 use rr_contract::wire::management::apply_request::Part;
+use rr_contract::wire::management::document::Resource;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Api;
+use super::{Api, seen};
 use crate::authz;
-use crate::service::{ApplyOrder, DOCUMENTS_MOST, ServiceError};
+use crate::service::{ApplyOrder, DOCUMENTS_MOST, Plain, ServiceError};
 
 /// How many bytes of documents one set may have.
 const SET_MOST: usize = 128 * 1024 * 1024;
@@ -35,7 +36,8 @@ impl wire::apply_service_server::ApplyService for Api {
                 .await?
                 .agreeing(request.get_ref());
             let header = request.into_inner();
-            let documents = collect(&mut stream).await?;
+            let mut documents = collect(&mut stream).await?;
+            refuse_plain(&mut documents)?;
             let outcome = self.services.apply(at, ApplyOrder { header, documents }).await?;
             Ok(wire::ApplyResponse { outcome: Some(outcome) })
         };
@@ -59,10 +61,11 @@ impl wire::apply_service_server::ApplyService for Api {
                 expected_revision,
                 plan,
                 request_id,
-                documents,
+                mut documents,
                 options,
                 compare,
             } = request.into_inner();
+            refuse_plain(&mut documents)?;
             let header = wire::ApplyHeader {
                 org,
                 owner,
@@ -79,6 +82,22 @@ impl wire::apply_service_server::ApplyService for Api {
         };
         self.answer(authz::APPLY_ONCE, result.await)
     }
+}
+
+/// Refuses secrets in the clear: a set is kept as it came, for its plan.
+fn refuse_plain(documents: &mut [wire::Document]) -> Result<(), ServiceError> {
+    for (i, document) in documents.iter_mut().enumerate() {
+        let Some(Resource::Credential(credential)) = &mut document.resource else { continue };
+        let plain = Plain::out_of(&mut credential.plain);
+        if plain.is_some() && seen::is_seen(plain.as_ref()) {
+            return Err(ServiceError::field(
+                format!("documents[{i}].credential.plain"),
+                "is not taken in a set, which is kept as it came: make the credential by a call of its own, or seal it, as \
+                 `rrctl apply` does",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Every document up to the commit, which says how many there are.

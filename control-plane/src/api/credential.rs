@@ -1,32 +1,38 @@
 //! Calls of CredentialService.
+//!
+//! A secret in the clear is taken out of its request before anything else is done with that.
 
 use rr_contract::wire::management as wire;
 use tonic::{Request, Response, Status};
 
 use super::Api;
 use super::crud::{removal, removed};
+use super::seen;
 use crate::authz;
-use crate::service::{ListRequest, shown};
+use crate::service::{ListRequest, Plain, ServiceError, shown};
 
 #[tonic::async_trait]
 impl wire::credential_service_server::CredentialService for Api {
     async fn create_credential(
         &self,
-        request: Request<wire::CreateCredentialRequest>,
+        mut request: Request<wire::CreateCredentialRequest>,
     ) -> Result<Response<wire::CreateCredentialResponse>, Status> {
+        let plain = plain_of(request.get_mut().credential.as_mut());
+        let value_seen = seen::is_seen(plain.as_ref());
         let result = async {
             let at = self
                 .enter_org(&request, authz::CREATE_CREDENTIAL, |request| &request.org)
                 .await?
                 .agreeing(request.get_ref());
             let request = request.into_inner();
-            let made = self.services.credential_create(at, request.credential).await?;
+            let made = self.services.credential_create(at, request.credential, plain).await?;
             // Shown this once: from here on only its hash is kept.
             let key = made.value.key.as_ref().map(|key| String::from_utf8_lossy(key.expose()).into_owned());
             Ok(wire::CreateCredentialResponse {
                 credential: Some(shown(made.value.stored)),
                 key: key.unwrap_or_default(),
                 revision: made.revision.unwrap_or_default(),
+                value_seen,
             })
         };
         self.answer(authz::CREATE_CREDENTIAL, result.await)
@@ -72,13 +78,19 @@ impl wire::credential_service_server::CredentialService for Api {
 
     async fn update_credential(
         &self,
-        request: Request<wire::UpdateCredentialRequest>,
+        mut request: Request<wire::UpdateCredentialRequest>,
     ) -> Result<Response<wire::UpdateCredentialResponse>, Status> {
+        let plain = plain_of(request.get_mut().credential.as_mut());
+        let value_seen = seen::is_seen(plain.as_ref());
         let result = async {
             let at = self
                 .enter_org(&request, authz::UPDATE_CREDENTIAL, |request| &request.org)
                 .await?
                 .agreeing(request.get_ref());
+            if value_seen {
+                let what = "is not taken by an update: `:replaceSecret` and `:roll` take the next secret";
+                return Err(ServiceError::field("credential.plain", what));
+            }
             let request = request.into_inner();
             let changed =
                 self.services.update(at, request.name, request.credential, request.update_mask).await?;
@@ -92,18 +104,21 @@ impl wire::credential_service_server::CredentialService for Api {
 
     async fn replace_secret(
         &self,
-        request: Request<wire::ReplaceSecretRequest>,
+        mut request: Request<wire::ReplaceSecretRequest>,
     ) -> Result<Response<wire::ReplaceSecretResponse>, Status> {
+        let plain = Plain::out_of(&mut request.get_mut().plain);
+        let value_seen = seen::is_seen(plain.as_ref());
         let result = async {
             let at = self
                 .enter_org(&request, authz::REPLACE_SECRET, |request| &request.org)
                 .await?
                 .agreeing(request.get_ref());
             let request = request.into_inner();
-            let changed = self.services.secret_replace(at, request).await?;
+            let changed = self.services.secret_replace(at, request, plain).await?;
             Ok(wire::ReplaceSecretResponse {
                 credential: Some(shown(changed.value)),
                 revision: changed.revision.unwrap_or_default(),
+                value_seen,
             })
         };
         self.answer(authz::REPLACE_SECRET, result.await)
@@ -111,21 +126,24 @@ impl wire::credential_service_server::CredentialService for Api {
 
     async fn roll_credential(
         &self,
-        request: Request<wire::RollCredentialRequest>,
+        mut request: Request<wire::RollCredentialRequest>,
     ) -> Result<Response<wire::RollCredentialResponse>, Status> {
+        let plain = Plain::out_of(&mut request.get_mut().plain);
+        let value_seen = seen::is_seen(plain.as_ref());
         let result = async {
             let at = self
                 .enter_org(&request, authz::ROLL_CREDENTIAL, |request| &request.org)
                 .await?
                 .agreeing(request.get_ref());
             let request = request.into_inner();
-            let rolled = self.services.credential_roll(at, request).await?;
+            let rolled = self.services.credential_roll(at, request, plain).await?;
             let key = rolled.value.key.as_ref();
             let key = key.map(|key| String::from_utf8_lossy(key.expose()).into_owned());
             Ok(wire::RollCredentialResponse {
                 credential: self.services.credentials_shown(vec![rolled.value.stored]).await?.pop(),
                 key: key.unwrap_or_default(),
                 revision: rolled.revision.unwrap_or_default(),
+                value_seen,
             })
         };
         self.answer(authz::ROLL_CREDENTIAL, result.await)
@@ -147,4 +165,9 @@ impl wire::credential_service_server::CredentialService for Api {
         };
         self.answer(authz::DELETE_CREDENTIAL, result.await)
     }
+}
+
+/// The secret in the clear of a credential that is written.
+fn plain_of(credential: Option<&mut wire::Credential>) -> Option<Plain> {
+    credential.and_then(|credential| Plain::out_of(&mut credential.plain))
 }

@@ -20,6 +20,7 @@ use super::exposition::{self, Expose};
 use super::rest::{self, Rest};
 use super::route::{Found, Operation, ROUTES};
 use super::schema::SCHEMA;
+use super::seen::Sight;
 use super::status;
 use super::weight::Weighed;
 use crate::authz::Principal;
@@ -59,16 +60,25 @@ impl Dispatch {
         axum::Router::new().fallback_service(service)
     }
 
-    async fn answer(&self, mut request: Request) -> Response {
+    async fn answer(&self, request: Request) -> Response {
         let protocol = Protocol::of(&request);
         let operation = protocol.operation();
+        Sight::of(&request, operation).over(self.answer_to(&protocol, operation, request)).await
+    }
+
+    async fn answer_to(
+        &self,
+        protocol: &Protocol,
+        operation: Option<Operation>,
+        mut request: Request,
+    ) -> Response {
         let class = operation.map_or(protocol.class_of_others(), |operation| operation.class);
         // From the connection, never from a header.
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
         let who = Presented::of(request.headers(), peer.map(|peer| peer.ip()));
         let start = Instant::now();
         if let Err(refusal) = self.throttle.enter(&who, start) {
-            return self.refuse(&protocol, refusal);
+            return self.refuse(protocol, refusal);
         }
         // A REST request names no timeout: a client that waits no longer hangs up.
         let said = match protocol {
@@ -80,10 +90,10 @@ impl Dispatch {
             None => None,
             Some(operation) => {
                 let head = Head { headers: request.headers(), address: peer.map(|peer| peer.to_string()) };
-                match timeout_at(limit, self.authenticate(&protocol, &who, operation, &head)).await {
+                match timeout_at(limit, self.authenticate(protocol, &who, operation, &head)).await {
                     Ok(Ok(principal)) => Some(principal),
                     Ok(Err(refused)) => return refused,
-                    Err(_elapsed) => return self.refuse(&protocol, Refusal::Deadline),
+                    Err(_elapsed) => return self.refuse(protocol, Refusal::Deadline),
                 }
             }
         };
@@ -92,25 +102,26 @@ impl Dispatch {
             principal.as_ref().map_or_else(|| who.network(), |principal| principal.maker().to_owned());
         let place = match self.throttle.place(class, &caller) {
             Ok(place) => place,
-            Err(refusal) => return self.refuse(&protocol, refusal),
+            Err(refusal) => return self.refuse(protocol, refusal),
         };
         // Held until the call has answered.
         let portion = principal.as_ref().map(|_| self.throttle.portion(&caller));
-        if let (Protocol::Grpc(Some(operation)), Some(portion)) = (&protocol, portion.clone()) {
+        if let (Protocol::Grpc(Some(operation)), Some(portion)) = (protocol, portion.clone()) {
             request = request.map(|body| {
                 let bounds = (class.body(), class.heavy());
-                Body::new(Weighed::new(body, &SCHEMA, operation.input, bounds, portion))
+                let weighed = Weighed::new(body, &SCHEMA, operation.input, bounds, portion);
+                Body::new(weighed.wiping(operation.may_hold_secret()))
             });
         }
         let span =
             info_span!("management_call", http.method = %request.method(), path = request.uri().path());
-        let call = self.call(&protocol, request, portion.clone()).instrument(span);
+        let call = self.call(protocol, request, portion.clone()).instrument(span);
         let answered = match principal {
             Some(principal) => timeout_at(limit, with_principal(principal, call)).await,
             None => timeout_at(limit, call).await,
         };
         drop(portion);
-        let Ok(answer) = answered else { return self.refuse(&protocol, Refusal::Deadline) };
+        let Ok(answer) = answered else { return self.refuse(protocol, Refusal::Deadline) };
         let deadline = said.filter(|_| place.is_some()).map(|said| (start + said, late()));
         if place.is_none() {
             return answer;

@@ -22,9 +22,11 @@ use super::schema::Body;
 use super::status::{self, FIELD_MOST, cut};
 use crate::throttle::Portion;
 
+use brief::BriefBytes;
 use problem::Problem;
 use stream::{Form, KEEP_ALIVE};
 
+mod brief;
 mod input;
 mod problem;
 mod stream;
@@ -146,16 +148,20 @@ impl Rest {
         let most = route.operation().class.body() as u64;
         let length = http_body::Body::size_hint(&body).exact().unwrap_or(most).min(most);
         held(usize::try_from(length).unwrap_or(usize::MAX)).map_err(full)?;
-        let body = body_of(route, &head.headers, body).await?;
+        let is_secret = route.operation().may_hold_secret();
+        let body = BriefBytes { bytes: body_of(route, &head.headers, body).await?, is_secret };
         let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let input = input::read(route, target, &head.headers, &body)
+        let input = input::read(route, target, &head.headers, &body.bytes)
             .map_err(|invalid| Problem::invalid(&invalid).answer())?;
         held(input.weight).map_err(full)?;
-        let body = input.body.map_or(body, Bytes::from);
+        let body = match input.body {
+            Some(bytes) => BriefBytes { bytes: bytes.into(), is_secret },
+            None => body,
+        };
         let form = Form::of(&head.headers);
         let mut headers = head.headers;
         headers.insert(ACCEPT, HeaderValue::from_static(form.content_type()));
-        match self.routes.call(head.method, input.target, headers, body).await {
+        match self.routes.call(head.method, input.target, headers, body.bytes.clone()).await {
             Some(TranscodeResponse::Unary(unary)) if unary.status().is_success() => {
                 Ok(unary.into_http().map(HttpBody::from))
             }

@@ -14,6 +14,8 @@ use crate::throttle::Class;
 
 /// Calls that take a whole configuration at once.
 const LARGE: [Permission; 2] = [authz::APPLY, authz::APPLY_ONCE];
+/// Calls that may bring a secret in the clear.
+const SECRETS: [Permission; 3] = [authz::CREATE_CREDENTIAL, authz::REPLACE_SECRET, authz::ROLL_CREDENTIAL];
 /// Calls that answer when something has happened, and hold a place for as long.
 const WAITING: [Permission; 2] = [authz::WAIT_FOR_REVISION, authz::TEST_TARGET];
 
@@ -37,6 +39,13 @@ pub(super) struct Operation {
     pub(super) class: Class,
     /// The request message.
     pub(super) input: &'static Message,
+}
+
+impl Operation {
+    /// Whether its request has a place for a secret in the clear, so that its bytes are not left in memory.
+    pub(super) fn may_hold_secret(self) -> bool {
+        SECRETS.contains(&self.permission)
+    }
 }
 
 /// One REST route of one call.

@@ -13,6 +13,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::Frame;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use tonic::Status;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::schema::{Field, Kind, Message, Schema};
 use super::status;
@@ -184,6 +185,8 @@ pub(super) struct Weighed {
     has_room: bool,
     /// The rest is passed on for the reader to refuse: it is too long, or not framed correctly.
     is_through: bool,
+    /// Whether nothing of it is left in memory that is ours.
+    is_wiped: bool,
 }
 
 impl Weighed {
@@ -195,7 +198,44 @@ impl Weighed {
         portion: Portion,
     ) -> Self {
         let held = BytesMut::new();
-        Self { inner, schema, input, bounds, portion, held, has_room: false, is_through: false }
+        Self {
+            inner,
+            schema,
+            input,
+            bounds,
+            portion,
+            held,
+            has_room: false,
+            is_through: false,
+            is_wiped: false,
+        }
+    }
+
+    /// The same, whose bytes are overwritten where they are not needed any more.
+    pub(super) fn wiping(mut self, is_wiped: bool) -> Self {
+        self.is_wiped = is_wiped;
+        self
+    }
+
+    /// Takes so many bytes out of what is held.
+    fn take(&mut self, length: usize) -> Bytes {
+        if !self.is_wiped {
+            return self.held.split_to(length).freeze();
+        }
+        let taken = Zeroizing::new(self.held[..length].to_vec());
+        self.held[..length].zeroize();
+        self.held.advance(length);
+        Bytes::from_owner(taken)
+    }
+
+    /// Makes room behind what is held. A buffer that grows leaves the old one behind, which is overwritten.
+    fn reserve(&mut self, more: usize) {
+        if !self.is_wiped || self.held.capacity() - self.held.len() >= more {
+            return self.held.reserve(more);
+        }
+        let mut larger = BytesMut::with_capacity((self.held.len() + more).next_power_of_two());
+        larger.extend_from_slice(&self.held);
+        std::mem::replace(&mut self.held, larger).as_mut().zeroize();
     }
 
     /// The next message that is there as a whole, with its frame.
@@ -212,16 +252,24 @@ impl Weighed {
             self.portion.grow(length).map_err(status::of_refusal)?;
         }
         if self.held.len() < HEAD + length {
-            self.held.reserve(HEAD + length - self.held.len());
+            self.reserve(HEAD + length - self.held.len());
             return Ok(None);
         }
-        let whole = self.held.split_to(HEAD + length).freeze();
+        let whole = self.take(HEAD + length);
         self.has_room = false;
         let mut scales = Scales::new(heavy);
         let weighed = scales.message(self.schema, self.input, &whole[HEAD..]);
         weighed.map_err(|heavy| Status::invalid_argument(format!("the message {heavy}")))?;
         self.portion.grow(scales.weight()).map_err(status::of_refusal)?;
         Ok(Some(whole))
+    }
+}
+
+impl Drop for Weighed {
+    fn drop(&mut self) {
+        if self.is_wiped {
+            self.held.as_mut().zeroize();
+        }
     }
 }
 
@@ -245,12 +293,14 @@ impl http_body::Body for Weighed {
                 }
             }
             if self.is_through && !self.held.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(self.held.split().freeze()))));
+                let rest = self.held.len();
+                return Poll::Ready(Some(Ok(Frame::data(self.take(rest)))));
             }
             match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(mut data) => {
                         let length = data.remaining();
+                        self.reserve(length);
                         self.held.extend_from_slice(&data.copy_to_bytes(length));
                     }
                     Err(trailers) => return Poll::Ready(Some(Ok(trailers))),

@@ -30,6 +30,7 @@ impl Resource for Region {
         field_path!(Region, base_url),
         field_path!(Region, record_store),
         field_path!(Region, former_record_stores),
+        field_path!(Region, blind_only),
     ];
 
     fn fields(&mut self) -> Fields<'_> {

@@ -19,6 +19,7 @@ use rr_contract::wire::management::{self as wire, Credential, credential::Usage}
 
 use super::draft::{Draft, stage};
 use super::etag::same_etag;
+use super::plain_secret::Plain;
 use super::resource::show;
 use super::scope::live_org;
 use super::sealed_value::{keeps_regions, known_regions, regions_of, sealed_for, sealed_row};
@@ -129,8 +130,13 @@ impl Services {
         &self,
         at: OrgCaller,
         request: wire::RollCredentialRequest,
+        plain: Option<Plain>,
     ) -> Result<Written<CreatedCredential>, ServiceError> {
         let overlap = overlap(request.overlap.as_ref())?;
+        let request = match plain {
+            Some(plain) => self.seal_roll(&at, request, plain).await?,
+            None => request,
+        };
         let given = Given { value_hash: request.value_hash, password_hash: request.password_hash };
         let sealed = request.sealed;
         let services = self.clone();
@@ -245,7 +251,8 @@ fn shared_value(
         }
         (true, None) => Err(ServiceError::field(
             "sealed",
-            "is missing: seal the next secret with `rrctl credential roll NAME --value-from FILE --overlap …`",
+            "is missing: seal the next secret with `rrctl credential roll NAME --value-from FILE --overlap …`, or send it in \
+             `plain`",
         )),
         (false, Some(_)) => Err(ServiceError::field(
             "sealed",

@@ -1,4 +1,4 @@
-//! Credentials: made with a key, with the hash of a value, or with a secret that comes sealed.
+//! Credentials: made with a key, with the hash of a value, or with a secret that is sealed, elsewhere or as it came.
 
 use rr_contract::model::id::CredentialId;
 use rr_contract::model::invalid::{Invalid, Violations};
@@ -12,6 +12,7 @@ use super::caller_certificate;
 use super::caller_value::{CreatedCredential, Given, NewValue, is_nobodys, one_is_live, overlap};
 use super::draft::{Draft, stage};
 use super::etag::shown;
+use super::plain_secret::Plain;
 use super::resource::show;
 use super::scope::live_org;
 use super::sealed_value::{check_label, keeps_regions, known_regions, regions_of, sealed_for, sealed_row};
@@ -28,11 +29,13 @@ pub(super) struct NewSecret {
 }
 
 impl Services {
-    /// Makes a caller credential, with a key or the hash of a value, or takes a sealed upstream credential in.
+    /// Makes a caller credential, with a key or the hash of a value, or takes a sealed upstream credential in. A secret that
+    /// came in the clear is sealed first.
     pub(crate) async fn credential_create(
         &self,
         at: OrgCaller,
         credential: Option<Credential>,
+        plain: Option<Plain>,
     ) -> Result<Written<CreatedCredential>, ServiceError> {
         let mut wire = fields::required("credential", credential)?;
         fields::same_org("credential.org", &wire.org, &at.org)?;
@@ -41,6 +44,12 @@ impl Services {
             return Err(ServiceError::field("credential.version", "must be 1 when a credential is created"));
         }
         wire.version = 1;
+        if let Some(plain) = plain {
+            match self.seal_created(&at, &mut wire, plain, "credential").await {
+                Err(ServiceError::Invalid(invalid)) => return Err(all_faults(&wire, &invalid)),
+                sealed => sealed?,
+            }
+        }
         let NewSecret { row, key } = match self.take_secret(&mut wire, "credential") {
             // Other faults of the message are reported with it.
             Err(ServiceError::Invalid(invalid)) => return Err(all_faults(&wire, &invalid)),
@@ -172,7 +181,7 @@ impl Services {
                     )),
                     (_, None) => Err(ServiceError::field(
                         field("sealed"),
-                        "is missing: seal the value with `rrctl credential create-upstream`",
+                        "is missing: seal the value with `rrctl credential create-upstream`, or send it in `plain`",
                     )),
                     (_, Some(sealed)) => {
                         parsed(&wire.id, prefix)?;
@@ -197,8 +206,13 @@ impl Services {
         &self,
         at: OrgCaller,
         request: wire::ReplaceSecretRequest,
+        plain: Option<Plain>,
     ) -> Result<Written<Stored<Credential>>, ServiceError> {
         let overlap = overlap(request.overlap.as_ref())?;
+        let request = match plain {
+            Some(plain) => self.seal_replacement(&at, request, plain).await?,
+            None => request,
+        };
         let sealed = fields::required("sealed", request.sealed)?;
         let sealed = SealedSecret::try_from(sealed).map_err(|invalid| under("sealed", &invalid))?;
         let mut faults = Violations::default();

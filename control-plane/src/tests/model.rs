@@ -64,13 +64,13 @@ async fn every_answer_to_random_calls_is_what_a_small_model_answers() {
         println!("run with RR_TEST_SEED={seed}");
         let mut other = Run::new(&world, &region, &format!("other-{n}"), seed ^ 1000).await;
         for _ in 0..CALLS_BEFORE {
-            other.step().await;
+            Box::pin(other.step()).await;
         }
         let mut run = Run::new(&world, &region, &format!("{ORG}-{n}"), seed).await;
         run.theirs = other.model.entries.values().map(|entry| entry.id.clone()).collect();
         for step in 0..CALLS {
             println!("call {step}");
-            run.step().await;
+            Box::pin(run.step()).await;
         }
         for noun in NOUNS {
             run.whole(noun, &Ask::default()).await;

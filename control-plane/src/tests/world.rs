@@ -324,6 +324,23 @@ impl World {
 
     /// The database beneath, for who tampers with it.
     pub(super) async fn tamper(&self, statement: &str) {
+        let database = self.beneath().await;
+        sea_orm::ConnectionTrait::execute_unprepared(&database, statement).await.expect("runs");
+        database.close().await.expect("closes");
+    }
+
+    /// The one value that a query finds there.
+    pub(super) async fn found_beneath(&self, query: &str) -> Vec<u8> {
+        let database = self.beneath().await;
+        let backend = sea_orm::ConnectionTrait::get_database_backend(&database);
+        let query = sea_orm::Statement::from_string(backend, query);
+        let row = sea_orm::ConnectionTrait::query_one_raw(&database, query).await.expect("reads");
+        let found = row.expect("is there").try_get_by_index(0).expect("bytes");
+        database.close().await.expect("closes");
+        found
+    }
+
+    async fn beneath(&self) -> sea_orm::DatabaseConnection {
         let url = match &self.database {
             None => format!("sqlite://{}", self.folder.path().join("state/control.db").display()),
             Some(database) => match database.address() {
@@ -331,9 +348,7 @@ impl World {
                 crate::DatabaseAddress::Sqlite(_) => unreachable!("it is a server's"),
             },
         };
-        let database = sea_orm::Database::connect(url).await.expect("opens");
-        sea_orm::ConnectionTrait::execute_unprepared(&database, statement).await.expect("runs");
-        database.close().await.expect("closes");
+        sea_orm::Database::connect(url).await.expect("opens")
     }
 }
 

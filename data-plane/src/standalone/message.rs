@@ -95,6 +95,11 @@ pub(super) fn credential(
         usage: None,
         default_effect: default_effect(said.default_effect),
     };
+    if said.plain.is_some() {
+        let what = "is for calls of the API: a file says in value_from where the secret is";
+        faults.field(node, "plain", what.to_owned());
+        return None;
+    }
     if let Some(caller) = &said.caller {
         written::check(caller, node, faults);
     }

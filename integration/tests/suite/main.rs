@@ -33,6 +33,7 @@ mod otlp;
 mod overlaps;
 mod own_values;
 mod passwords;
+mod plain_secrets;
 mod plane_outage;
 mod policy;
 mod prometheus;

@@ -6,6 +6,8 @@ use std::fmt;
 
 use data_encoding::BASE64;
 use rr_wire::fleet;
+#[cfg(feature = "management")]
+use rr_wire::management::UpstreamKind;
 use zeroize::Zeroizing;
 
 use super::means::Means;
@@ -140,6 +142,25 @@ impl WrongForm {
 }
 
 impl SecretKind {
+    /// The kind of an upstream credential, if it has a secret.
+    #[cfg(feature = "management")]
+    pub fn of(kind: UpstreamKind) -> Option<Self> {
+        match kind {
+            UpstreamKind::Bearer => Some(Self::Bearer),
+            UpstreamKind::ApiKey => Some(Self::ApiKey),
+            UpstreamKind::Basic => Some(Self::Basic),
+            UpstreamKind::Jwt => Some(Self::Jwt),
+            UpstreamKind::CustomHeaders => Some(Self::CustomHeaders),
+            UpstreamKind::Oauth2ClientCredentials => Some(Self::Oauth2),
+            UpstreamKind::JwtBearer => Some(Self::JwtBearer),
+            UpstreamKind::CustomToken => Some(Self::CustomToken),
+            UpstreamKind::AwsSigv4 => Some(Self::AwsSigv4),
+            UpstreamKind::Hmac => Some(Self::Hmac),
+            UpstreamKind::ClientCertificate => Some(Self::ClientCertificate),
+            UpstreamKind::Unspecified | UpstreamKind::None => None,
+        }
+    }
+
     /// As people write it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -184,7 +184,7 @@ impl OnWire {
 }
 
 /// Drops means, and leaves no secret behind.
-pub(super) fn wipe(means: Wire) {
+pub fn wipe(means: Wire) {
     match means {
         Wire::AwsSignature(aws) => drop(Secret::new(aws.session_token)),
         Wire::TokenRequest(request) => {

@@ -24,7 +24,6 @@ use super::super::credential::sealing::Destination;
 use super::super::set::file::{FileDocument, Location};
 use super::super::set::reach;
 use crate::authority;
-use crate::command::credential::upstream::secret_kind;
 use crate::command::credential::value::Hashed;
 use crate::command::credential::{self, sealing, value};
 use crate::command::{region, target};
@@ -268,7 +267,7 @@ fn value_of_caller(from: &ValueFrom, location: &Location) -> Result<Secret> {
 fn upstream(document: &mut mg::Document) -> Option<(&mut mg::Credential, SecretKind)> {
     let Some(Resource::Credential(credential)) = &mut document.resource else { return None };
     let Some(Usage::Upstream(upstream)) = &credential.usage else { return None };
-    let kind = secret_kind(upstream.kind())?;
+    let kind = SecretKind::of(upstream.kind())?;
     Some((credential, kind))
 }
 

@@ -12,7 +12,7 @@ use rr_contract::model::origin::{BaseUrl, Origin};
 use rr_contract::model::tls::CaBundle;
 use rr_contract::seal::form::{Form, Placed};
 use rr_contract::seal::region_key::RegionStatement;
-use rr_contract::seal::{Means, SealContext, SealedSecret, SecretSpec, Slot};
+use rr_contract::seal::{SealContext, SealedSecret, SecretSpec, Unusable};
 use rr_contract::seam::SystemEntropy;
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
@@ -193,7 +193,7 @@ impl Destination {
         for origin in &self.origins {
             note(&format!("sealing for {origin}"));
             if origin.is_plaintext() && self.certificates().is_some() {
-                bail!("no certificate vouches for {origin}; give an origin of https, or no `ca`");
+                bail!(Unusable::CaWithoutTls(origin.clone()));
             }
             if origin.is_plaintext() {
                 note("  over http the secret is sent in the clear");
@@ -209,24 +209,10 @@ impl Destination {
     pub(crate) fn spec(self, form: Form, values: Vec<Secret>) -> Result<SecretSpec> {
         let ca = self.certificates().map(|ca| *ca.hash());
         let Placed { value, means } = form.place(values).context("each place takes one value")?;
-        let in_the_clear = self.origins.iter().find(|origin| origin.is_plaintext());
-        if let (Means::Certificate(_), Some(origin)) = (&means, in_the_clear) {
-            bail!(
-                "a client certificate is shown in TLS alone, and {origin} has none; give an origin of https"
-            );
-        }
-        if means == Means::sent(Slot::bearer()) && has_scheme(&value) {
-            bail!(
-                "the secret begins with `Bearer `, which nodes put before it; leave that out of the value, or give a header and no prefix"
-            );
-        }
-        Ok(SecretSpec { value, means, origins: self.origins, not_after: None, ca })
+        let spec = SecretSpec { value, means, origins: self.origins, not_after: None, ca };
+        spec.usable()?;
+        Ok(spec)
     }
-}
-
-/// Whether a token has the word before it that belongs into its header.
-fn has_scheme(value: &Secret) -> bool {
-    value.expose().get(..7).is_some_and(|begin| begin.eq_ignore_ascii_case(b"bearer "))
 }
 
 /// The context that a seal is bound to.

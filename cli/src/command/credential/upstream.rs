@@ -111,24 +111,6 @@ impl Kind {
     }
 }
 
-/// The kinds that have a secret.
-pub(crate) fn secret_kind(kind: mg::UpstreamKind) -> Option<SecretKind> {
-    match kind {
-        mg::UpstreamKind::Bearer => Some(SecretKind::Bearer),
-        mg::UpstreamKind::ApiKey => Some(SecretKind::ApiKey),
-        mg::UpstreamKind::Basic => Some(SecretKind::Basic),
-        mg::UpstreamKind::Jwt => Some(SecretKind::Jwt),
-        mg::UpstreamKind::CustomHeaders => Some(SecretKind::CustomHeaders),
-        mg::UpstreamKind::Oauth2ClientCredentials => Some(SecretKind::Oauth2),
-        mg::UpstreamKind::JwtBearer => Some(SecretKind::JwtBearer),
-        mg::UpstreamKind::CustomToken => Some(SecretKind::CustomToken),
-        mg::UpstreamKind::AwsSigv4 => Some(SecretKind::AwsSigv4),
-        mg::UpstreamKind::Hmac => Some(SecretKind::Hmac),
-        mg::UpstreamKind::ClientCertificate => Some(SecretKind::ClientCertificate),
-        mg::UpstreamKind::Unspecified | mg::UpstreamKind::None => None,
-    }
-}
-
 #[derive(Args)]
 pub(crate) struct UpstreamArgs {
     /// Name: `a-z`, `0-9` and `-`, at most 63 characters. Cannot be changed.
@@ -167,7 +149,7 @@ impl UpstreamArgs {
     pub(super) async fn run(self, connection: Connection, org: String) -> Result<(mg::Credential, u64)> {
         let id = CredentialId::from_random(draw(&SystemEntropy));
         let (mut sealed, mut label) = (None, None);
-        match secret_kind(self.kind.to_wire()) {
+        match SecretKind::of(self.kind.to_wire()) {
             None if self.value.is_said() => {
                 return Err(fault::usage(
                     "--kind none has no secret to seal",
@@ -207,7 +189,7 @@ impl ReplaceArgs {
                 "give it a new value with `rrctl credential roll`",
             ));
         };
-        let kind = secret_kind(upstream.kind()).ok_or_else(|| {
+        let kind = SecretKind::of(upstream.kind()).ok_or_else(|| {
             fault::usage(
                 &format!(
                     "credential {:?} is of a kind without a secret, or of one that this rrctl does not know",
@@ -288,7 +270,7 @@ mod tests {
 
     fn made(words: &[&str]) -> Result<Means, String> {
         let args = parsed(words);
-        let kind = secret_kind(args.kind.to_wire()).expect("it has a secret");
+        let kind = SecretKind::of(args.kind.to_wire()).expect("it has a secret");
         let form = args.value.form(kind).map_err(|error| format!("{error:#}"))?;
         let Placed { means, .. } = form.place(vec![Secret::from("s".to_owned())]).expect("one value");
         Ok(means)
@@ -308,7 +290,7 @@ mod tests {
             let args = Line::try_parse_from(rest).unwrap_or_else(|error| panic!("{line}: {error}")).args;
             // The file of a certificate is not there.
             let Some(kind) =
-                secret_kind(args.kind.to_wire()).filter(|it| *it != SecretKind::ClientCertificate)
+                SecretKind::of(args.kind.to_wire()).filter(|it| *it != SecretKind::ClientCertificate)
             else {
                 continue;
             };

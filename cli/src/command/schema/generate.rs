@@ -10,7 +10,7 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{
     DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
 };
-use rr_contract::document::COMPUTED;
+use rr_contract::document::{COMPUTED, PLAIN};
 use serde_json::{Map, Value, json};
 
 /// The kinds of document, and their messages.
@@ -227,6 +227,10 @@ fn of_message(
     for (i, field) in message.field.iter().enumerate() {
         if field.json_name() != field.name() {
             others.insert(field.json_name().to_owned());
+        }
+        // No file has one.
+        if field.name() == PLAIN {
+            continue;
         }
         if COMPUTED.contains(&field.name()) || COMPUTED_OF_USAGE.contains(&field.name()) {
             others.insert(field.name().to_owned());

@@ -16,7 +16,9 @@ use rr_contract::model::invalid::{Invalid, Violation, Violations};
 use rr_contract::model::name::Name;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
+use zeroize::Zeroizing;
 
+use super::brief::BriefJson;
 use crate::api::route::{EtagPlace, Route};
 use crate::api::schema::{Body, Field, Kind, Message, Schema};
 use crate::api::weight::Scales;
@@ -40,14 +42,15 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     check.path(path);
     check.query(route, query);
-    let mut json = check.body(route, body);
+    let is_secret = route.operation().may_hold_secret();
+    let mut json = BriefJson { value: check.body(route, body), is_secret };
     let etag = check.if_match(headers);
     let target = spelling::in_query(route, target);
     let mut input = Input { target: with_holders(route, &target), body: None, weight: check.scales.weight() };
-    if let (Some(Value::Object(object)), Some(message)) = (&mut json, body_message(route)) {
+    if let (Some(Value::Object(object)), Some(message)) = (&mut json.value, body_message(route)) {
         let respelled = spelling::in_body(route.schema, message, object);
         if (route.binding.body == Body::Whole && into_holders(route, object)) || respelled {
-            input.body = serde_json::to_vec(&json).ok();
+            input.body = serde_json::to_vec(&json.value).ok();
         }
     }
     match etag {
@@ -64,14 +67,16 @@ pub(super) fn read(route: &Route, target: &str, headers: &HeaderMap, body: &[u8]
                     }
                 }
                 Some(EtagPlace::Body) => {
-                    let Some(Value::Object(object)) = &mut json else { return Ok(input) };
+                    let Some(Value::Object(object)) = &mut json.value else { return Ok(input) };
                     match object.get("etag") {
                         Some(said) if *said != etag => {
                             check.refuse("etag", "is given twice: by `If-Match` and in the body");
                         }
                         _ => {
                             object.insert("etag".into(), etag.into());
-                            input.body = serde_json::to_vec(&json).ok();
+                            let before =
+                                input.body.replace(serde_json::to_vec(&json.value).unwrap_or_default());
+                            drop(before.map(Zeroizing::new));
                         }
                     }
                 }
@@ -341,7 +346,8 @@ fn of_text(schema: &Schema, kind: &Kind, text: &str) -> Result<(), Cow<'static, 
         Kind::Uint64 => (plain(text) && text.parse::<u64>().is_ok(), "must be a whole number of 64 bits"),
         Kind::Float => (text.parse::<f64>().is_ok_and(f64::is_finite), "must be a number"),
         Kind::Bytes => {
-            (STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).is_ok(), "must be bytes in base64")
+            let bytes = STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).map(Zeroizing::new);
+            (bytes.is_ok(), "must be bytes in base64")
         }
         Kind::Timestamp => (
             text.contains(['T', 't']) && DateTime::parse_from_rfc3339(text).is_ok(),
