@@ -50,7 +50,7 @@ fn a_secret_gets_another_epoch_and_another_region_without_its_value() {
     let first = eu.opening_key();
     eu.rotate();
     let wraps =
-        secret.rewrap(&context(), &[first.clone()], &[&statement(&eu), &statement(&us)]).expect("opens");
+        secret.rewrap(&context(), std::slice::from_ref(&first), &[&statement(&eu), &statement(&us)]).expect("opens");
     let again = with(&secret, wraps);
     assert_eq!(again.content_id(), secret.content_id());
     for key in [eu.opening_key(), us.opening_key()] {
