@@ -132,7 +132,7 @@ impl Core {
             return Box::pin(self.join_anew(stored, token, tasks, late, fail)).await;
         }
         let token = self.token.take().ok_or(StartError::NoToken)?;
-        match late.cut(identity::join(&self.control_plane, &token, BUILD)).await {
+        match late.cut(identity::join(&self.control_plane, &token, BUILD, &self.seams.clock)).await {
             Some(Ok(identity)) => {
                 let stored = self.settle_in(identity).await?;
                 self.go_on(stored, tasks, late, fail)
@@ -168,7 +168,7 @@ impl Core {
         late: &Stop,
         fail: mpsc::Sender<StartError>,
     ) -> Result<(), StartError> {
-        match late.cut(identity::join(&self.control_plane, &token, BUILD)).await {
+        match late.cut(identity::join(&self.control_plane, &token, BUILD, &self.seams.clock)).await {
             Some(Ok(identity)) => {
                 info!(node = %stored.identity.node, "the certificate of this node was too old, it joins anew");
                 drop(stored);
@@ -196,7 +196,7 @@ impl Core {
         let mut backoff = Backoff::default();
         loop {
             sleep(backoff.next(Instant::now(), &*self.seams.entropy)).await;
-            match identity::join(&self.control_plane, &token, BUILD).await {
+            match identity::join(&self.control_plane, &token, BUILD, &self.seams.clock).await {
                 Ok(identity) => {
                     let stored = self.settle_in(identity).await?;
                     return self.go_on(stored, &tasks, &late, fail);

@@ -27,10 +27,13 @@ impl TimeProvider for Time {
 }
 
 /// For the join: no certificate of our own yet.
-pub(crate) fn pinned(pin: [u8; 32]) -> Result<(Arc<ClientConfig>, Arc<PinnedAuthority>), Error> {
+pub(crate) fn pinned(
+    pin: [u8; 32],
+    clock: Arc<dyn Clock>,
+) -> Result<(Arc<ClientConfig>, Arc<PinnedAuthority>), Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Arc::new(PinnedAuthority::new(pin, Arc::clone(&provider)));
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(Time(clock)))
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(&verifier) as _)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rr_contract::seal::OpeningKey;
 use rr_contract::seal::node_token::{GrantError, NodeToken};
-use rr_contract::seam::SystemClock;
+use rr_contract::seam::Clock;
 use rr_contract::secret::Secret;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::enrolment_service_client::EnrolmentServiceClient;
@@ -83,6 +83,7 @@ pub(crate) async fn join(
     control_plane: &ControlPlane,
     token: &NodeToken,
     build: &str,
+    clock: &Arc<dyn Clock>,
 ) -> Result<Identity, JoinError> {
     let address = || control_plane.address().clone();
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(JoinError::Keys)?;
@@ -100,7 +101,7 @@ pub(crate) async fn join(
         build: build.to_owned(),
     };
 
-    let (tls, verifier) = tls::pinned(*token.authority_pin()).map_err(JoinError::Tls)?;
+    let (tls, verifier) = tls::pinned(*token.authority_pin(), Arc::clone(clock)).map_err(JoinError::Tls)?;
     let call = async {
         let channel = control_plane.connect(tls).await.map_err(|source| {
             if verifier.met_a_stranger() {
@@ -141,7 +142,7 @@ pub(crate) async fn join(
         trust: answer.trust.into_iter().map(CertificateDer::from).collect(),
     };
     // A certificate that TLS would refuse must fail now, while the token can still be replaced.
-    let _config: Arc<rustls::ClientConfig> = identity.tls(Arc::new(SystemClock)).map_err(JoinError::Tls)?;
+    let _config: Arc<rustls::ClientConfig> = identity.tls(Arc::clone(clock)).map_err(JoinError::Tls)?;
     Ok(identity)
 }
 

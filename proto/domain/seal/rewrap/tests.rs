@@ -49,8 +49,9 @@ fn a_secret_gets_another_epoch_and_another_region_without_its_value() {
     let secret = sealed(&eu);
     let first = eu.opening_key();
     eu.rotate();
-    let wraps =
-        secret.rewrap(&context(), std::slice::from_ref(&first), &[&statement(&eu), &statement(&us)]).expect("opens");
+    let wraps = secret
+        .rewrap(&context(), std::slice::from_ref(&first), &[&statement(&eu), &statement(&us)])
+        .expect("opens");
     let again = with(&secret, wraps);
     assert_eq!(again.content_id(), secret.content_id());
     for key in [eu.opening_key(), us.opening_key()] {
