@@ -216,6 +216,7 @@ const SAID_OTHERWISE: &[(&str, &str)] = &[
     ("proxy", "whose credential a test uses, or what a list is narrowed to"),
     ("recovery-copy", "a new region makes one, a rotation writes those that are there again"),
     ("region-key", "whose keys are used, or what takes keys in, or is looked at"),
+    ("regions-file", "what is sealed to is read there, what is made or goes is noted there"),
     ("region", "where something goes, or what a list is narrowed to"),
     ("scope", "of a caller it is required, of an upstream it is asked for"),
     ("since", "what came then: requests, sums, accounts, changes"),
