@@ -99,6 +99,9 @@ const NO_MESSAGE: &[&str] = &[
     "doctor",
     "validate",
     "export",
+    "region export-key",
+    "region import-key",
+    "region fingerprint",
     "schema",
     "audit verify",
 ];

@@ -25,7 +25,7 @@ pub(super) const ALL: &[Examples] = &[
         "region rotate-key",
         &[
             "region rotate-key eu --region-key eu.key \\\n    --recovery-copy /media/usb/eu.key",
-            "region rotate-key eu --region-key eu.key \\\n    --exclude nd_4d6hhq2v9m1k7xw5r8s3t0zyba --now --yes",
+            "region rotate-key eu --region-key eu.key \\\n    --now --yes",
         ],
     ),
     ("region renew-key", &["region renew-key eu --region-key eu.key"]),

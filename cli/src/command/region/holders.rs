@@ -14,7 +14,7 @@ use rr_contract::wire::management::region_key_service_client::RegionKeyServiceCl
 
 use crate::connect::Connection;
 use crate::flags::page;
-use crate::print::{few, line_out, time};
+use crate::print::{few, note, time};
 use crate::{fault, print};
 
 /// What was said on the command line.
@@ -100,14 +100,13 @@ impl Holders {
     }
 
     /// Tells who gets the key and who does not.
-    pub(super) fn show(&self) -> Result<()> {
+    pub(super) fn show(&self) {
         for (holder, _) in &self.given {
-            line_out(&format!("gets the key    {}", told(holder)))?;
+            note(&format!("gets the key    {}", told(holder)));
         }
         for (holder, _, why) in &self.left_out {
-            line_out(&format!("is left out     {}  {why}", told(holder)))?;
+            note(&format!("is left out     {}  {why}", told(holder)));
         }
-        Ok(())
     }
 
     /// How many get the key, and how many do not.

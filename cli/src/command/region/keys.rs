@@ -1,5 +1,6 @@
 //! `rrctl region renew-key`, `export-key`, `import-key` and `fingerprint`: what is done with a key file besides rotating.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -82,11 +83,15 @@ impl ExportArgs {
         let mut exported: Option<key_file::KeyFile> = None;
         for name in &self.recipients {
             let given = self.recipient_passphrase_file.iter().find(|(of, _)| of == name);
-            let passphrase = prompt::read_new(
-                &format!("passphrase of {name}"),
-                given.map(|(_, path)| path.as_path()),
-                "--recipient-passphrase-file NAME=",
-            )?;
+            if given.is_none() && !std::io::stdin().is_terminal() {
+                return Err(fault::usage(
+                    &format!("no passphrase of {name} was given"),
+                    &format!("give --recipient-passphrase-file {name}=FILE"),
+                ));
+            }
+            let what = format!("passphrase of {name}");
+            let from = given.map(|(_, path)| path.as_path());
+            let passphrase = prompt::read_new(&what, from, "--recipient-passphrase-file")?;
             match (&mut exported, file.take()) {
                 (None, Some(file)) => exported = Some(file.export(name, &passphrase, &SystemEntropy)?),
                 (Some(exported), _) => exported.add(name, &passphrase, &SystemEntropy)?,

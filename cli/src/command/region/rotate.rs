@@ -149,7 +149,7 @@ impl RotateArgs {
             let listed = holders::list(connection.clone(), &self.region).await?;
             let everybody = Holders::judge(listed, &mut file.keys, present, &wishes)?;
             if agreed != Some(everybody.counts()) {
-                everybody.show()?;
+                everybody.show();
                 let (given, left_out) = everybody.counts();
                 self.yes.ask(&format!(
                     "give the key of epoch {} to {given} and leave {left_out} out",

@@ -118,6 +118,13 @@ pub(super) fn changed(verb: &str, typed: &str, upstream: &str, control: &str, ed
             line.push_str(if asks { " --value-file value" } else { "" });
             line.push_str(if line.contains("--target ") { " --accept-target" } else { "" });
         }
+        "region rotate-key" if !line.contains("--yes") => line.push_str(" --yes"),
+        "region export-key" => {
+            for recipient in typed.split("--recipient ").skip(1).filter_map(|rest| rest.split(' ').next()) {
+                line.push_str(&format!(" --recipient-passphrase-file {recipient}=value"));
+            }
+        }
+        "region import-key" => line.push_str(" --from-passphrase-file value"),
         "apply" if !line.contains("--yes") && !line.contains("--dry-run") => line.push_str(" --yes"),
         _ => {}
     }
