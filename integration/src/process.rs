@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, geteuid, prlimit};
 use tokio::net::TcpSocket;
 
 use crate::api::Api;
@@ -419,6 +419,10 @@ fn reserve() -> [Port; 3] {
 }
 
 fn launch(command: &mut Command, folder: &Path, unread: bool) -> Process {
+    // Nobody but root sees the files and the memory of a process that is not dumpable.
+    if !geteuid().is_root() {
+        command.env("RR_EDGE_DEBUGGABLE", "true").env("RR_CONTROL_DEBUGGABLE", "true");
+    }
     if unread { Process::start_unread(command) } else { Process::start(command, &folder.join("log")) }
 }
 
