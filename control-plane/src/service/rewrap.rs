@@ -3,7 +3,7 @@
 //! Opens none, and cannot tell whether a wrap opens. The invariants: no wrap goes while it is the only one of its region, and
 //! nothing but wraps changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use prost::Message as _;
 use rr_contract::model::invalid::Violations;
@@ -246,13 +246,18 @@ impl Services {
         Ok(done)
     }
 
-    /// Nodes that were seen lately and do not report this epoch.
+    /// Nodes that were seen lately, were given the key of this epoch, and do not report it. Who was left out of the rotation
+    /// never will: that node is not waited for.
     async fn without_newest(&self, region: &str, epoch: u32) -> Result<Vec<String>, ServiceError> {
+        let grants = store::region_grant::of_region(&self.store, region).await?;
+        let given: HashSet<Vec<u8>> =
+            grants.into_iter().filter(|it| it.epoch == epoch).map(|it| it.recipient_key).collect();
         let since = self.store.now() - SEEN_WITHIN;
         let mut behind = Vec::new();
         for node in store::node::all_in(&self.store, region).await? {
             let is_there = self.publisher.fleet().is_connected(&node.id);
-            if (is_there || node.last_seen_at >= since) && self.epoch_of(&node)? < epoch {
+            let is_expected = given.contains(&node.node_key) && (is_there || node.last_seen_at >= since);
+            if is_expected && self.epoch_of(&node)? < epoch {
                 behind.push(node.id);
             }
         }

@@ -78,6 +78,16 @@ impl RotateArgs {
         let copies = self.copies()?;
         let begun = Begun::of(&file, &present, &self.key)?;
         let (region, revision) = match begun {
+            // Whoever has the key that is in place keeps it: to pass the wish over would leave them in unseen.
+            Begun::Uploaded if !self.exclude.is_empty() => {
+                return Err(fault::usage(
+                    &format!(
+                        "the key of epoch {} is in place and its rotation has not ended, so that nobody can be left out of it: nothing was changed",
+                        file.keys.epoch()
+                    ),
+                    "run the same without --exclude, with --now where it waits for nodes, and then again with --exclude",
+                ));
+            }
             // What is left to do is to seal again and to retire.
             Begun::Uploaded => {
                 note(&format!(
