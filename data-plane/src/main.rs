@@ -100,7 +100,6 @@ fn checked(config: &Config) -> ExitCode {
 #[tokio::main(flavor = "current_thread")]
 async fn run(config: Config, observe: &observe::ObserveArgs, memory: &memory::Guarded) -> anyhow::Result<()> {
     let observability = observe::start("rr-edge", observe)?;
-    memory.tell();
     let shutdown = Shutdown::on_signals()?;
     let settings = config.standalone.clone();
     // Records have standard output for themselves.
@@ -109,6 +108,8 @@ async fn run(config: Config, observe: &observe::ObserveArgs, memory: &memory::Gu
     let start = rr_data_plane::start(config, Seams::real(), observability.clone());
     let Some(running) = shutdown.stop().cut(start).await else { return Ok(()) };
     let mut running = running?;
+    // Not before: a start that fails says one line, that of its failure.
+    memory.tell();
     tracing::info!(listen = %running.listen(), admin = %running.admin(), "started");
     if let Some(settings) = settings {
         announce(&settings, &running, scheme, is_taken);
