@@ -106,6 +106,7 @@ table! {
     GET_NODE = "FleetService.GetNode", Own, Anybody;
     WATCH_NODES = "FleetService.WatchNodes", Own, Anybody;
     DRAIN_NODE = "FleetService.DrainNode", Own, Anybody;
+    REVOKE_NODE = "FleetService.RevokeNode", Own, Anybody;
     QUERY_ACCOUNTS = "FleetService.QueryAccounts", Own, Anybody;
     LIST_REGION_STATES = "FleetService.ListRegionStates", Own, Anybody;
     // Of the regions that the caller can see, so that every writer can wait for its revision.

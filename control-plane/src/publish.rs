@@ -47,7 +47,7 @@ pub(crate) use nodes::{Fleet, Holdings, RefusedVersion, RefusingRegion, Tester};
 #[cfg(test)]
 pub(crate) use nodes::{LiveNode, Seat};
 pub(crate) use sanitize::{STANDING_MOST, text};
-pub(crate) use stream::{Outgoings, Session};
+pub(crate) use stream::{End, Outgoing, Outgoings, Session, revoked};
 
 /// How often the log is read when nothing wakes us.
 const POLL: Duration = Duration::from_secs(1);

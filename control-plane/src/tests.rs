@@ -44,6 +44,7 @@ mod rehearsal;
 mod removals;
 mod renewals;
 mod rest;
+mod revocations;
 mod shared_secrets;
 mod start;
 mod stream;

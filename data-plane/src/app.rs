@@ -79,6 +79,14 @@ pub enum StartError {
     /// The first start of a machine needs a token.
     #[error("this machine has not joined yet: pass a token from `rrctl node token` with --node-token-file")]
     NoToken,
+    /// An operator revoked this node.
+    #[error(
+        "this node was revoked ({reason}); its state folder is emptied, and the machine can join as another node with a new token of `rrctl node token create`"
+    )]
+    Revoked {
+        /// What the control plane said.
+        reason: String,
+    },
     /// The folder is of a node that has joined.
     #[error(
         "the state folder {folder} belongs to a node that has joined a control plane: choose another with --state-dir, or start without --standalone",

@@ -8,6 +8,7 @@ mod file;
 mod join;
 mod node_key;
 pub(crate) mod region_keys;
+mod revoked;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -32,6 +33,7 @@ pub(crate) use self::file::IdentityFile;
 pub(crate) use self::join::join;
 pub(crate) use self::node_key::load as load_node_key;
 pub(crate) use self::region_keys::KeyRing;
+pub(crate) use self::revoked::{Revoked, wipe};
 
 /// A joined node.
 pub(crate) struct Identity {

@@ -1,4 +1,4 @@
-//! `rr-edge`: arguments in, exit code out. 1: it could not start or go on; 2: it was told wrongly.
+//! `rr-edge`: arguments in, exit code out. 1: it could not start or go on; 2: it was told wrongly; 3: it was revoked.
 
 use std::fmt::Write as _;
 use std::io::{Write as _, stderr, stdout};
@@ -12,8 +12,10 @@ use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
 use rr_data_plane::config::NODE_TOKEN_VARIABLE;
 use rr_data_plane::standalone::{self, Overview, Standalone};
-use rr_data_plane::{Config, Running, Settings};
+use rr_data_plane::{Config, Running, Settings, StartError};
 
+/// The exit code of a node that was revoked.
+const REVOKED: u8 = 3;
 /// How many addresses a start shows.
 const SHOWN: usize = 20;
 
@@ -53,9 +55,14 @@ fn main() -> ExitCode {
         Ok((_, config)) if check => checked(&config),
         Ok((observe, config)) => match run(config, &observe, &memory) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => refuse(&*error, 1),
+            Err(error) => refuse(&*error, code(&error)),
         },
     }
+}
+
+/// A node that was revoked is not to be started again: supervisors are told by a code of its own.
+fn code(error: &anyhow::Error) -> u8 {
+    if matches!(error.downcast_ref(), Some(StartError::Revoked { .. })) { REVOKED } else { 1 }
 }
 
 fn refuse(error: &(dyn std::error::Error + 'static), code: u8) -> ExitCode {

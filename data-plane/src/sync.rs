@@ -30,7 +30,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::{self, Backoff};
 use crate::control_plane::ControlPlane;
 use crate::echo::{Echoed, Echoes};
-use crate::identity::{Credentials, KeyRing, RenewalFault};
+use crate::identity::{Credentials, KeyRing, RenewalFault, Revoked};
 use crate::jwt::{Away, Issuers};
 use crate::report::SpoolHandle;
 use crate::snapshot::Snapshot;
@@ -198,18 +198,25 @@ impl Sync {
         Self { tests: Some(Box::new(tests)), ..self }
     }
 
-    /// Synchronizes until `stop`.
-    pub(crate) async fn run(mut self, stop: Stop) {
-        stop.cut(Box::pin(self.stay())).await;
+    /// Synchronizes until `stop`, or until this node was revoked.
+    pub(crate) async fn run(mut self, stop: Stop) -> Option<Revoked> {
+        let revoked = stop.cut(Box::pin(self.stay())).await;
         self.applier.settle().await;
+        revoked
     }
 
-    async fn stay(&mut self) {
+    async fn stay(&mut self) -> Revoked {
         let mut backoff = Backoff::default();
         loop {
             self.credentials.settled().await;
             let replaced = self.credentials.replaced();
-            let mut wait = self.once(&mut backoff).await;
+            let mut wait = match self.once(&mut backoff).await {
+                Ok(wait) => wait,
+                Err(revoked) => {
+                    self.board.write(|facts| facts.connected = false);
+                    return revoked;
+                }
+            };
             let is_too_old = self.credentials.is_too_old();
             if is_too_old {
                 wait = RARELY;
@@ -228,8 +235,8 @@ impl Sync {
         }
     }
 
-    /// One stream. Returns how long to wait for the next.
-    async fn once(&mut self, backoff: &mut Backoff) -> Duration {
+    /// One stream. Returns how long to wait for the next; where this node was revoked there is none.
+    async fn once(&mut self, backoff: &mut Backoff) -> Result<Duration, Revoked> {
         let address = self.control_plane.address().clone();
         let channel = match self.control_plane.connect(self.credentials.tls()).await {
             Ok(channel) => channel,
@@ -245,17 +252,18 @@ impl Sync {
                         ?wait,
                         "the clocks of this machine and of the control plane differ by at least the skew, more than the certificate of the control plane allows; set the clock that is wrong"
                     );
-                    return wait;
+                    return Ok(wait);
                 }
                 warn!(%address, error = %chain(&error), ?wait, "control plane cannot be reached; continuing with the current configuration");
-                return wait;
+                return Ok(wait);
             }
         };
         let opened = Instant::now();
         let mut heard = false;
         let outcome = Session::run(self, channel, &mut heard).await;
         backoff.stream_ended(opened.elapsed(), heard);
-        match outcome {
+        Ok(match outcome {
+            Ok(Ended::Revoked(revoked)) => return Err(revoked),
             Ok(Ended::Goaway(spread)) => {
                 // The control plane is stopping.
                 self.control_plane.pass_on();
@@ -275,7 +283,7 @@ impl Sync {
                 warn!(%address, error = %chain(&error), ?wait, "stream to the control plane lost; continuing with the current configuration");
                 wait
             }
-        }
+        })
     }
 
     /// Checks workers and disk. Returns whether there is news for the control plane.

@@ -3,6 +3,7 @@
 //! The secret of a token is drawn here and never sent.
 
 mod accounts;
+mod revoke;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -26,6 +27,7 @@ use crate::fault;
 use crate::flags::change::Condition;
 use crate::flags::key_file::KeyFileArgs;
 use crate::flags::page;
+use crate::flags::plan::Yes;
 use crate::once::{self, NewFile};
 use crate::print::{self, Row, at_revision, note, plain, time};
 use crate::session::Session;
@@ -74,6 +76,16 @@ pub(crate) enum Verb {
     Undrain {
         /// Id of the node.
         node: String,
+    },
+    /// Revokes a node for good: its stream closes at once, and it removes its keys and stops.
+    Revoke {
+        /// Id of the node.
+        node: String,
+        /// Revokes the node token that it joined with, too.
+        #[arg(long)]
+        with_token: bool,
+        #[command(flatten)]
+        yes: Yes,
     },
     /// Tokens with which machines join a region.
     #[command(subcommand)]
@@ -135,6 +147,7 @@ impl Verb {
             Self::Accounts(args) => args.run(session).await,
             Self::Drain { node } => drain(&session, node, false).await,
             Self::Undrain { node } => drain(&session, node, true).await,
+            Self::Revoke { node, with_token, yes } => revoke::run(&session, node, with_token, yes).await,
             Self::Token(verb) => verb.run(session).await,
         }
     }

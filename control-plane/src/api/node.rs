@@ -128,6 +128,17 @@ impl FleetService for Api {
         self.answer(authz::DRAIN_NODE, result.await)
     }
 
+    async fn revoke_node(
+        &self,
+        request: Request<wire::RevokeNodeRequest>,
+    ) -> Result<Response<wire::RevokeNodeResponse>, Status> {
+        let result = async {
+            let caller = self.enter(authz::REVOKE_NODE)?;
+            self.services.node_revoke(caller, request.into_inner()).await
+        };
+        self.answer(authz::REVOKE_NODE, result.await)
+    }
+
     async fn explain_resource(
         &self,
         request: Request<wire::ExplainResourceRequest>,

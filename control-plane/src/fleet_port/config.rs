@@ -21,8 +21,8 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use super::framing::Framed;
-use super::{FleetPort, MESSAGE_MOST, address, identity};
-use crate::publish::{Outgoings, Session};
+use super::{FleetPort, MESSAGE_MOST, address, certificate, identity as not_ended};
+use crate::publish::{End, Outgoing, Outgoings, Session, revoked as told_of_it};
 use crate::{retry, store};
 
 /// The one call of the service.
@@ -77,7 +77,7 @@ impl FleetPort {
         extensions: &Extensions,
         inbound: Streaming<fleet::SyncRequest>,
     ) -> Result<Outgoings, Status> {
-        let identity = identity(extensions, self.seams.clock.now())?;
+        let identity = certificate(extensions)?.identity;
         // Before any work.
         self.gate.enter(identity.node).map_err(|after| {
             self.events.stream_not_let_in();
@@ -86,6 +86,7 @@ impl FleetPort {
         let (mut proven, mut node_key) = (None, Vec::new());
         match store::node::by_id(&self.store, &identity.node.to_string()).await {
             // Read here because it is at hand: what was read of all nodes is up to three seconds old.
+            Ok(Some(row)) if row.revoked_at.is_some() => return Ok(revoked(row.token)),
             Ok(Some(row)) => {
                 proven = store::ledger::proven(&row);
                 node_key.clone_from(&row.node_key);
@@ -102,6 +103,11 @@ impl FleetPort {
                 warn!(error = %chain(&error), node.id = %identity.node, "cannot look up a node in the database, its stream is served all the same")
             }
         }
+        if let Some(token) = self.publisher.fleet().revoked(identity.node) {
+            return Ok(revoked(token));
+        }
+        // Behind that: one that was revoked long ago is to hear of it.
+        not_ended(extensions, self.seams.clock.now())?;
         if self.publisher.position(identity.region).is_none() {
             return Err(Status::unavailable(
                 "the control plane is still loading the configuration; connect again in a moment",
@@ -127,4 +133,15 @@ impl FleetPort {
         });
         Ok(Outgoings::new(answers))
     }
+}
+
+/// The stream of a node that was revoked: nothing but the word on it.
+fn revoked(token: String) -> Outgoings {
+    let (out, answers) = mpsc::channel(WAITING);
+    let refused = Status::permission_denied(End::Revoked.to_string());
+    for answer in [Ok(Outgoing::One(Box::new(told_of_it(token)))), Err(refused)] {
+        // There is room for both.
+        out.try_send(answer).ok();
+    }
+    Outgoings::new(answers)
 }

@@ -177,5 +177,6 @@ fn joined(
         copy_serial: None,
         copy_from: String::new(),
         copy_at: 0,
+        revoked_at: None,
     }
 }

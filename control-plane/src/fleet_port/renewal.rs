@@ -31,6 +31,8 @@ enum RenewError {
         "this node is not registered in the database of this control plane; join it again with a token of `rrctl node token create`"
     )]
     Unknown,
+    #[error("this node was revoked, and its certificate is not renewed")]
+    Revoked,
     #[error(
         "the certificate of this node ended more than 30 days ago; restart the node with a new token of `rrctl node token create`"
     )]
@@ -65,7 +67,7 @@ pub(super) async fn renew(
             let text = error.to_string();
             Err(match error {
                 RenewError::Request => Status::invalid_argument(text),
-                RenewError::Unknown => Status::permission_denied(text),
+                RenewError::Unknown | RenewError::Revoked => Status::permission_denied(text),
                 RenewError::TooOld | RenewError::Copy | RenewError::Store(_) => {
                     Status::failed_precondition(text)
                 }
@@ -103,6 +105,7 @@ async fn answer(
     let node = order.node.clone();
     let serial = match judge(&port.store, order).await? {
         Judged::Unknown => return Err(RenewError::Unknown),
+        Judged::Revoked => return Err(RenewError::Revoked),
         Judged::Copy { newest, shown, there, newcomer } => {
             port.events.node_copy(&node, [&newest, &shown], [&there, &newcomer]);
             return Err(RenewError::Copy);
@@ -143,6 +146,7 @@ enum Judged {
         how: Shown,
     },
     Unknown,
+    Revoked,
     /// The serial that was issued last and the one that was shown, and the addresses of both.
     Copy {
         newest: String,
@@ -160,6 +164,9 @@ async fn judge_in(txn: &Txn, order: Order) -> Result<Judged, StoreError> {
     let Some(row) = store::node::by_id_for_write(txn, &order.node).await? else {
         return Ok(Judged::Unknown);
     };
+    if row.revoked_at.is_some() {
+        return Ok(Judged::Revoked);
+    }
     let newest = row.serial.as_deref().map(Serial::of_bytes);
     let before = row.serial_before.as_deref().map(Serial::of_bytes);
     let how = order.shown.beside(newest.as_ref(), before.as_ref());

@@ -36,7 +36,7 @@ use crate::noun::Noun;
 use crate::publish::sanitize;
 use crate::store::caller_use::CallerUse;
 use crate::store::request::{self, BEGUN, Ingest, Ingested, RecordLoss};
-use crate::store::{StoreError, Txn, micros, notification, request_row, resource};
+use crate::store::{self, StoreError, Txn, micros, notification, request_row, resource};
 
 /// Acknowledgements that wait for the transport.
 const WAITING: usize = 16;
@@ -67,6 +67,7 @@ impl TelemetryService for FleetPort {
         request: Request<Streaming<fleet::UploadRequest>>,
     ) -> Result<Response<Self::UploadStream>, Status> {
         let identity = identity(request.extensions(), self.seams.clock.now())?;
+        self.not_revoked(identity).await?;
         let (out, answers) = mpsc::channel(WAITING);
         let port = self.clone();
         let inbound = request.into_inner();
@@ -82,9 +83,20 @@ impl FleetPort {
         mut inbound: Streaming<fleet::UploadRequest>,
         out: mpsc::Sender<Result<fleet::UploadResponse, Status>>,
     ) {
+        let mut changes = self.publisher.fleet().changes();
         loop {
             let message = tokio::select! {
+                biased;
                 () = self.stop.requested() => None,
+                // The sender is the publisher's, which is ours.
+                _ = changes.changed() => {
+                    if self.publisher.fleet().revoked(identity.node).is_some() {
+                        // Whoever does not read it finds out at its next try.
+                        out.try_send(Err(revoked())).ok();
+                        return;
+                    }
+                    continue;
+                }
                 message = inbound.message() => message.ok().flatten(),
             };
             let Some(batch) = message else { return };
@@ -93,6 +105,18 @@ impl FleetPort {
             if out.send(answer).await.is_err() || over {
                 return;
             }
+        }
+    }
+
+    /// Nothing is taken from a node that was revoked.
+    async fn not_revoked(&self, identity: NodeIdentity) -> Result<(), Status> {
+        if self.publisher.fleet().revoked(identity.node).is_some() {
+            return Err(revoked());
+        }
+        match store::node::by_id(&self.store, &identity.node.to_string()).await {
+            Ok(Some(row)) if row.revoked_at.is_some() => Err(revoked()),
+            // Without the database no batch is taken either.
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
@@ -229,6 +253,10 @@ impl FleetPort {
         let sums = body.sums.into_iter().map(bounds::bounded_sum).collect();
         Ok(Content { records, begun, ended, losses, uses, sums })
     }
+}
+
+fn revoked() -> Status {
+    Status::permission_denied("this node was revoked: its records are not taken")
 }
 
 /// Stores a batch, and with it the notifications that follow from it: both or neither.

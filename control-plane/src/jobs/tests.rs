@@ -186,6 +186,7 @@ pub(super) async fn node(store: &Store, n: u8, region: &str, status: &fleet::Sta
         copy_serial: None,
         copy_from: String::new(),
         copy_at: 0,
+        revoked_at: None,
     };
     note(store, |txn| Box::pin(async move { store::node::create(txn, row).await })).await;
     id

@@ -81,6 +81,8 @@ struct State {
     nodes: HashMap<NodeId, Slot>,
     elsewhere: HashMap<NodeId, Leased>,
     draining: HashSet<NodeId>,
+    /// With the node token that each joined with.
+    revoked: HashMap<NodeId, String>,
     regions: RegionNotes,
     /// Nodes that said something since the last report.
     said: HashSet<NodeId>,
@@ -179,6 +181,11 @@ impl Fleet {
         self.state().draining.contains(&id)
     }
 
+    /// The node token that a node joined with which was revoked; none: it was not.
+    pub(crate) fn revoked(&self, id: NodeId) -> Option<String> {
+        self.state().revoked.get(&id).cloned()
+    }
+
     /// Connected nodes of a region that lack some of these features, and which.
     pub(crate) fn lacking(
         &self,
@@ -213,7 +220,7 @@ impl Fleet {
     }
 
     /// Follows what streams look at besides the head.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
     }
 

@@ -106,6 +106,10 @@ pub(crate) enum End {
     InvalidAnswer,
     #[error("the configuration is being loaded, connect again")]
     Reloaded,
+    #[error(
+        "this node was revoked: it is to remove its keys and to stop; the machine can join again as another node"
+    )]
+    Revoked,
 }
 
 /// A transaction that was sent and is not answered yet.
@@ -213,6 +217,7 @@ where
             End::Left | End::Stopping => {}
             End::Fenced => self.fail(Status::aborted(end.to_string())),
             End::Clash => self.fail(Status::already_exists(end.to_string())),
+            End::Revoked => self.fail(Status::permission_denied(end.to_string())),
             End::PerhapsClash => self.fail(retry::unavailable(&end.to_string(), COME_AGAIN)),
             End::Reloaded => self.fail(Status::unavailable(end.to_string())),
             End::NoHello | End::Protocol | End::InvalidAnswer => {
@@ -280,6 +285,7 @@ where
             self.publisher.events.node_clash(&self.node.to_string(), &clash.there, &clash.newcomer);
             End::Clash
         })?;
+        self.not_revoked().await?;
         let draining = self.publisher.fleet.is_draining(self.node);
         let welcome = fleet::Welcome {
             session: draw::<16>(&*self.seams.entropy).to_vec(),
@@ -314,6 +320,13 @@ where
             self.crashed(tried, &boot_id).await;
         }
         Ok(talk)
+    }
+
+    /// Ends the stream of a node that was revoked, with a word on it.
+    async fn not_revoked(&self) -> Result<(), End> {
+        let Some(node_token) = self.publisher.fleet.revoked(self.node) else { return Ok(()) };
+        self.send(revoked(node_token)).await?;
+        Err(End::Revoked)
     }
 
     /// Notes that the node crashed on a content.
@@ -417,6 +430,11 @@ where
         // Who does not read does not learn why, and a full channel is no reason to wait.
         self.out.try_send(Err(status)).ok();
     }
+}
+
+/// Tells a node that it was revoked.
+pub(crate) fn revoked(node_token: String) -> Message {
+    Message::Revoked(fleet::Revoked { reason: End::Revoked.to_string(), node_token })
 }
 
 /// Names of features that can be stored with spaces between; others are none of ours.

@@ -1,10 +1,11 @@
 //! Nodes and regions, for operators: their stored state, and the status on their open streams.
 
+mod copied;
+mod revoke;
 mod why;
 
 use std::collections::HashMap;
 
-use data_encoding::HEXLOWER;
 use prost::Message as _;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::time;
@@ -18,12 +19,11 @@ use crate::noun::Noun;
 use crate::store::decision::{self, Notes};
 use crate::store::{self, Stored, Written, node_row, time_of};
 
+use copied::copy;
 use why::{has_all, is_behind, is_unhealthy, state, why, why_region};
 
 /// How many nodes are read at once where all are asked for.
 const READ: u64 = 1_000;
-/// How long a copy is shown: it comes again sooner.
-const COPY_SHOWN: i64 = 2 * 86_400_000_000;
 /// How long after its end a certificate can still be renewed, in microseconds.
 const RENEWABLE_MICROS: i64 = RENEWABLE.as_micros() as i64;
 /// How many nodes an answer names.
@@ -89,7 +89,7 @@ impl Services {
         let regions = self.operated(principal, &query.region).await?;
         let theirs: Vec<String> = regions.iter().map(|region| region.row.id.clone()).collect();
         let look = self.look(regions).await?;
-        let rows = self.node_rows(&theirs).await?;
+        let rows = self.all_node_rows(&theirs).await?;
         let mut nodes = rows.into_iter().map(|row| look.node(row)).collect::<Result<Vec<_>, _>>()?;
         nodes.retain(|node| query.wants(node));
         Ok(nodes)
@@ -204,8 +204,15 @@ impl Services {
         Ok((row, region))
     }
 
-    /// All nodes of some regions.
+    /// All nodes of some regions, but for those that were revoked.
     pub(super) async fn node_rows(&self, regions: &[String]) -> Result<Vec<node_row::Model>, ServiceError> {
+        let mut rows = self.all_node_rows(regions).await?;
+        rows.retain(|row| row.revoked_at.is_none());
+        Ok(rows)
+    }
+
+    /// All nodes of some regions.
+    async fn all_node_rows(&self, regions: &[String]) -> Result<Vec<node_row::Model>, ServiceError> {
         let mut all: Vec<node_row::Model> = Vec::new();
         loop {
             let after = all.last().map_or(("", ""), |last| (last.region.as_str(), last.id.as_str()));
@@ -258,7 +265,7 @@ impl Look<'_> {
                 (status, address, row.build, row.last_seen_at, features, false)
             }
         };
-        let connected = leased || !address.is_empty();
+        let connected = (leased || !address.is_empty()) && row.revoked_at.is_none();
         let held = self.notes.regions.get(&row.region).and_then(|state| state.held_revision);
         let stands = status.running.as_ref().map_or(0, |at| at.revision);
         let crash = self.notes.crashes.get(&row.id).map(|crash| fleet::NodeCrash {
@@ -305,6 +312,7 @@ impl Look<'_> {
             revisions: Some(revisions),
             copy,
             node_token: row.token,
+            revoked_at: row.revoked_at.and_then(at),
         };
         node.clash = self
             .notes
@@ -366,19 +374,6 @@ impl Look<'_> {
     fn strays(&self, region: &str) -> Vec<fleet::DivergedNode> {
         strays(&self.notes, region)
     }
-}
-
-/// What copy of a node was met lately.
-fn copy(row: &node_row::Model, now: i64) -> Option<fleet::NodeCopy> {
-    let shown = row.copy_serial.as_ref().filter(|_| row.copy_at > now.saturating_sub(COPY_SHOWN))?;
-    Some(fleet::NodeCopy {
-        serial: row.serial.as_deref().map(|serial| HEXLOWER.encode(serial)).unwrap_or_default(),
-        issued_to: row.issued_to.clone(),
-        issued_at: at(row.issued_at),
-        shown: HEXLOWER.encode(shown),
-        newcomer: row.copy_from.clone(),
-        at: at(row.copy_at),
-    })
 }
 
 /// Diverged nodes of a region, by id.

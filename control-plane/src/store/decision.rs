@@ -93,6 +93,22 @@ pub(crate) fn drain(txn: &mut Txn, node: String, drain: bool) {
     });
 }
 
+/// Revokes a node with this write, for good.
+pub(crate) fn revoke(txn: &mut Txn, node: String) {
+    txn.also(move |txn| {
+        Box::pin(async move {
+            node::Entity::update_many()
+                .col_expr(node::Column::RevokedAt, Expr::value(Some(txn.now())))
+                .filter(node::Column::Id.eq(node))
+                .filter(node::Column::RevokedAt.is_null())
+                .exec(txn.tx())
+                .await
+                .map_err(StoreError::statement("revoke node"))?;
+            Ok(())
+        })
+    });
+}
+
 /// Notes with this write that our history goes on for the diverged nodes of a region.
 pub(crate) fn adopt(txn: &mut Txn, region: String, lineage: [u8; 16], revived: &[String]) {
     let revived = revived.join(" ");

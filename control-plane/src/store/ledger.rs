@@ -141,6 +141,8 @@ pub(crate) struct KnownNodes {
     pub(crate) elsewhere: Vec<Leased>,
     /// Those that are out of service, connected or not.
     pub(crate) draining: Vec<NodeId>,
+    /// Those that were revoked, with the node token that each joined with.
+    pub(crate) revoked: Vec<(NodeId, String)>,
     pub(crate) regions: Vec<(RegionId, RegionState)>,
     pub(crate) crashes: Vec<Crash>,
     /// Diverged nodes, with when each was met first, in microseconds since 1970.
@@ -181,6 +183,15 @@ pub(crate) async fn known(store: &Store, replica: &str) -> Result<KnownNodes, St
         .all(store.reader())
         .await
         .map_err(StoreError::statement("read draining nodes"))?;
+    let revoked: Vec<(String, String)> = node::Entity::find()
+        .select_only()
+        .column(node::Column::Id)
+        .column(node::Column::Token)
+        .filter(node::Column::RevokedAt.is_not_null())
+        .into_tuple()
+        .all(store.reader())
+        .await
+        .map_err(StoreError::statement("read revoked nodes"))?;
     let states = region_state::Entity::find()
         .all(store.reader())
         .await
@@ -194,6 +205,10 @@ pub(crate) async fn known(store: &Store, replica: &str) -> Result<KnownNodes, St
     Ok(KnownNodes {
         elsewhere: elsewhere.into_iter().map(report::leased).collect::<Result<_, _>>()?,
         draining: draining.iter().map(|id| node_id(id)).collect::<Result<_, _>>()?,
+        revoked: revoked
+            .into_iter()
+            .map(|(id, token)| Ok((node_id(&id)?, token)))
+            .collect::<Result<_, StoreError>>()?,
         regions: states.into_iter().map(state).collect::<Result<_, _>>()?,
         crashes: crashes
             .into_iter()

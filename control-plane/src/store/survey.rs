@@ -29,12 +29,13 @@ pub(crate) async fn published(
         .map_err(StoreError::statement("read resources"))
 }
 
-/// Nodes of a region that were last seen from a time on.
+/// Nodes of a region, but for revoked ones, that were last seen from a time on.
 pub(crate) async fn seen_since(db: &impl Reader, region: &str, from: i64) -> Result<Vec<String>, StoreError> {
     node::Entity::find()
         .select_only()
         .column(node::Column::Id)
         .filter(node::Column::Region.eq(region))
+        .filter(node::Column::RevokedAt.is_null())
         .filter(node::Column::LastSeenAt.gte(from))
         .into_tuple()
         .all(db.conn())
@@ -42,7 +43,7 @@ pub(crate) async fn seen_since(db: &impl Reader, region: &str, from: i64) -> Res
         .map_err(StoreError::statement("read nodes"))
 }
 
-/// When a node of a region was last seen before a time.
+/// When a node of a region that is not revoked was last seen before a time.
 pub(crate) async fn last_word(
     db: &impl Reader,
     region: &str,
@@ -52,6 +53,7 @@ pub(crate) async fn last_word(
         .select_only()
         .column(node::Column::LastSeenAt)
         .filter(node::Column::Region.eq(region))
+        .filter(node::Column::RevokedAt.is_null())
         .filter(node::Column::LastSeenAt.lt(before))
         .order_by_desc(node::Column::LastSeenAt)
         .into_tuple()
@@ -60,7 +62,7 @@ pub(crate) async fn last_word(
         .map_err(StoreError::statement("read nodes"))
 }
 
-/// Nodes that were last seen from one time on and before another, behind an id.
+/// Nodes, but for revoked ones, that were last seen from one time on and before another, behind an id.
 pub(crate) async fn nodes_seen(
     db: &impl Reader,
     (from, before): (i64, i64),
@@ -69,6 +71,7 @@ pub(crate) async fn nodes_seen(
 ) -> Result<Vec<node::Model>, StoreError> {
     node::Entity::find()
         .filter(node::Column::Id.gt(after))
+        .filter(node::Column::RevokedAt.is_null())
         .filter(node::Column::LastSeenAt.gte(from))
         .filter(node::Column::LastSeenAt.lt(before))
         .order_by_asc(node::Column::Id)

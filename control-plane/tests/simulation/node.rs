@@ -284,7 +284,12 @@ impl Node {
                     self.restrain(&restrain);
                     Vec::new()
                 }
-                Down::Welcome(_) | Down::Goaway(_) | Down::Drain(_) | Down::Test(_) | Down::RegionKey(_) => {
+                Down::Welcome(_)
+                | Down::Goaway(_)
+                | Down::Drain(_)
+                | Down::Test(_)
+                | Down::Revoked(_)
+                | Down::RegionKey(_) => {
                     Vec::new()
                 }
             };

@@ -26,7 +26,7 @@ use crate::control_plane::ControlPlane;
 use crate::counters::Counters;
 use crate::current;
 use crate::events::{self, Shown};
-use crate::identity::{self, IdentityFile};
+use crate::identity::{self, IdentityFile, Revoked};
 use crate::jwt::{self, Sources};
 use crate::listen::{Descriptors, Limits, Neighbours, Notices};
 use crate::passwords::Passwords;
@@ -109,6 +109,7 @@ fn tell(started: Started, outcome: Result<(), StartError>) {
 async fn live(plan: Plan, started: Started, fail: mpsc::Sender<StartError>) {
     let stop = plan.stop.clone();
     let (late, tasks) = (Shutdown::new(), Tasks::new());
+    let (state_dir, seams) = (plan.config.state_dir.clone(), plan.seams.clone());
     let (side, standing) = match build(plan, &tasks, &late) {
         Ok(built) => built,
         Err(error) => return tell(started, Err(error)),
@@ -122,6 +123,9 @@ async fn live(plan: Plan, started: Started, fail: mpsc::Sender<StartError>) {
             stop.requested().await;
             traffic.begin();
             wind_down(workers, sink, saver, &late, &tasks).await;
+            if Revoked::read(&state_dir, &seams).is_some() {
+                identity::wipe(&state_dir, &seams);
+            }
             drop(lock);
         }
         Err(error) => {
@@ -211,6 +215,9 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         .map_err(|source| StartError::System { what: "make the state folder", source })?;
     // Two processes on one folder would overwrite each other's records and last-known-good.
     let lock = FolderLock::take(&config.state_dir, "edge.lock", "edge node")?;
+    if look.is_none() {
+        joined::finish_revocation(config.node_token.as_ref(), &config.state_dir, &seams)?;
+    }
     let sealed = match look {
         Some(_) => Own::path(&config.state_dir),
         None => IdentityFile::path(&config.state_dir),

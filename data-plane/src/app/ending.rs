@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{error, warn};
 
+use crate::identity::Revoked;
 use crate::sync::journal;
 
 use super::StartError;
@@ -26,4 +27,25 @@ pub(super) async fn give_up(state_dir: PathBuf, seams: Seams, fail: &mpsc::Sende
     }
     // The process may be stopping already.
     fail.try_send(StartError::Panicked).ok();
+}
+
+/// Ends the process of a node that was revoked, callers first. Its state folder is emptied when all has ended, or at the
+/// next start.
+pub(super) async fn revoke(
+    revoked: Revoked,
+    state_dir: PathBuf,
+    seams: Seams,
+    fail: &mpsc::Sender<StartError>,
+) {
+    error!(
+        reason = revoked.reason,
+        "this node was revoked: callers are let finish, then its keys, its configuration and records that were not uploaded are removed"
+    );
+    let reason = revoked.reason.clone();
+    let marked = tokio::task::spawn_blocking(move || revoked.mark(&state_dir, &seams));
+    if timeout(NOTING, marked).await.is_err() {
+        warn!("disk does not answer; it is not marked on it that this node was revoked");
+    }
+    // The process may be stopping already.
+    fail.try_send(StartError::Revoked { reason }).ok();
 }

@@ -20,7 +20,7 @@ use crate::BUILD;
 use crate::backoff::Backoff;
 use crate::control_plane::ControlPlane;
 use crate::current::Activator;
-use crate::identity::{self, Credentials, Identity, IdentityFile, JoinError, KeyRing};
+use crate::identity::{self, Credentials, Identity, IdentityFile, JoinError, KeyRing, Revoked};
 use crate::quota::Quotas;
 use crate::renewal::Renewal;
 use crate::report::{SpoolHandle, Upload};
@@ -33,7 +33,7 @@ use crate::sync::{Board, Position, Sync};
 use crate::target_test::TargetTests;
 
 use super::StartError;
-use super::ending::give_up;
+use super::ending::{give_up, revoke};
 use super::watchdog::Health;
 
 /// What the connection to the control plane needs.
@@ -74,8 +74,29 @@ pub(super) fn look(token: Option<&NodeToken>, state_dir: &Path, seams: &Seams) -
     if Own::is_there(state_dir, seams) {
         return Err(StartError::IsStandalone { folder: state_dir.to_owned() });
     }
+    if Revoked::read(state_dir, seams).is_some() {
+        // `finish_revocation` says what becomes of it, once the folder is ours.
+        return Ok(());
+    }
     let is_joined = IdentityFile::is_there(&IdentityFile::path(state_dir), seams);
     if token.is_none() && !is_joined { Err(StartError::NoToken) } else { Ok(()) }
+}
+
+/// Goes on with the wipe of a node that was revoked, where it was cut off. With a new token the machine can join as
+/// another node.
+pub(super) fn finish_revocation(
+    token: Option<&NodeToken>,
+    state_dir: &Path,
+    seams: &Seams,
+) -> Result<(), StartError> {
+    let Some(revoked) = Revoked::read(state_dir, seams) else { return Ok(()) };
+    let is_empty = identity::wipe(state_dir, seams);
+    if is_empty && token.is_some_and(|token| revoked.lets_join(token.id())) {
+        let lifted = Revoked::lift(state_dir, seams);
+        return lifted
+            .map_err(|source| StartError::System { what: "take the mark of a revoked node away", source });
+    }
+    Err(StartError::Revoked { reason: revoked.reason })
 }
 
 /// What a node that has joined before has on disk.
@@ -278,8 +299,10 @@ impl Core {
         .testing(self.tests);
         let run = Box::pin(AssertUnwindSafe(sync.run(late.clone())).catch_unwind());
         tasks.spawn_local("sync", async move {
-            if run.await.is_err() {
-                give_up(state_dir, seams, &fail).await;
+            match run.await {
+                Ok(None) => {}
+                Ok(Some(revoked)) => revoke(revoked, state_dir, seams, &fail).await,
+                Err(_) => give_up(state_dir, seams, &fail).await,
             }
         });
         tasks.spawn_local("upload", upload.run(late.clone()));

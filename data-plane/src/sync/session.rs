@@ -17,6 +17,8 @@ use tonic::Code;
 use tonic::transport::Channel;
 use tracing::{info, warn};
 
+use crate::identity::Revoked;
+
 use super::Sync;
 use super::apply::{Answer, RefusedMark};
 use super::compare;
@@ -47,6 +49,8 @@ pub(crate) enum Ended {
     Goaway(Duration),
     /// The control plane closed the stream.
     Closed,
+    /// An operator revoked this node.
+    Revoked(Revoked),
 }
 
 /// Why a stream broke.
@@ -179,6 +183,10 @@ impl<'a> Session<'a> {
                 info!(reason = goaway.reason, "control plane asked this node to reconnect");
                 let spread = goaway.spread_over.as_ref().and_then(|spread| time::duration(spread).ok());
                 return Ok(Some(Ended::Goaway(spread.unwrap_or_default())));
+            }
+            Some(Heard::Revoked(revoked)) => {
+                let fleet::Revoked { reason, node_token } = revoked;
+                return Ok(Some(Ended::Revoked(Revoked { reason, node_token })));
             }
             Some(Heard::BucketQuery(query)) => self.report(&query).await?,
             Some(Heard::Drain(drain)) => {

@@ -172,6 +172,8 @@ impl Session<'_> {
             Heard::RegionKey(_) => {}
             // It serves nobody from whom something could be taken away.
             Heard::Restrain(_) => {}
+            // The stream ends with it. A light node comes again, as a dishonest one does.
+            Heard::Revoked(_) => {}
             Heard::Drain(drain) => {
                 self.node.state().draining = drain.drain;
                 self.tell(script).await;

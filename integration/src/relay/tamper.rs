@@ -101,6 +101,7 @@ impl Tamper {
             | Down::Mark(_)
             | Down::Goaway(_)
             | Down::Drain(_)
+            | Down::Revoked(_)
             | Down::Ping(_)
             | Down::Test(_)
             | Down::Restrain(_) => {

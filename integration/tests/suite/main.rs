@@ -48,6 +48,7 @@ mod renewal;
 mod request_search;
 mod rest;
 mod restore;
+mod revocation;
 mod security_page;
 mod sets;
 mod shared_secrets;

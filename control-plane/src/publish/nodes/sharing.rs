@@ -153,10 +153,13 @@ impl Fleet {
         state.elsewhere.retain(|id, _| !state.nodes.contains_key(id));
         let draining: HashSet<NodeId> = known.draining.into_iter().collect();
         let states: HashMap<RegionId, RegionState> = known.regions.into_iter().collect();
+        let revoked: HashMap<NodeId, String> = known.revoked.into_iter().collect();
         let changed = state.draining != draining
+            || state.revoked != revoked
             || state.regions.states != states
             || state.regions.crashes != known.crashes;
         state.draining = draining;
+        state.revoked = revoked;
         state.regions.states = states;
         state.regions.crashes = known.crashes;
         state.regions.diverged =

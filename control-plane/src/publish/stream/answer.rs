@@ -178,6 +178,7 @@ where
 
     /// Looks again at what was decided about the node.
     pub(super) async fn review(&mut self, talk: &mut Talk) -> Result<(), End> {
+        self.not_revoked().await?;
         let draining = self.publisher.fleet.is_draining(self.node);
         if draining != talk.draining {
             talk.draining = draining;

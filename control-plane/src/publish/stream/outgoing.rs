@@ -25,7 +25,7 @@ pub(crate) enum Outgoing {
 }
 
 /// The messages of what was put in, made as they are asked for. What is ready together goes out together. In the order
-/// in which they came, but for a ping, which does not wait for the rest of a transaction, and for the end, after which
+/// in which they came, but for a ping and for the word that a node is revoked, which do not wait for the rest of a transaction, and for the end, after which
 /// the rest is of no use.
 pub(crate) struct Outgoings {
     waiting: mpsc::Receiver<Result<Outgoing, Status>>,
@@ -72,7 +72,7 @@ impl Stream for Outgoings {
             && let Poll::Ready(Some(next)) = self.waiting.poll_recv(context)
         {
             match next {
-                Ok(Outgoing::One(message)) if matches!(*message, Message::Ping(_)) => {
+                Ok(Outgoing::One(message)) if matches!(*message, Message::Ping(_) | Message::Revoked(_)) => {
                     return response(*message);
                 }
                 Ok(next) => self.behind.push_back(next),

@@ -26,7 +26,7 @@ fn crashed_on_desired(node: &fleet::Node) -> bool {
 }
 
 pub(super) fn is_unhealthy(node: &fleet::Node) -> bool {
-    !node.why.is_empty()
+    !node.why.is_empty() && node.revoked_at.is_none()
 }
 
 /// From which difference on a clock is reported as wrong.
@@ -34,7 +34,9 @@ const SKEW_MS: i64 = 60_000;
 
 /// How what a node runs compares to what is published.
 pub(super) fn state(node: &fleet::Node) -> NodeState {
-    if node.diverged {
+    if node.revoked_at.is_some() {
+        NodeState::Revoked
+    } else if node.diverged {
         NodeState::Diverged
     } else if node.history_rewritten {
         NodeState::Rewritten
@@ -61,6 +63,13 @@ pub(super) fn why(node: &fleet::Node, state: NodeState, too_old: bool) -> String
     let revision = |at: &Option<fleet::Position>| at.as_ref().map_or(0, |at| at.revision);
     let stands = node.revisions.map_or_else(|| revision(&node.running), |at| at.running);
     let wanted = revision(&node.desired);
+    if state == NodeState::Revoked {
+        return format!(
+            "it was revoked: nothing is sent to it or taken from it; `rrctl region rotate-key {}` keeps from it what is \
+             written from then on",
+            node.region
+        );
+    }
     if state == NodeState::Diverged {
         return format!(
             "it is at revision {stands} of a history that is not this database's, and receives nothing: \
@@ -232,6 +241,7 @@ mod tests {
             ),
             (&|node| node.history_rewritten = true, NodeState::Rewritten),
             (&|node| node.diverged = true, NodeState::Diverged),
+            (&|node| node.revoked_at = Some(pbjson_types::Timestamp::default()), NodeState::Revoked),
         ] {
             worse(&mut node);
             assert_eq!(state(&node), expected);

@@ -45,6 +45,8 @@ pub struct Model {
     /// Where that came from, and when.
     pub copy_from: String,
     pub copy_at: i64,
+    /// When it was revoked; none: it was not.
+    pub revoked_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

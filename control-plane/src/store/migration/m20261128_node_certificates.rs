@@ -1,9 +1,9 @@
-//! Which certificates nodes have, and which copies of nodes were met.
+//! Which certificates nodes have, which copies of nodes were met, and which nodes were revoked.
 //!
 //! Imports no entity, so that a later edit of one cannot change the past.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{big_integer, blob_null, text};
+use sea_orm_migration::schema::{big_integer, big_integer_null, blob_null, text};
 
 #[derive(DeriveMigrationName)]
 pub(super) struct Migration;
@@ -42,5 +42,6 @@ fn columns() -> Vec<ColumnDef> {
         blob_null("copy_serial").to_owned(),
         text("copy_from").default("").to_owned(),
         big_integer("copy_at").default(0).to_owned(),
+        big_integer_null("revoked_at").to_owned(),
     ]
 }
