@@ -7,6 +7,7 @@
 mod join;
 mod node;
 mod place;
+mod renew;
 mod script;
 mod session;
 mod state;
@@ -24,6 +25,7 @@ pub use self::join::join_with;
 pub use self::node::LightNode;
 pub(crate) use self::place::{Connection, Identity, origin};
 pub use self::place::{Place, SERVER_NAME};
+pub use self::renew::Late;
 pub use self::script::{Counts, Script};
 pub use self::state::Moved;
 pub use self::upload::Uploader;

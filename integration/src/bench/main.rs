@@ -29,6 +29,7 @@ mod propagation;
 mod proxy;
 mod query;
 mod reconnect;
+mod renewals;
 mod report;
 mod revisions;
 mod routes;
@@ -63,6 +64,8 @@ enum Bench {
     Propagation(propagation::Args),
     /// Thousands of nodes: memory of each, and all of them back after an outage.
     Herd(herd::Args),
+    /// Thousands of nodes whose certificates have ended come at once to renew them.
+    Renewals(renewals::Args),
     /// What a node is sent that missed something, or holds something else.
     Reconnect(reconnect::Args),
     /// Changes without end under load, beside the same load in quiet.
@@ -128,6 +131,7 @@ async fn main() -> anyhow::Result<()> {
     match args.bench {
         Bench::Propagation(args) => propagation::run(args, &mut report).await?,
         Bench::Herd(args) => herd::run(args, &mut report).await?,
+        Bench::Renewals(args) => renewals::run(args, &mut report).await?,
         Bench::Reconnect(args) => reconnect::run(args, &mut report).await?,
         Bench::Churn(args) => churn::run(args, &mut report).await?,
         // The node in it waits for its disk, on a runtime of its own.

@@ -20,6 +20,21 @@ const AT_ONCE: usize = 8;
 
 /// Joins so many nodes with one token.
 pub(crate) async fn join(place: &Place, token: &NodeToken, count: usize) -> anyhow::Result<Vec<Identity>> {
+    let joined = join_with_keys(place, token, count).await?;
+    let identity =
+        |(id, chain, key): Joined| Ok(Identity { id, tls: place.tls(Some((chain, key.serialize_der())))? });
+    joined.into_iter().map(identity).collect()
+}
+
+/// Id, certificate and key of a node.
+pub(super) type Joined = (String, Vec<CertificateDer<'static>>, KeyPair);
+
+/// The same, with what each connects with.
+pub(super) async fn join_with_keys(
+    place: &Place,
+    token: &NodeToken,
+    count: usize,
+) -> anyhow::Result<Vec<Joined>> {
     let tasks = Tasks::new();
     let places = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
     let token = Arc::new(token.to_secret());
@@ -42,13 +57,13 @@ pub(crate) async fn join(place: &Place, token: &NodeToken, count: usize) -> anyh
     Ok(joined)
 }
 
-async fn some(place: &Place, token: &NodeToken, count: usize) -> anyhow::Result<Vec<Identity>> {
+async fn some(place: &Place, token: &NodeToken, count: usize) -> anyhow::Result<Vec<Joined>> {
     let connection = connect(place).await?;
     let mut joined = Vec::with_capacity(count);
     for _ in 0..count {
         let (answer, key) = one(&connection, token, &OpeningKey::generate()).await?;
         let chain = answer.chain.into_iter().map(CertificateDer::from).collect();
-        joined.push(Identity { id: answer.node, tls: place.tls(Some((chain, key.serialize_der())))? });
+        joined.push((answer.node, chain, key));
     }
     Ok(joined)
 }
