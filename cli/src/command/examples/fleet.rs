@@ -44,6 +44,7 @@ pub(super) const ALL: &[Examples] = &[
     ("node accounts", &["node accounts", "node accounts --region eu --since 7d --step 24h"]),
     ("node drain", &["node drain nd_4d6hhq2v9m1k7xw5r8s3t0zyba"]),
     ("node undrain", &["node undrain nd_4d6hhq2v9m1k7xw5r8s3t0zyba"]),
+    ("node revoke", &["node revoke nd_4d6hhq2v9m1k7xw5r8s3t0zyba --with-token"]),
     (
         "node token create",
         &[
