@@ -70,7 +70,7 @@ impl Services {
             last_seen_at: Some(time::timestamp(time_of(node.last_seen_at))),
             epoch: self.epoch_of(node)?,
             uses_left: 0,
-            revoked_at: None,
+            revoked_at: node.revoked_at.map(|at| time::timestamp(time_of(at))),
         })
     }
 
@@ -211,7 +211,8 @@ async fn everybody(
     let nodes = store::node::all_in(db, &region.row.id).await?;
     let tokens = store::node::tokens_in(db, &region.row.id).await?;
     let mut missed: Vec<String> = Vec::new();
-    missed.extend(nodes.into_iter().filter(|node| !served.contains(&node.node_key)).map(|node| node.id));
+    let is_missed = |node: &node_row::Model| node.revoked_at.is_none() && !served.contains(&node.node_key);
+    missed.extend(nodes.into_iter().filter(is_missed).map(|node| node.id));
     for token in tokens.iter().filter(|token| is_live(token, now)) {
         if !served.contains(&statement_of(token)?.open_key) {
             missed.push(token.id.clone());

@@ -256,7 +256,9 @@ impl Services {
         let mut behind = Vec::new();
         for node in store::node::all_in(&self.store, region).await? {
             let is_there = self.publisher.fleet().is_connected(&node.id);
-            let is_expected = given.contains(&node.node_key) && (is_there || node.last_seen_at >= since);
+            let is_expected = node.revoked_at.is_none()
+                && given.contains(&node.node_key)
+                && (is_there || node.last_seen_at >= since);
             if is_expected && self.epoch_of(&node)? < epoch {
                 behind.push(node.id);
             }
