@@ -29,6 +29,8 @@ CHOICE = random.Random(int(os.environ["RR_SEED"]))
 NUMBERS = itertools.count()
 COUNTS = open(os.environ["RR_COUNTS"], "w", encoding="utf-8", buffering=1)
 API = requests.Session()
+# Bodies for credentials that were just made.
+RESEALS = []
 API.headers["Authorization"] = f"Bearer {FIXTURES['token']}"
 
 # How often a part of a case is left as it was generated.
@@ -165,6 +167,17 @@ def rollback():
     return {"revision": str(FIXTURES["mutable_revision"]), "dryRun": CHOICE.random() < 0.3}
 
 
+def resealed():
+    """A credential, and its seal with one more wrap, which nobody can open; the control plane cannot tell."""
+    made = {"name": new_name(), "upstream": {"kind": "UPSTREAM_KIND_BEARER"}, "plain": plain()}
+    name = post(f"/v1/orgs/{ORG}/credentials", made, "credential")["name"]
+    seal = API.get(f"{URL}/v1/orgs/{ORG}/credentials/{name}/sealedSecret", timeout=30).json()
+    key = API.get(f"{URL}/v1/regions/mutable-region", timeout=30).json()["region"]["key"]
+    wrap = {"region": key["region"], "epoch": key["epoch"], "encapsulated": "A" * 43 + "=", "sealedKey": "A" * 64}
+    RESEALS.append({"version": seal["version"], "sealed": {**seal["sealed"], "wraps": [*seal["sealed"]["wraps"], wrap]}})
+    return {"org": ORG, "credential": name}
+
+
 def version():
     return VERSIONS[0] if VERSIONS else None
 
@@ -197,6 +210,7 @@ BODIES = {
     "CreateRegion": region,
     "CreateNodeToken": lambda: pool("node_tokens"),
     "ReplaceSecret": version,
+    "ResealSecret": lambda: RESEALS.pop(0) if RESEALS else None,
     "RollCredential": lambda: {"overlap": CHOICE.choice(["0s", "3600s"])},
     "ApplyOnce": apply,
     "RollbackOrg": rollback,
@@ -266,6 +280,8 @@ THROWAWAYS = {
     "TailRequests": watched_org,
     "RollbackOrg": lambda: {"org": FIXTURES["mutable"]},
     "ReplaceSecret": lambda: {"org": ORG, "credential": "replaced"},
+    "GetSealedSecret": lambda: {"org": ORG, "credential": "replaced"},
+    "ResealSecret": resealed,
     "RollCredential": made_in_org("credentials", "credential", caller),
 }
 

@@ -128,6 +128,9 @@ table! {
     GET_CREDENTIAL = "CredentialService.GetCredential", Org, InOrg(Viewer);
     LIST_CREDENTIALS = "CredentialService.ListCredentials", Org, InOrg(Viewer);
     UPDATE_CREDENTIAL = "CredentialService.UpdateCredential", Org, InOrg(Editor);
+    // A seal is bytes that a region's key opens: those who may replace it see it, and nobody else.
+    GET_SEALED_SECRET = "CredentialService.GetSealedSecret", Org, InOrg(Editor);
+    RESEAL_SECRET = "CredentialService.ResealSecret", Org, InOrg(Editor);
     REPLACE_SECRET = "CredentialService.ReplaceSecret", Org, InOrg(Editor);
     ROLL_CREDENTIAL = "CredentialService.RollCredential", Org, InOrg(Editor);
     DELETE_CREDENTIAL = "CredentialService.DeleteCredential", Org, InOrg(Editor);

@@ -40,6 +40,7 @@ pub(crate) mod region;
 mod region_key;
 mod removal;
 mod request;
+mod reseal;
 mod resource;
 mod rewrap;
 mod rights;

@@ -43,6 +43,7 @@ mod records;
 mod rehearsal;
 mod removals;
 mod renewals;
+mod reseal;
 mod rest;
 mod revocations;
 mod shared_secrets;

@@ -27,6 +27,7 @@ mod usable;
 
 pub use envelope::{OpenError, OpenedSecret, SealContext, SealError, SecretSpec};
 pub use means::Means;
+pub use rewrap::RewrapError;
 pub use slot::Slot;
 pub use usable::Unusable;
 

@@ -2,6 +2,7 @@
 //!
 //! The control plane makes a plan first, and carries out that plan or nothing.
 
+mod resealing;
 pub(super) mod sealing;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use super::set::{OwnerArgs, Read, SetArgs, preview as staged, refused, upload};
 use super::wait::{self, Goal};
 use crate::flags::change::Consent;
 use crate::flags::count;
+use crate::flags::key_file::SpareKeyArgs;
 use crate::flags::moment::{self, Moment};
 use crate::flags::trust::TrustArgs;
 use crate::once::{self, NewFile};
@@ -74,6 +76,8 @@ pub(crate) struct ApplyArgs {
     consent: Consent,
     #[command(flatten)]
     trust: TrustArgs,
+    #[command(flatten)]
+    key: SpareKeyArgs,
 }
 
 impl ApplyArgs {
@@ -95,6 +99,10 @@ impl ApplyArgs {
             prune = true;
         }
         sealing::seal(&mut set.documents, &connection, &org, &self.trust).await?;
+        if !self.dry_run {
+            let (file, agreed) = (session.regions_file(), (self.yes, self.consent));
+            resealing::reseal(&set.documents, &connection, &org, self.key, file, agreed).await?;
+        }
         let mut stub = ApplyServiceClient::new(connection);
 
         let header = self.consent.with(mg::ApplyHeader {

@@ -5,9 +5,10 @@
 
 mod caller;
 mod client_key;
+pub(crate) mod reseal;
 mod roll;
 pub(crate) mod sealing;
-mod secret_args;
+pub(crate) mod secret_args;
 #[cfg(test)]
 mod tests;
 pub(crate) mod upstream;
@@ -32,6 +33,7 @@ use crate::print::{Row, minute, plain, time};
 use crate::session::Session;
 
 use self::caller::{CallerArgs, UpdateArgs};
+use self::reseal::ResealArgs;
 use self::roll::RollArgs;
 use self::upstream::{ReplaceArgs, UpstreamArgs};
 pub(crate) use super::lists::credentials as list;
@@ -48,6 +50,8 @@ pub(crate) enum Verb {
     CreateUpstream(Box<UpstreamArgs>),
     /// Replaces the secret of an upstream credential.
     ReplaceSecret(Box<ReplaceArgs>),
+    /// Seals the secret of a credential to further regions, without its value: with the key file of a region that has it.
+    Reseal(Box<ResealArgs>),
     /// Gives a caller credential a new value; the value before is accepted for a time.
     Roll(Box<RollArgs>),
     /// Lists the credentials of the organization, without secrets.
@@ -132,6 +136,13 @@ impl Verb {
                 let (made, revision) = args.run(connection.clone(), org.clone()).await?;
                 let made = names::of_one(print, &connection, &org, Some(made)).await?;
                 let what = format!("replaced the secret of credential {}", made.name);
+                print.written(&made, &what, revision)
+            }
+            Self::Reseal(mut args) => {
+                args.trust.fall_back(session.regions_file());
+                let (made, revision) = args.run(connection.clone(), org.clone()).await?;
+                let made = names::of_one(print, &connection, &org, Some(made)).await?;
+                let what = format!("sealed the secret of credential {} to further regions", made.name);
                 print.written(&made, &what, revision)
             }
             Self::Roll(mut args) => {

@@ -6,11 +6,13 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 
+use crate::command::credential::reseal::to_regions;
 use crate::command::names;
 use crate::connect::Connection;
 use crate::flags::change::{Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::flags::count;
 use crate::flags::keeping::{self, KeepingArgs};
+use crate::flags::key_file::SpareKeyArgs;
 use crate::flags::limits::{self, KeyedLimitArgs, LimitArgs};
 use crate::flags::page::Listing;
 use crate::flags::plan::Yes;
@@ -36,6 +38,8 @@ pub(crate) enum Verb {
         #[command(flatten)]
         settings: Box<Settings>,
         #[command(flatten)]
+        key: SpareKeyArgs,
+        #[command(flatten)]
         consent: Consent,
     },
     /// Lists the proxies of the organization.
@@ -54,6 +58,8 @@ pub(crate) enum Verb {
         proxy: String,
         #[command(flatten)]
         settings: Box<Settings>,
+        #[command(flatten)]
+        key: SpareKeyArgs,
         #[command(flatten)]
         condition: Condition,
         #[command(flatten)]
@@ -233,7 +239,18 @@ impl Verb {
         let mut stub = ProxyServiceClient::new(connection.clone());
         let print = session.print;
         match self {
-            Self::Create { name, settings, consent } => {
+            Self::Create { name, settings, key, consent } => {
+                let credentials = [&settings.callers[..], settings.upstream.as_slice()].concat();
+                let sealing = to_regions(
+                    &connection,
+                    &org,
+                    &credentials,
+                    &settings.regions,
+                    key,
+                    session.regions_file(),
+                    consent,
+                );
+                sealing.await?;
                 let mut proxy = mg::Proxy { name, ..mg::Proxy::default() };
                 settings.put(&mut proxy, &mut Mask::default());
                 let ask = consent.with(mg::CreateProxyRequest {
@@ -258,16 +275,23 @@ impl Verb {
                         .await?,
                 )
             }
-            Self::Update { proxy: name, settings, condition, consent } => {
+            Self::Update { proxy: name, settings, key, condition, consent } => {
                 let mut proxy = mg::Proxy::default();
+                let seals = key.is_there() && !settings.regions.is_empty();
                 // A limit is a part of a field, and so is a change: the other parts are read, so that they stay.
-                if settings.has_part_of_a_field() {
+                if settings.has_part_of_a_field() || seals {
                     let ask = mg::GetProxyRequest { org: org.clone(), proxy: name.clone(), revision: 0 };
                     proxy = stub.get_proxy(ask).await?.into_inner().proxy.unwrap_or_default();
                 }
                 let mut mask = Mask::default();
                 settings.put(&mut proxy, &mut mask);
                 proxy.etag = condition.or(proxy.etag);
+                if seals {
+                    let credentials =
+                        [&proxy.caller_credentials[..], &[proxy.upstream_credential.clone()]].concat();
+                    let (file, regions) = (session.regions_file(), &proxy.regions);
+                    to_regions(&connection, &org, &credentials, regions, key, file, consent).await?;
+                }
                 let update_mask = mask.finish()?;
                 let ask = consent.with(mg::UpdateProxyRequest {
                     org: org.clone(),

@@ -15,6 +15,7 @@ mod tables;
 
 /// Flags that no fault of a request is about: they concern this machine, or clear or negate what another flag sets.
 const WITHOUT_FIELD: &[&str] = &[
+    "accept_change",
     "accept_target",
     "adopt",
     "allow_empty",

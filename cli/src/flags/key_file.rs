@@ -22,6 +22,30 @@ pub(crate) struct KeyFileArgs {
     passphrase: PassphraseArgs,
 }
 
+/// A key file and its passphrase, where one is at hand.
+#[derive(Args)]
+pub(crate) struct SpareKeyArgs {
+    /// Key file of the region, written by `rrctl region create`: of one that secrets are sealed to. They are sealed to regions
+    /// that are added, too.
+    #[arg(long, env = "RRCTL_REGION_KEY", value_name = "FILE")]
+    region_key: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+impl SpareKeyArgs {
+    /// The keys; `None`: there is no file.
+    pub(crate) fn open(self) -> Result<Option<RegionKeys>> {
+        let Self { region_key, passphrase } = self;
+        region_key.map(|region_key| KeyFileArgs { region_key, passphrase }.open()).transpose()
+    }
+
+    /// Whether there is one.
+    pub(crate) const fn is_there(&self) -> bool {
+        self.region_key.is_some()
+    }
+}
+
 /// The source of a passphrase; a prompt when none is named.
 #[derive(Args)]
 pub(crate) struct PassphraseArgs {

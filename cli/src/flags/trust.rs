@@ -52,6 +52,11 @@ fn pair(text: &str) -> Result<(String, Fingerprint), String> {
 }
 
 impl TrustArgs {
+    /// Regions by name, whose fingerprints are in a file.
+    pub(crate) fn of(regions: Vec<String>, regions_file: &Path) -> Self {
+        Self { regions, fingerprints: Vec::new(), regions_file: Some(regions_file.to_owned()) }
+    }
+
     /// Whether a region was named.
     pub(crate) const fn is_given(&self) -> bool {
         !(self.regions.is_empty() && self.fingerprints.is_empty())

@@ -172,6 +172,9 @@ async fn a_key_of_another_region_is_named_with_both_regions_and_makes_no_token()
     }
 }
 
+/// Opens what it is answered with a region's key, and no answer here is sealed to one: the system suite runs it (`reseal`).
+const OPENS: &str = "credential reseal";
+
 /// Whether a call only reads.
 fn reads(call: &str) -> bool {
     let verb = call.split('.').nth(1).unwrap_or_default();
@@ -187,7 +190,7 @@ async fn what_a_verb_lets_somebody_agree_to_beforehand_reaches_the_control_plane
     for (option, field) in
         [("--allow-partial", "allow_partial"), ("--allow-mass-removal", "allow_mass_removal")]
     {
-        for verb in verbs().iter().filter(|verb| verb.takes(option)) {
+        for verb in verbs().iter().filter(|verb| verb.takes(option) && verb.name() != OPENS) {
             let mut args = desk.args(verb);
             if verb.takes("--yes") {
                 args.push("--yes".to_owned());

@@ -33,7 +33,7 @@ consents! {
     UpdateFilterRequest UpdateMeterRequest DeleteOrgRequest
     DeleteTargetRequest DeleteCredentialRequest DeleteProxyRequest
     DeleteRuleRequest DeleteFilterRequest DeleteMeterRequest
-    ReplaceSecretRequest RollCredentialRequest UndeleteOrgRequest ApplyHeader
+    ReplaceSecretRequest ResealSecretRequest RollCredentialRequest UndeleteOrgRequest ApplyHeader
     ApplyOnceRequest RollbackOrgRequest
 }
 

@@ -124,6 +124,35 @@ impl wire::credential_service_server::CredentialService for Api {
         self.answer(authz::REPLACE_SECRET, result.await)
     }
 
+    async fn get_sealed_secret(
+        &self,
+        request: Request<wire::GetSealedSecretRequest>,
+    ) -> Result<Response<wire::GetSealedSecretResponse>, Status> {
+        let result = async {
+            let at = self.enter_org(&request, authz::GET_SEALED_SECRET, |request| &request.org).await?;
+            self.services.sealed_secret(&at, &request.get_ref().credential).await
+        };
+        self.answer(authz::GET_SEALED_SECRET, result.await)
+    }
+
+    async fn reseal_secret(
+        &self,
+        request: Request<wire::ResealSecretRequest>,
+    ) -> Result<Response<wire::ResealSecretResponse>, Status> {
+        let result = async {
+            let at = self
+                .enter_org(&request, authz::RESEAL_SECRET, |request| &request.org)
+                .await?
+                .agreeing(request.get_ref());
+            let changed = self.services.secret_reseal(at, request.into_inner()).await?;
+            Ok(wire::ResealSecretResponse {
+                credential: self.services.credentials_shown(vec![changed.value]).await?.pop(),
+                revision: changed.revision.unwrap_or_default(),
+            })
+        };
+        self.answer(authz::RESEAL_SECRET, result.await)
+    }
+
     async fn roll_credential(
         &self,
         mut request: Request<wire::RollCredentialRequest>,

@@ -187,7 +187,9 @@ pub(super) fn sealed_everywhere(
     };
     let said = |region: &str| {
         format!(
-            "credential {credential:?} is not sealed to region {region}: seal it again with {}",
+            "credential {credential:?} is not sealed to region {region}: with the key file of a region that it is sealed to, \
+             `rrctl --org {org} credential reseal {credential} --region {region} --region-key FILE` adds that one; or seal \
+             the secret again with {}",
             remedy(region)
         )
     };

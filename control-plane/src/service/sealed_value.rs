@@ -62,8 +62,19 @@ pub(super) async fn known_regions(
 ) -> Result<(), ServiceError> {
     let Some(sealed) = secret.and_then(|secret| secret.sealed.as_deref()) else { return Ok(()) };
     let wire = fleet::SealedSecret::decode(sealed).map_err(|_| store::StoreError::Damaged("secret"))?;
+    known_wraps(db, field, org, &wire, 0).await
+}
+
+/// The same of the wraps behind the first `known`.
+pub(super) async fn known_wraps(
+    db: &impl Reader,
+    field: &str,
+    org: &str,
+    sealed: &fleet::SealedSecret,
+    known: usize,
+) -> Result<(), ServiceError> {
     let mut faults = Violations::default();
-    for (i, wrap) in wire.wraps.iter().enumerate() {
+    for (i, wrap) in sealed.wraps.iter().enumerate().skip(known) {
         let found = super::region::by_reference(db, &wrap.region).await?;
         // A region that is dedicated to another organization is not found.
         let found = found.filter(|it| it.document.dedicated_to.is_empty() || it.document.dedicated_to == org);

@@ -23,6 +23,7 @@ const WAITING: &[&str] = &["request tail", "node watch", "notification watch"];
 const REFUSED: &[(&str, i32, &str, &str)] = &[
     ("rrctl revision adopt", 1, "nothing to adopt", "`restore` adopts after a real restore"),
     ("rrctl revision release", 1, "is not held", "`crash` has a node that crashes on a revision"),
+    ("rrctl credential reseal", 2, "region us", "`reseal` adds a region whose keys are of its own"),
     ("rrctl diff", 1, "", "1 says that there is a difference"),
     (
         "rrctl region update frankfurt",

@@ -46,6 +46,7 @@ mod refusals;
 mod region_keys;
 mod renewal;
 mod request_search;
+mod reseal;
 mod rest;
 mod restore;
 mod revocation;

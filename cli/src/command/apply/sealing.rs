@@ -25,7 +25,7 @@ use super::super::set::file::{FileDocument, Location};
 use super::super::set::reach;
 use crate::authority;
 use crate::command::credential::value::Hashed;
-use crate::command::credential::{self, sealing, value};
+use crate::command::credential::{self, sealing, secret_args, value};
 use crate::command::{region, target};
 use crate::connect::Connection;
 use crate::flags::page::Listing;
@@ -122,6 +122,7 @@ pub(super) async fn seal(
             continue;
         }
         let form = form(kind, &from, &location).with_context(|| location.to_string())?;
+        secret_args::warn(&from);
         let destination = destination(&from, &targets, &location).with_context(|| location.to_string())?;
         if statements.is_none() {
             statements = Some(trust.choose(&region::list(connection.clone()).await?)?);

@@ -15,6 +15,7 @@ use rr_contract::seal::form::{Form, Said, SecretKind, WrongForm};
 use rr_contract::secret::Secret;
 
 use crate::flags::moment;
+use crate::print::note;
 use crate::{fault, prompt};
 
 const TOKENS: &str = "Tokens (kinds oauth2-client-credentials, jwt-bearer, custom-token)";
@@ -208,6 +209,7 @@ impl SecretArgs {
     pub(super) fn form(&self, kind: SecretKind) -> Result<Form> {
         self.check(kind)?;
         let from = self.value_from(kind);
+        warn(&from);
         let means = from.means(|wanted| match wanted {
             Wanted::Secret(source) => {
                 let file = source.file.as_deref();
@@ -419,6 +421,17 @@ impl SecretArgs {
             || self.user.is_some()
             || !self.headers.is_empty()
             || self.of_kinds().iter().any(|(_, is_given, _)| *is_given)
+    }
+}
+
+/// Says where a secret would break the text around it: whoever asks for a token with it is refused, and nobody sees why.
+pub(in crate::command) fn warn(from: &ValueFrom) {
+    let body = from.custom_token.as_ref().map_or("", |token| token.body.trim_start());
+    if body.starts_with(['{', '[']) && body.contains("{secret}") {
+        note(
+            "the body of the request for a token is JSON, and {secret} stands in it as it is: a quote or a backslash in the \
+             secret breaks it; write {secret:json}",
+        );
     }
 }
 

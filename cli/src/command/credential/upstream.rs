@@ -17,8 +17,9 @@ use super::sealing::SealingArgs;
 use super::secret_args::SecretArgs;
 use super::{Common, create};
 use crate::connect::Connection;
-use crate::fault;
 use crate::flags::change::{Consent, Mask};
+use crate::print::note;
+use crate::{fault, prompt};
 
 /// Examples of each kind.
 pub(super) const EXAMPLES: &str = "\
@@ -137,6 +138,10 @@ pub(crate) struct ReplaceArgs {
     /// come, have the upstream take the new secret first.
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = overlap)]
     overlap: Duration,
+    /// Accepts that the new secret goes to fewer places than the present one, or is used in another way. Nothing is taken over
+    /// from the seal before, which only nodes can open: what is not said again is gone.
+    #[arg(long)]
+    accept_change: bool,
     #[command(flatten)]
     value: SecretArgs,
     #[command(flatten)]
@@ -202,6 +207,15 @@ impl ReplaceArgs {
         let (sealed, label) =
             seal(&self.value, &self.sealing, kind, &connection, &org, (id, version), &credential.name)
                 .await?;
+        let changes = upstream.label.as_ref().map(|before| dropped(before, &label)).unwrap_or_default();
+        if !changes.is_empty() && !self.accept_change {
+            changes.iter().for_each(|change| note(change));
+            prompt::confirm(
+                "replace the secret all the same?",
+                &format!("the new seal says less than the present one: {}", changes.join("; ")),
+                "say again what is to stay, or give --accept-change",
+            )?;
+        }
         let ask = self.consent.with(mg::ReplaceSecretRequest {
             org,
             credential: credential.id,
@@ -214,6 +228,20 @@ impl ReplaceArgs {
         let done = stub.replace_secret(ask).await?.into_inner();
         Ok((done.credential.unwrap_or_default(), done.revision))
     }
+}
+
+/// What the label of the present seal has, and that of the next one has not.
+fn dropped(before: &fleet::SealLabel, next: &fleet::SealLabel) -> Vec<String> {
+    let mut dropped = Vec::new();
+    for origin in before.origins.iter().filter(|origin| !next.origins.contains(origin)) {
+        dropped.push(format!("the secret goes to {origin} no more"));
+    }
+    if before.ca_hash != next.ca_hash && !before.origins.is_empty() {
+        dropped.push("other certificates (`ca`) vouch for where it goes".to_owned());
+    }
+    let lost = before.needs.iter().filter(|need| !next.needs.contains(need));
+    dropped.extend(lost.map(|need| format!("it is used in another way: without {need}")));
+    dropped
 }
 
 /// Seals the values of a version of a credential, and says what the seal says.
@@ -241,6 +269,32 @@ mod tests {
     use rr_contract::secret::Secret;
 
     use super::*;
+
+    #[test]
+    fn a_seal_that_says_less_than_the_one_before_is_told_what_it_drops() {
+        let label = |origins: &[&str], ca: &[u8], needs: &[&str]| fleet::SealLabel {
+            origins: origins.iter().map(|it| (*it).to_owned()).collect(),
+            ca_hash: ca.to_vec(),
+            needs: needs.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        let before = label(&["https://a.example", "https://b.example"], &[1; 32], &["upstream.oauth2.v1"]);
+        assert_eq!(dropped(&before, &before), [""; 0]);
+        let more = label(
+            &["https://c.example", "https://b.example", "https://a.example"],
+            &[1; 32],
+            &["x", "upstream.oauth2.v1"],
+        );
+        assert_eq!(dropped(&before, &more), [""; 0]);
+        let less = dropped(&before, &label(&["https://b.example"], &[], &[]));
+        assert_eq!(less.len(), 3, "{less:?}");
+        assert!(less[0].contains("https://a.example") && less[2].contains("upstream.oauth2.v1"), "{less:?}");
+        // Whoever seals without a label says nothing that could be compared.
+        assert_eq!(dropped(&label(&[], &[], &[]), &less_said()), [""; 0]);
+    }
+
+    fn less_said() -> fleet::SealLabel {
+        fleet::SealLabel { origins: vec!["https://a.example".to_owned()], ..fleet::SealLabel::default() }
+    }
 
     #[derive(Parser)]
     struct Line {

@@ -29,6 +29,7 @@ pub(super) const ALL: &[Examples] = &[
             "credential replace-secret github-token --overlap 24h \\\n    --origin https://api.github.com --value-file token.txt",
         ],
     ),
+    ("credential reseal", &["credential reseal github-token --region us --region-key eu.key"]),
     ("credential list", &["credential list", "credential list --filter 'name = git*' -o name"]),
     ("credential show", &["credential show app", "credential show app --at 118"]),
     (

@@ -54,6 +54,7 @@ const VERBS: &[&str] = &[
     "create-caller",
     "create-upstream",
     "replace-secret",
+    "reseal",
     "roll",
     // Of notifications and contexts.
     "read",

@@ -117,6 +117,8 @@ pub(super) fn changed(verb: &str, typed: &str, upstream: &str, control: &str, ed
             let asks = !["--kind none", "--value-file", "--set-header"].iter().any(|it| line.contains(it));
             line.push_str(if asks { " --value-file value" } else { "" });
             line.push_str(if line.contains("--target ") { " --accept-target" } else { "" });
+            // The upstream here has another address than the one of the example.
+            line.push_str(if verb.ends_with("replace-secret") { " --accept-change" } else { "" });
         }
         "region rotate-key" if !line.contains("--yes") => line.push_str(" --yes"),
         "region export-key" => {
