@@ -3,6 +3,7 @@
 mod back_again;
 mod backup;
 mod caller_certificates;
+mod canary;
 mod clickhouse;
 mod clocks;
 mod command_line;

@@ -26,7 +26,8 @@ pub(crate) struct Installation {
     pub(crate) sample: Sample,
     pub(crate) edge: Edge,
     pub(crate) upstream: Upstream,
-    folder: tempfile::TempDir,
+    /// Where both planes write.
+    pub(crate) folder: tempfile::TempDir,
     /// Where values lie that nothing else may hold.
     pub(crate) values: tempfile::TempDir,
 }
@@ -53,6 +54,36 @@ impl Installation {
         let (folder, values) =
             (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         Self::start_in(folder, values, upstream, settings, settings).await
+    }
+
+    /// The same before an upstream of the test's, with settings of its own for each plane.
+    pub(crate) async fn start_with_control(
+        upstream: Upstream,
+        settings: &[(&str, String)],
+        of_control: &[(&str, String)],
+    ) -> Self {
+        let (folder, values) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        Self::start_in(folder, values, upstream, settings, of_control).await
+    }
+
+    /// Where both planes write.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `kill -9` of both planes; then they start again.
+    pub(crate) async fn crash(self) -> Self {
+        let Self { sample, mut edge, upstream, folder, values } = self;
+        let Sample { mut control, api, keys, key, place } = sample;
+        edge.kill();
+        control.kill();
+        let control = control.restart().await;
+        let edge = edge.restart();
+        edge.ready().await;
+        let api = Api::new(control.management, api.token());
+        let sample = Sample { control, api, keys, key, place };
+        Self { sample, edge, upstream, folder, values }
     }
 
     async fn start_in(

@@ -35,7 +35,7 @@ fn token(algorithm: &str, issuer: &str, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> 
     format!("Bearer {signed}.{signature}")
 }
 
-fn hs256(secret: &str, issuer: &str) -> String {
+pub(crate) fn hs256(secret: &str, issuer: &str) -> String {
     // RFC 2104.
     let mut key =
         if secret.len() > 64 { Sha256::digest(secret).to_vec() } else { secret.as_bytes().to_vec() };
