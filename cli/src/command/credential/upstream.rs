@@ -276,6 +276,7 @@ mod tests {
             origins: origins.iter().map(|it| (*it).to_owned()).collect(),
             ca_hash: ca.to_vec(),
             needs: needs.iter().map(|it| (*it).to_owned()).collect(),
+            not_after: None,
         };
         let before = label(&["https://a.example", "https://b.example"], &[1; 32], &["upstream.oauth2.v1"]);
         assert_eq!(dropped(&before, &before), [""; 0]);
