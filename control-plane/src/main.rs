@@ -6,13 +6,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use data_encoding::HEXLOWER;
+use mimalloc::MiMalloc;
 use rr_contract::runtime::{Shutdown, chain, memory, observe};
 use rr_contract::seam::Seams;
 use rr_control_plane::{BackupMade, BackupOrder, Config, ConfigError, RestoreOrder, Restored, Settings};
+use zeroizing_alloc::ZeroAlloc;
 
-/// The C library keeps what a large apply took for a while, and gives little of it back.
+/// The C library keeps what a large apply took for a while, and gives little of it back. Whatever is freed is wiped: a request
+/// can hold a value in the clear, and leaves no piece of it behind.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 /// The control plane of RequestRocket.
 #[derive(Parser)]
