@@ -440,3 +440,14 @@ async fn ready(address: SocketAddr, what: &str) {
     })
     .await;
 }
+
+/// A database's file with what belongs to it; what the copy had beside it goes.
+pub fn copy_database(from: &Path, to: &Path) {
+    for end in ["", "-wal", "-shm"] {
+        let named = |path: &Path| PathBuf::from(format!("{}{end}", path.display()));
+        std::fs::remove_file(named(to)).ok();
+        if named(from).exists() {
+            std::fs::copy(named(from), named(to)).expect("is copied");
+        }
+    }
+}

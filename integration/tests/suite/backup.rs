@@ -12,8 +12,9 @@ use rr_integration::caller::Caller;
 use rr_integration::postgres::Postgres;
 use rr_integration::process::{Control, Edge, program};
 use rr_integration::upstream::Upstream;
+use rr_integration::wait::eventually;
 
-use super::restore::{adopt, answers, caught_up, diverged};
+use super::restore::{adopt, adopting, answers, caught_up};
 
 const ORG: &str = "acme";
 const REGION: &str = "eu";
@@ -105,16 +106,19 @@ async fn a_backup_made_under_writes_goes_on_elsewhere_with_its_nodes(server: Opt
     assert!(said.contains(&format!("goes on with revision {} ", kept + 1)), "{said}");
     let elsewhere = Control::start_with(&there, &variables(server.as_ref(), true)).await;
     let api = Api::new(elsewhere.management, api.token());
-    assert!(verified(elsewhere.management, api.token()).contains("yes"));
     // It knows the authority, serves from its disk, and is sent nothing before a person decided.
     let edge = edge.restart_at(elsewhere.fleet);
     edge.ready().await;
     let caller = Caller::new(edge.listen, &format!("{ORG}.echo"), &key);
     answers(&caller, 200).await;
-    diverged(&api).await;
-    let planned = adopt(&api, true, &[], Vec::new()).await;
+    // What the backup has of the node looks like it; the node itself has to have said so.
+    let planned =
+        eventually("the node is diverged", || async { adopting(&api, true, &[], Vec::new()).await.ok() })
+            .await;
     adopt(&api, false, &[], planned.plan).await;
     caught_up(&api).await;
+    // Not before: what the backup has of the node may be of the history that ended.
+    assert!(verified(elsewhere.management, api.token()).contains("yes"));
     write(&api, writes + 1).await;
     caught_up(&api).await;
     answers(&caller, 200).await;

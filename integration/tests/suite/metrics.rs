@@ -98,24 +98,19 @@ async fn requests_add_up_to_what_was_sent_and_to_what_their_records_say() {
         it.edge.ready().await;
     }
     it.sample.control = it.sample.control.restart().await;
-    eventually("what waited is added up", || async {
+    let unclean = |gap: &&Value| gap["reason"] == "unclean";
+    // What waited comes in parts, and a node tells of a kill after its start, with whatever comes next.
+    let counted = eventually("both kills are told, and what waited is added up", || async {
+        let answer = accounts(&it).await;
+        let gaps = answer["gaps"].as_array().into_iter().flatten().filter(unclean).count();
+        let account = &answer["all"];
         let counted = requests(&query(&it, &[]).await["all"]);
-        (counted > sent && counted == recorded(&it).await).then_some(())
+        let told = (number(&account["requests"]), number(&account["stored"]));
+        (gaps == 2 && told == (counted, counted) && counted == recorded(&it).await).then_some(counted)
     })
     .await;
     // Up to a tenth of a second is lost to each kill, of both alike.
-    let counted = requests(&query(&it, &[]).await["all"]);
     assert!((sent + 2..=sent + 40).contains(&counted), "{counted} of {sent} and 40");
-    let unclean = |gap: &&Value| gap["reason"] == "unclean";
-    // A node tells of it after its start, with whatever comes next.
-    let answer = eventually("both kills are told", || async {
-        let answer = accounts(&it).await;
-        let gaps = answer["gaps"].as_array().into_iter().flatten().filter(unclean).count();
-        (gaps == 2).then_some(answer)
-    })
-    .await;
-    let account = &answer["all"];
-    assert_eq!((number(&account["requests"]), number(&account["stored"])), (counted, counted));
 }
 
 /// Bytes that wait for the control plane.

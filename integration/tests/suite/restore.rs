@@ -3,7 +3,7 @@
 //!
 //! `restored_backup_does_not_revive_a_revoked_key` of the protocol's list.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use rr_contract::wire::FieldMask;
@@ -16,7 +16,7 @@ use rr_contract::wire::management::proxy_service_client::ProxyServiceClient;
 use rr_integration::api::Api;
 use rr_integration::caller::Caller;
 use rr_integration::postgres::Postgres;
-use rr_integration::process::{Control, Edge, program};
+use rr_integration::process::{Control, Edge, copy_database, program};
 use rr_integration::upstream::Upstream;
 use rr_integration::wait::eventually;
 use tonic::Code;
@@ -42,26 +42,15 @@ impl Engine {
     /// With no control plane running.
     fn keep(&self, database: &Path) {
         match self {
-            Self::Sqlite { backup } => copy(database, &backup.path().join("control.db")),
+            Self::Sqlite { backup } => copy_database(database, &backup.path().join("control.db")),
             Self::Postgres(server) => server.keep("backup"),
         }
     }
 
     fn bring_back(&self, database: &Path) {
         match self {
-            Self::Sqlite { backup } => copy(&backup.path().join("control.db"), database),
+            Self::Sqlite { backup } => copy_database(&backup.path().join("control.db"), database),
             Self::Postgres(server) => server.bring_back("backup"),
-        }
-    }
-}
-
-/// A database's file with what belongs to it; what the copy had beside it goes.
-fn copy(from: &Path, to: &Path) {
-    for end in ["", "-wal", "-shm"] {
-        let named = |path: &Path| PathBuf::from(format!("{}{end}", path.display()));
-        std::fs::remove_file(named(to)).ok();
-        if named(from).exists() {
-            std::fs::copy(named(from), named(to)).expect("is copied");
         }
     }
 }
@@ -229,7 +218,7 @@ pub(super) async fn adopt(
     adopting(api, dry_run, revive, plan).await.expect("is answered")
 }
 
-async fn adopting(
+pub(super) async fn adopting(
     api: &Api,
     dry_run: bool,
     revive: &[String],
