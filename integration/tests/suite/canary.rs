@@ -61,13 +61,13 @@ impl Markers {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn marked_secrets_of_every_kind_are_nowhere_but_on_the_node_and_at_the_upstream() {
-    nowhere_but_on_the_node_and_at_the_upstream(None).await;
+    Box::pin(nowhere_but_on_the_node_and_at_the_upstream(None)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn marked_secrets_of_every_kind_are_nowhere_in_postgres() {
     let Some(server) = Postgres::start() else { return };
-    nowhere_but_on_the_node_and_at_the_upstream(Some(server)).await;
+    Box::pin(nowhere_but_on_the_node_and_at_the_upstream(Some(server))).await;
 }
 
 async fn nowhere_but_on_the_node_and_at_the_upstream(server: Option<Postgres>) {

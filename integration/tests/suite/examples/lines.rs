@@ -120,7 +120,7 @@ pub(super) fn changed(verb: &str, typed: &str, upstream: &str, control: &str, ed
             // The upstream here has another address than the one of the example.
             line.push_str(if verb.ends_with("replace-secret") { " --accept-change" } else { "" });
         }
-        "region rotate-key" if !line.contains("--yes") => line.push_str(" --yes"),
+        "region rotate-key" | "node revoke" if !line.contains("--yes") => line.push_str(" --yes"),
         "region export-key" => {
             for recipient in typed.split("--recipient ").skip(1).filter_map(|rest| rest.split(' ').next()) {
                 line.push_str(&format!(" --recipient-passphrase-file {recipient}=value"));

@@ -12,8 +12,10 @@ use std::process::{Command, Stdio};
 use http::Response;
 use http_body_util::Full;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rr_contract::seal::OpeningKey;
 use rr_integration::api::Api;
 use rr_integration::caller::Caller;
+use rr_integration::fleet;
 use rr_integration::process::{Control, Edge, program};
 use rr_integration::upstream::Upstream;
 use rr_integration::wait::eventually;
@@ -160,11 +162,21 @@ impl Place {
             words.push(match word {
                 "118" => self.made[org].to_string(),
                 "121" => self.api.revision().await.expect("a revision").to_string(),
+                // The node that serves is needed by the examples behind it.
+                _ if verb == "node revoke" && word.starts_with("nd_") => self.another_node().await,
                 _ => self.id(word).await.unwrap_or_else(|| word.to_owned()),
             });
         }
         let run = with_jq(&words.join(" "));
         Line { verb: verb.to_owned(), typed: typed.to_owned(), run, org: org.to_owned() }
+    }
+
+    /// A node that joined and never connects.
+    async fn another_node(&self) -> String {
+        let token = self.done(ORG, "rrctl node token create eu --region-key eu.key").await;
+        let token = token.trim().parse().expect("a node token");
+        let fleet = fleet::Place::new(self.control.fleet, &self.control.state()).expect("the authority");
+        fleet::join_with(&fleet, &token, &OpeningKey::generate()).await.expect("joins").node
     }
 
     /// A real id for one of an example.

@@ -23,6 +23,7 @@ const OTHER: &[(&str, &str)] = &[
     ("token revoke", "DeleteTokenResponse"),
     ("node why", "Node"),
     ("node token create", "NodeToken"),
+    ("node revoke", "RevokeNodeResponse"),
     ("node drain", "DrainNodeResponse"),
     ("node undrain", "DrainNodeResponse"),
     ("node accounts", "QueryAccountsResponse"),
