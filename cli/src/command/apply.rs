@@ -19,7 +19,7 @@ use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 use super::change;
 use super::preview;
 use super::set::{OwnerArgs, Read, SetArgs, preview as staged, refused, upload};
-use super::wait::{self, Goal};
+use super::wait::Awaited;
 use crate::flags::change::Consent;
 use crate::flags::count;
 use crate::flags::key_file::SpareKeyArgs;
@@ -58,16 +58,8 @@ pub(crate) struct ApplyArgs {
     /// Carries the plan out without asking. Required where there is no terminal; of --yes and --dry-run, --dry-run counts.
     #[arg(long, short = 'y')]
     yes: bool,
-    /// Waits until the connected nodes of each region run the revision: the stage, as `active`, `serving` or `proven`, and
-    /// the share of the nodes, as `serving:99%`. All of them serving when nothing is given.
-    #[arg(long, num_args = 0..=1, default_missing_value = "serving:100%", require_equals = true, value_name = "STAGE:PERCENT", value_parser = wait::goal, conflicts_with = "dry_run")]
-    wait: Option<Goal>,
-    /// With --wait: longest time to wait, as `90s` or `2m`; at most 10 minutes. 30 seconds when not given.
-    #[arg(long, value_name = "DURATION", value_parser = wait::deadline, requires = "wait")]
-    timeout: Option<Duration>,
-    /// With --wait: ends with exit code 0 even if a node refuses a resource.
-    #[arg(long, requires = "wait")]
-    allow_refusals: bool,
+    #[command(flatten)]
+    awaited: Awaited,
     /// New file that the keys of new caller credentials are written to, a line each; it is made before the keys. Without it
     /// they are printed.
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
@@ -84,7 +76,7 @@ impl ApplyArgs {
     pub(crate) async fn run(mut self, session: Session, read: Read) -> Result<()> {
         let org = session.org()?;
         self.trust.fall_back(session.regions_file());
-        let goal = self.wait.map(|goal| goal.within(self.timeout)).transpose()?;
+        let goal = self.awaited.goal()?;
         let mut set = read(&self.set)?;
         self.whose.check(&set)?;
         let connection = session.endpoint.connect_for(TIMEOUT).await?;
@@ -125,7 +117,7 @@ impl ApplyArgs {
             tell(&planned)?;
             // What was applied before may not run yet.
             return match goal.filter(|_| planned.base_revision != 0) {
-                Some(goal) => wait::until(&session, planned.base_revision, goal, self.allow_refusals).await,
+                Some(goal) => goal.until(&session, planned.base_revision).await,
                 None => Ok(()),
             };
         }
@@ -183,7 +175,7 @@ impl ApplyArgs {
             note(&format!("{error:#}"));
         }
         if let Some(goal) = goal.filter(|_| done.revision != 0) {
-            wait::until(&session, done.revision, goal, self.allow_refusals).await?;
+            goal.until(&session, done.revision).await?;
         }
         told
     }

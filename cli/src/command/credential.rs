@@ -14,6 +14,8 @@ mod tests;
 pub(crate) mod upstream;
 pub(crate) mod value;
 
+use std::cell::Cell;
+
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use rr_contract::policy::key_set::KeySet;
@@ -23,6 +25,7 @@ use rr_contract::wire::management::credential_service_client::CredentialServiceC
 use serde::Serialize;
 
 use crate::command::names;
+use crate::command::wait::Awaited;
 use crate::connect::Connection;
 use crate::flags::change::{Cascade, Condition, Consent, DefaultEffect, Effect, Mask, Owner, default_effect};
 use crate::flags::count;
@@ -78,6 +81,8 @@ pub(crate) enum Verb {
         agreement: Agreement,
         #[command(flatten)]
         consent: Consent,
+        #[command(flatten)]
+        awaited: Awaited,
     },
 }
 
@@ -166,7 +171,8 @@ impl Verb {
                 let updated = names::of_one(print, &connection, &org, Some(updated)).await?;
                 print.written(&updated, &format!("updated credential {}", updated.name), revision)
             }
-            Self::Delete { credential, condition, cascade, agreement, consent } => {
+            Self::Delete { credential, condition, cascade, agreement, consent, awaited } => {
+                let goal = awaited.goal()?;
                 let ask = consent.with(mg::DeleteCredentialRequest {
                     org,
                     credential,
@@ -174,11 +180,18 @@ impl Verb {
                     cascade: cascade.users,
                     ..Default::default()
                 });
+                let revision = Cell::new(0);
                 let delete = async |dry_run, expected_plan| {
                     let ask = mg::DeleteCredentialRequest { dry_run, expected_plan, ..ask.clone() };
-                    Ok(stub.delete_credential(ask).await?.into_inner())
+                    let reply = stub.delete_credential(ask).await?.into_inner();
+                    revision.set(reply.revision);
+                    Ok(reply)
                 };
-                agreement.remove(print, "credential", &ask.credential, delete).await
+                agreement.remove(print, "credential", &ask.credential, delete).await?;
+                match goal.filter(|_| revision.get() != 0) {
+                    Some(goal) => goal.until(&session, revision.get()).await,
+                    None => Ok(()),
+                }
             }
         }
     }

@@ -39,6 +39,36 @@ pub(crate) struct WaitArgs {
     allow_refusals: bool,
 }
 
+/// Whether a change waits for the nodes.
+#[derive(Args)]
+pub(crate) struct Awaited {
+    /// Waits until the connected nodes of each region run the revision: the stage, as `active`, `serving` or `proven`, and
+    /// the share of the nodes, as `serving:99%`. All of them serving when nothing is given.
+    #[arg(long, num_args = 0..=1, default_missing_value = "serving:100%", require_equals = true, value_name = "STAGE:PERCENT", value_parser = goal, conflicts_with = "dry_run")]
+    wait: Option<Goal>,
+    /// With --wait: longest time to wait, as `90s` or `2m`; at most 10 minutes. 30 seconds when not given.
+    #[arg(long, value_name = "DURATION", value_parser = deadline, requires = "wait")]
+    timeout: Option<Duration>,
+    /// With --wait: ends with exit code 0 even if a node refuses a resource.
+    #[arg(long, requires = "wait")]
+    allow_refusals: bool,
+}
+
+impl Awaited {
+    /// What is waited for; `None`: nothing is.
+    pub(crate) fn goal(&self) -> Result<Option<Wait>> {
+        let goal = self.wait.map(|goal| goal.within(self.timeout)).transpose()?;
+        Ok(goal.map(|goal| Wait { goal, allow_refusals: self.allow_refusals }))
+    }
+}
+
+/// A goal, and whether nodes that refuse a resource count.
+#[derive(Clone, Copy)]
+pub(crate) struct Wait {
+    goal: Goal,
+    allow_refusals: bool,
+}
+
 /// A stage of a revision on a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Stage {
@@ -132,22 +162,25 @@ impl WaitArgs {
     }
 }
 
-/// Waits until the connected nodes that the caller can see have got as far with a revision. Programs have read the answer to
-/// what made the revision, and get no second one.
-pub(crate) async fn until(session: &Session, revision: u64, goal: Goal, allow_refusals: bool) -> Result<()> {
-    let deadline = goal.deadline.unwrap_or(USUALLY);
-    let ask = fleet::WaitForRevisionRequest {
-        revision,
-        stage: goal.stage.to_wire().into(),
-        percent: goal.percent,
-        deadline: Some(wire_duration(deadline)),
-        ..Default::default()
-    };
-    let answer = answered(session, ask, deadline).await?;
-    if !session.print.is_data() {
-        session.print.list(&answer.regions)?;
+impl Wait {
+    /// Waits until the connected nodes that the caller can see have got as far with a revision. Programs have read the answer
+    /// to what made the revision, and get no second one.
+    pub(crate) async fn until(self, session: &Session, revision: u64) -> Result<()> {
+        let Goal { stage, percent, deadline } = self.goal;
+        let deadline = deadline.unwrap_or(USUALLY);
+        let ask = fleet::WaitForRevisionRequest {
+            revision,
+            stage: stage.to_wire().into(),
+            percent,
+            deadline: Some(wire_duration(deadline)),
+            ..Default::default()
+        };
+        let answer = answered(session, ask, deadline).await?;
+        if !session.print.is_data() {
+            session.print.list(&answer.regions)?;
+        }
+        ended(&answer, self.allow_refusals)
     }
-    ended(&answer, allow_refusals)
 }
 
 /// The same, where another output is what was asked for: prints nothing, and refusals are an error. How many nodes are

@@ -41,7 +41,11 @@ pub(super) const ALL: &[Examples] = &[
     ),
     (
         "credential delete",
-        &["credential delete partner --cascade proxy/internal --dry-run", "credential delete reports --yes"],
+        &[
+            "credential delete partner --cascade proxy/internal --dry-run",
+            "credential delete reports --yes",
+            "credential delete partner --cascade proxy/internal --yes --wait --timeout 5s",
+        ],
     ),
     (
         "proxy create",
