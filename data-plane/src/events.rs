@@ -405,6 +405,14 @@ fn upstreams(meter: &Meter, standings: Standings) {
         .build();
     let of = standings.clone();
     meter
+        .u64_observable_counter("requestrocket_edge_secrets_opened_total")
+        .with_description(
+            "Sealed secrets that were opened: each once, and again where it was taken out of memory",
+        )
+        .with_callback(move |observer| observer.observe(of.tokens().opened().opened(), &[]))
+        .build();
+    let of = standings.clone();
+    meter
         .u64_observable_gauge("requestrocket_edge_circuits_open")
         .with_description("Targets whose circuit breaker is open")
         .with_callback(move |observer| observer.observe(of.numbers().circuits_open, &[]))

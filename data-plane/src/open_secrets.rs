@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -38,6 +39,8 @@ pub(crate) struct OpenSecrets(Arc<Shared>);
 struct Shared {
     open: Mutex<Vec<Weak<dyn Closes>>>,
     most: usize,
+    /// Since the start.
+    opened: AtomicU64,
 }
 
 impl Default for OpenSecrets {
@@ -49,11 +52,12 @@ impl Default for OpenSecrets {
 impl OpenSecrets {
     /// With another bound.
     pub(crate) fn at_most(most: usize) -> Self {
-        Self(Arc::new(Shared { open: Mutex::default(), most }))
+        Self(Arc::new(Shared { open: Mutex::default(), most, opened: AtomicU64::default() }))
     }
 
     /// Takes note of one that was opened. Where there are too many now, others are closed.
     pub(crate) fn add(&self, secret: Weak<dyn Closes>) {
+        self.0.opened.fetch_add(1, Ordering::Relaxed);
         let mut open = self.open();
         open.push(secret);
         if open.len() <= self.0.most {
@@ -68,6 +72,11 @@ impl OpenSecrets {
     pub(crate) fn look(&self, now: SystemTime) {
         let all = mem::take(&mut *self.open());
         self.keep(all, Some(now));
+    }
+
+    /// How many were opened since the start.
+    pub(crate) fn opened(&self) -> u64 {
+        self.0.opened.load(Ordering::Relaxed)
     }
 
     /// How many there are.

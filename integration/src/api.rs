@@ -212,6 +212,13 @@ impl Api {
         Ok(reply.credential.expect("a made credential comes back"))
     }
 
+    /// A credential, by name or id.
+    pub async fn credential(&self, org: &str, name: &str) -> Result<mg::Credential, Status> {
+        let ask = mg::GetCredentialRequest { org: org.to_owned(), credential: name.to_owned(), revision: 0 };
+        let reply = CredentialServiceClient::new(self.connection()).get_credential(ask).await?.into_inner();
+        Ok(reply.credential.unwrap_or_default())
+    }
+
     /// Gives an upstream credential its next value.
     pub async fn replace_secret(
         &self,
@@ -248,6 +255,13 @@ impl Api {
         self.seal_spec(org, credential, version, keys, &spec).await
     }
 
+    /// Which organization bears a name.
+    pub async fn org_id(&self, org: &str) -> Result<OrgId, Status> {
+        let ask = mg::GetOrgRequest { org: org.to_owned(), revision: 0 };
+        let found = OrgServiceClient::new(self.connection()).get_org(ask).await?.into_inner();
+        Ok(found.org.expect("found").id.parse().expect("an id of ours"))
+    }
+
     /// The same of whatever is to be sealed.
     pub async fn seal_spec(
         &self,
@@ -257,11 +271,7 @@ impl Api {
         keys: &RegionKeys,
         spec: &SecretSpec,
     ) -> Result<fleet::SealedSecret, Status> {
-        let found = OrgServiceClient::new(self.connection())
-            .get_org(mg::GetOrgRequest { org: org.to_owned(), revision: 0 })
-            .await?
-            .into_inner();
-        let org: OrgId = found.org.expect("found").id.parse().expect("an id of ours");
+        let org = self.org_id(org).await?;
         let context = SealContext { installation: self.installation().await?, org, credential, version };
         let now = SystemTime::now();
         let statement = keys.statement(now, now + DAY);

@@ -11,6 +11,7 @@
 //! * [`callers`]: callers as fast as they go, who remember what was answered when;
 //! * [`plain`]: a caller that speaks HTTP/1.1 in bytes of its own;
 //! * [`frames`]: HTTP/2 frame by frame;
+//! * [`desk`]: an operator with a key file and `rrctl`;
 //! * [`fleet`]: thousands of light nodes, with faults by script;
 //! * [`relay`]: what stands between a control plane and its nodes, honest or not;
 //! * [`sample`]: a control plane as a process, with something to configure;
@@ -27,6 +28,7 @@ pub mod caller;
 pub mod callers;
 pub mod clickhouse;
 pub mod collector;
+pub mod desk;
 pub mod fleet;
 pub mod fleet_100k;
 pub mod frames;

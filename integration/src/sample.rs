@@ -10,6 +10,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use rr_contract::seal::region_key::RegionKeys;
 use rr_contract::wire::FieldMask;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::fleet_service_client::FleetServiceClient;
 use rr_contract::wire::management::apply_request::Part;
 use rr_contract::wire::management::apply_service_client::ApplyServiceClient;
 use rr_contract::wire::management::org_service_client::OrgServiceClient;
@@ -71,6 +73,13 @@ impl Sample {
         fleet.up();
         fleet.in_step(self.api.revision().await?).await;
         Ok(fleet)
+    }
+
+    /// Waits until every connected node serves a revision; whether that came in time.
+    pub async fn is_served(&self, revision: u64) -> Result<bool, tonic::Status> {
+        let ask = fleet::WaitForRevisionRequest { revision, percent: 100, ..Default::default() };
+        let mut stub = FleetServiceClient::new(self.api.connection());
+        Ok(stub.wait_for_revision(ask).await?.into_inner().reached)
     }
 
     /// Switches a proxy on or off. Returns the revision.

@@ -61,6 +61,13 @@ impl Upstream {
         Self::open(answer, false, None).await
     }
 
+    /// Answers as `answer` says, and remembers nothing.
+    pub async fn start_forgetful_with(
+        answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    ) -> Self {
+        Self::open(answer, true, None).await
+    }
+
     /// Answers 200 and `hello from upstream` over TLS alone, as `localhost`.
     pub async fn start_secure(tls: &Secure) -> Self {
         let answer = |_: &Seen| Response::new(Full::from("hello from upstream"));

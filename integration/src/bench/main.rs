@@ -32,7 +32,10 @@ mod reconnect;
 mod renewals;
 mod report;
 mod revisions;
+mod revoke;
+mod rotation;
 mod routes;
+mod seal;
 mod sets;
 mod slow;
 mod source;
@@ -66,6 +69,12 @@ enum Bench {
     Herd(herd::Args),
     /// Thousands of nodes whose certificates have ended come at once to renew them.
     Renewals(renewals::Args),
+    /// Opening secrets, and sealing very many to a region's next key.
+    Seal(seal::Args),
+    /// A steady load while every secret in its way changes.
+    Rotation(rotation::Args),
+    /// A caller's key is revoked, until the last of very many nodes refuses it.
+    Revoke(revoke::Args),
     /// What a node is sent that missed something, or holds something else.
     Reconnect(reconnect::Args),
     /// Changes without end under load, beside the same load in quiet.
@@ -132,6 +141,9 @@ async fn main() -> anyhow::Result<()> {
         Bench::Propagation(args) => propagation::run(args, &mut report).await?,
         Bench::Herd(args) => herd::run(args, &mut report).await?,
         Bench::Renewals(args) => renewals::run(args, &mut report).await?,
+        Bench::Seal(args) => seal::run(args, &mut report).await?,
+        Bench::Rotation(args) => rotation::run(args, &mut report).await?,
+        Bench::Revoke(args) => revoke::run(args, &mut report).await?,
         Bench::Reconnect(args) => reconnect::run(args, &mut report).await?,
         Bench::Churn(args) => churn::run(args, &mut report).await?,
         // The node in it waits for its disk, on a runtime of its own.

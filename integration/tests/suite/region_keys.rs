@@ -1,6 +1,5 @@
 //! The next key of a region, by `rrctl` and with real nodes: nobody notices, and whoever is left out opens nothing any more.
 
-use std::process::{Command, Output};
 use std::sync::Arc;
 
 use prost::Message as _;
@@ -17,71 +16,12 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::region_key_service_client::RegionKeyServiceClient;
 use rr_contract::wire::management::region_service_client::RegionServiceClient;
 use rr_integration::callers::{Callers, Tally};
+use rr_integration::desk::{Desk, PASSPHRASE, private_file};
 use rr_integration::fleet::{Place, join_with};
-use rr_integration::process::program;
 use rr_integration::wait::eventually;
 use rr_integration::world::{Node, ORG, REGION, UPSTREAM_SECRET, World};
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-
-const PASSPHRASE: &str = "correct horse";
-
-/// A folder with the key file of the sample's region.
-struct Desk {
-    folder: tempfile::TempDir,
-}
-
-impl Desk {
-    fn of(world: &World) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let desk = Self { folder };
-        let text = key_file::write(&world.keys, &Secret::from(PASSPHRASE.to_owned()), &SystemEntropy);
-        for name in ["eu.key", "copy.key"] {
-            private(&desk.folder.path().join(name), text.expose());
-        }
-        desk
-    }
-
-    async fn rrctl(&self, world: &World, args: &[&str]) -> Output {
-        let mut command = Command::new(program("rrctl"));
-        command
-            .current_dir(self.folder.path())
-            .args(["--endpoint", &format!("http://{}", world.control_plane.management)])
-            .args(args)
-            .env("RRCTL_TOKEN", world.api.token())
-            .env("RRCTL_CONFIG_DIR", self.folder.path().join("config"))
-            .env("RRCTL_PASSPHRASE", PASSPHRASE);
-        // The control plane shares this runtime and has to answer meanwhile.
-        tokio::task::spawn_blocking(move || command.output().expect("rrctl runs")).await.expect("joins")
-    }
-
-    /// The same, which has to succeed; what it said.
-    async fn done(&self, world: &World, args: &[&str]) -> String {
-        let output = self.rrctl(world, args).await;
-        let said = [&output.stdout[..], &output.stderr].concat();
-        let said = String::from_utf8_lossy(&said).into_owned();
-        assert!(output.status.success(), "{args:?}: {said}");
-        said
-    }
-
-    async fn rotate(&self, world: &World, more: &[&str]) -> String {
-        let args = ["region", "rotate-key", REGION, "--region-key", "eu.key", "--yes"];
-        self.done(world, &[&args, more].concat()).await
-    }
-
-    fn keys(&self, name: &str) -> RegionKeys {
-        let text = std::fs::read(self.folder.path().join(name)).expect("a file");
-        key_file::read(&Secret::new(text), Some(&Secret::from(PASSPHRASE.to_owned()))).expect("opens")
-    }
-}
-
-fn private(path: &std::path::Path, bytes: &[u8]) {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).expect("a new file");
-    file.write_all(bytes).expect("writes");
-}
 
 async fn region(world: &World) -> mg::Region {
     let ask = mg::GetRegionRequest { region: REGION.to_owned() };
@@ -133,7 +73,7 @@ async fn a_region_gets_its_next_key_and_no_request_fails() {
 
     // A secret of the next version is sealed to the new key alone.
     let world_keys = desk.keys("eu.key");
-    let credential = credential(&world, "echo-secret").await;
+    let credential = world.api.credential(ORG, "echo-secret").await.expect("is there");
     let origin = world.upstream.url();
     world.api.replace_secret(ORG, &credential, &world_keys, &origin, "second").await.expect("is replaced");
     world.in_step().await;
@@ -153,10 +93,10 @@ async fn a_region_gets_its_next_key_and_no_request_fails() {
     world.in_step().await;
     assert_eq!(world.caller_of("echo").get("/").await.status, 200);
     // One who has an old copy is told, and takes the new one in.
-    let folder = desk.folder.path();
+    let folder = desk.folder();
     std::fs::remove_file(folder.join("copy.key")).expect("is there");
     let old = key_file::write(&world.keys, &Secret::from(PASSPHRASE.to_owned()), &SystemEntropy);
-    private(&folder.join("copy.key"), old.expose());
+    private_file(&folder.join("copy.key"), old.expose());
     let args = ["region", "rotate-key", REGION, "--region-key", "copy.key", "--yes"];
     let output = desk.rrctl(&world, &args).await;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -197,7 +137,7 @@ async fn a_second_run_goes_on_where_the_first_one_was_cut_off() {
     let world = World::start().await;
     let desk = Desk::of(&world);
     // Cut off after the upload: the key is in place, nothing is sealed to it.
-    let path = desk.folder.path().join("eu.key");
+    let path = desk.folder().join("eu.key");
     let text = Secret::new(std::fs::read(&path).expect("a file"));
     let mut file = key_file::KeyFile::open(&text, Some(&Secret::from(PASSPHRASE.to_owned()))).expect("opens");
     file.keys.rotate();
@@ -278,13 +218,6 @@ async fn whoever_joins_while_the_key_is_rotated_is_not_forgotten() {
     assert!(refused.message().contains("nt_"), "{}", refused.message());
     assert!(region(&world).await.former_keys.is_empty());
     world.end().await;
-}
-
-async fn credential(world: &World, name: &str) -> mg::Credential {
-    use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
-    let ask = mg::GetCredentialRequest { org: ORG.to_owned(), credential: name.to_owned(), revision: 0 };
-    let reply = CredentialServiceClient::new(world.api.connection()).get_credential(ask).await;
-    reply.expect("is there").into_inner().credential.expect("is there")
 }
 
 /// Everything that a thief of a node has: the token that was on the machine, the node's own key, and the region's key.
@@ -409,7 +342,7 @@ async fn revoke_rotate_replace(world: &World, desk: &Desk, thief: &Thief) -> (Du
     desk.rotate(world, &["--exclude", &thief.node, "--now"]).await;
     let keys = desk.keys("eu.key");
     assert_eq!(keys.excluded(), (1, 1), "the node and its token");
-    let credential = credential(world, "echo-secret").await;
+    let credential = world.api.credential(ORG, "echo-secret").await.expect("is there");
     world
         .api
         .replace_secret(ORG, &credential, &keys, &world.upstream.url(), "written after the rotation")
