@@ -95,6 +95,8 @@ table! {
     // Ciphertext of every organization of the region: whoever can open it has the region's key.
     LIST_SEALED_SECRETS = "RegionKeyService.ListSealedSecrets", Region, InRegion;
     REWRAP_SECRETS = "RegionKeyService.RewrapSecrets", Region, InRegion;
+    LIST_SECRET_VERSIONS = "RegionKeyService.ListSecretVersions", Region, InRegion;
+    ATTEST_REGION = "RegionKeyService.AttestRegion", Region, InRegion;
     RETIRE_REGION_KEYS = "RegionKeyService.RetireRegionKeys", Region, InRegion;
 
     CREATE_NODE_TOKEN = "NodeTokenService.CreateNodeToken", Region, InRegion;

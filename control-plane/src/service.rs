@@ -7,6 +7,7 @@ mod access;
 mod account;
 mod adopt;
 mod apply;
+mod attestation;
 mod audit;
 mod caller_certificate;
 mod caller_value;

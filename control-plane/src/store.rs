@@ -36,6 +36,7 @@ pub(crate) mod record_age;
 mod record_database;
 pub(crate) mod record_store;
 pub(crate) mod record_stores;
+pub(crate) mod region_attestation;
 pub(crate) mod region_grant;
 pub(crate) mod request;
 pub(crate) mod resource;

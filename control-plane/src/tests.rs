@@ -7,6 +7,7 @@ pub(crate) mod stores;
 mod access;
 mod accounts;
 mod apply;
+mod attestations;
 mod audit;
 mod backup;
 mod caller_certificates;

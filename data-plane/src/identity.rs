@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use rr_contract::model::id::{InstallationId, NodeId, RegionId};
 use rr_contract::seal::OpeningKey;
+use rr_contract::seal::attestation::Versions;
 use rr_contract::seal::region_key::{Fingerprint, RegionOpeningKey};
 use rr_contract::seam::Clock;
 use rr_contract::secret::Secret;
@@ -43,6 +44,8 @@ pub(crate) struct Identity {
     pub(crate) fingerprint: Fingerprint,
     /// Of later epochs, which came with the answer to a join; those that came afterwards are in the [`KeyRing`].
     later: Vec<RegionOpeningKey>,
+    /// What the region attested when the node joined: nothing older than this is taken.
+    attested: Arc<Versions>,
     /// Later grants of region keys are sealed to it.
     own_key: OpeningKey,
     chain: Vec<CertificateDer<'static>>,
@@ -51,6 +54,10 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    pub(crate) fn attested(&self) -> Arc<Versions> {
+        Arc::clone(&self.attested)
+    }
+
     pub(crate) fn region_id(&self) -> RegionId {
         self.region.region()
     }
@@ -74,6 +81,7 @@ impl Identity {
             region: self.region.clone(),
             fingerprint: self.fingerprint,
             later: self.later.clone(),
+            attested: Arc::clone(&self.attested),
             own_key: self.own_key.clone(),
             chain,
             private_key,

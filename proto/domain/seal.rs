@@ -6,12 +6,14 @@
 //! * [`region_key`]: the keys of a region, made by its operator, and the signed public half;
 //! * [`node_token`]: what lets a machine join a region and open its key;
 //! * [`grant`]: the key of a region's next epoch, sealed to those who may have it;
+//! * [`attestation`]: the region's word on which versions of its secrets are the newest;
 //! * [`key_file`]: where an operator keeps a region's private keys;
 //! * [`storage`]: frames of files at rest on a node.
 //!
 //! What it does not do: it decides nothing about who may have a secret, and keeps no key longer than the
 //! value that holds it.
 
+pub mod attestation;
 pub mod envelope;
 pub mod form;
 pub mod grant;

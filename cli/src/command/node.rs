@@ -174,10 +174,10 @@ impl TokenVerb {
                 session.print.done(&at_revision(&what, done.revision), &done)
             }
             Self::Create(args) => {
-                let keys = args.key.open()?;
+                let mut keys = args.key.open()?;
                 let life = Duration::from_secs(u64::from(args.expires_in) * 3600);
                 let connection = session.endpoint.connect().await?;
-                of_region(&connection, &args, &keys).await?;
+                of_region(&connection, &args, &mut keys).await?;
                 let drawn = Drawn::draw(connection, &keys, args.uses, life).await?;
                 let Some(path) = &args.out else {
                     let token = drawn.register(&args.region).await?.0.to_secret();
@@ -215,14 +215,17 @@ impl TokenVerb {
     }
 }
 
-/// Refuses a key file of another region than the one that is named. Regions that are not listed are left to the control plane.
-async fn of_region(connection: &Connection, args: &TokenArgs, keys: &RegionKeys) -> Result<()> {
+/// Refuses a key file of another region than the one that is named, and a control plane that shows an older attestation than the
+/// file has signed. Regions that are not listed are left to the control plane.
+async fn of_region(connection: &Connection, args: &TokenArgs, keys: &mut RegionKeys) -> Result<()> {
     let regions = region::list(connection.clone()).await?;
     let id = keys.region().to_string();
     let Some(named) = regions.iter().find(|it| it.name == args.region || it.id == args.region) else {
         return Ok(());
     };
     if named.id == id {
+        // The token carries the newest.
+        region::newest(named, keys, false)?;
         return Ok(());
     }
     let other = regions.iter().find(|it| it.id == id).map_or(id.as_str(), |it| it.name.as_str());

@@ -1,5 +1,6 @@
 //! `rrctl region`: makes the keys of a region on this machine and uploads the public half.
 
+mod attest;
 mod holders;
 mod keys;
 mod rotate;
@@ -29,6 +30,8 @@ use crate::flags::trust::TrustFile;
 use crate::print::{Row, note, time};
 use crate::session::Session;
 use crate::{fault, prompt};
+
+pub(crate) use self::attest::newest;
 
 /// The life of a key statement: secrets are sealed to it until it is renewed.
 pub(crate) const STATEMENT_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -71,6 +74,9 @@ pub(crate) enum Verb {
     /// Gives a region its next key, and seals every secret to it. Asks first. Run again, it goes on where it ended. Only whoever
     /// has the key file can do it.
     RotateKey(rotate::RotateArgs),
+    /// Signs which versions of a region's secrets are the newest, so that a node that joins takes no older ones. Only whoever has
+    /// the key file can do it.
+    Attest(attest::AttestArgs),
     /// Lets secrets be sealed to a region for another 90 days, to the same key.
     RenewKey(keys::RenewArgs),
     /// Writes the keys of a region to a file for other people, each with a passphrase of their own.
@@ -144,6 +150,7 @@ impl Verb {
         match self {
             Self::Create(args) => args.run(session).await,
             Self::RotateKey(args) => args.run(session).await,
+            Self::Attest(args) => args.run(session).await,
             Self::RenewKey(args) => args.run(session).await,
             Self::ExportKey(args) => args.run(&session),
             Self::ImportKey(args) => args.run(&session),

@@ -18,6 +18,7 @@ const WITHOUT_FIELD: &[&str] = &[
     "accept_change",
     "accept_target",
     "adopt",
+    "after_restore",
     "allow_empty",
     "allow_refusals",
     "any_region",

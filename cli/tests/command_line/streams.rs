@@ -26,6 +26,7 @@ const CALLS_NOBODY: &[&str] = &[
     "node token create",
     "region rotate-key",
     "region renew-key",
+    "region attest",
     "region export-key",
     "region import-key",
     // Asks for a region, or reads such a file.

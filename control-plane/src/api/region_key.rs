@@ -84,6 +84,37 @@ impl wire::region_key_service_server::RegionKeyService for Api {
         self.answer(authz::REWRAP_SECRETS, result.await)
     }
 
+    async fn list_secret_versions(
+        &self,
+        request: Request<wire::ListSecretVersionsRequest>,
+    ) -> Result<Response<wire::ListSecretVersionsResponse>, Status> {
+        let result = async {
+            let (_, region) =
+                self.enter_region(&request, authz::LIST_SECRET_VERSIONS, |request| &request.region).await?;
+            let request = request.into_inner();
+            let page = PageRequest::parse(request.page_size, &request.page_token)?;
+            let page = self.services.secret_versions(&region, request.attested, &page).await?;
+            Ok(wire::ListSecretVersionsResponse { secrets: page.items, next_page_token: page.next })
+        };
+        self.answer(authz::LIST_SECRET_VERSIONS, result.await)
+    }
+
+    async fn attest_region(
+        &self,
+        request: Request<wire::AttestRegionRequest>,
+    ) -> Result<Response<wire::AttestRegionResponse>, Status> {
+        let result = async {
+            let (caller, region) =
+                self.enter_region(&request, authz::ATTEST_REGION, |request| &request.region).await?;
+            let done = self.services.region_attest(caller, region, request.into_inner().attestation).await?;
+            Ok(wire::AttestRegionResponse {
+                region: Some(shown(done.value)),
+                revision: done.revision.unwrap_or_default(),
+            })
+        };
+        self.answer(authz::ATTEST_REGION, result.await)
+    }
+
     async fn retire_region_keys(
         &self,
         request: Request<wire::RetireRegionKeysRequest>,

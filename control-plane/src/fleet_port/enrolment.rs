@@ -109,12 +109,14 @@ impl FleetPort {
         let later_keys =
             store::region_grant::later_keys(&self.store, &region.document, &open_key, statement.epoch())
                 .await?;
+        let attested = store::region_attestation::of_region(&self.store, &region.row.id).await?;
         self.redeem(node_row::Model {
             certificate_not_after: micros(issued.not_after),
             serial: Some(serial.as_bytes().to_vec()),
             ..joined(&statement, identity, &request, from)
         })
         .await?;
+        let (attestation, versions) = attested.unzip();
         Ok(fleet::JoinResponse {
             node: node.to_string(),
             chain: vec![issued.certificate.to_vec()],
@@ -122,6 +124,8 @@ impl FleetPort {
             statement: Some(statement.to_wire()),
             not_after: Some(time::timestamp(issued.not_after)),
             later_keys,
+            attestation,
+            attested_versions: versions.map(|versions| versions.to_bytes()).unwrap_or_default(),
         })
     }
 

@@ -267,6 +267,12 @@ impl Services {
     }
 }
 
+/// Whether the secret of now is sealed to a region.
+pub(super) fn is_sealed_to(row: &secret_row::Model, region: &str) -> Result<bool, StoreError> {
+    let Some(sealed) = row.sealed.as_deref() else { return Ok(false) };
+    Ok(decode(sealed)?.wraps.iter().any(|wrap| wrap.region == region))
+}
+
 fn is_wanted(row: &secret_row::Model, region: &str, epoch: u32, wanted: Wanted) -> Result<bool, StoreError> {
     for sealed in [row.sealed.as_deref(), row.previous_sealed.as_deref()].into_iter().flatten() {
         let sealed = decode(sealed)?;

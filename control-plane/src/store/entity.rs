@@ -32,6 +32,7 @@ pub(crate) mod proxy_home;
 pub(crate) mod record_loss;
 pub(crate) mod record_owner;
 pub(crate) mod refused_attempt;
+pub(crate) mod region_attestation;
 pub(crate) mod region_grant;
 pub(crate) mod region_state;
 pub(crate) mod request_record;

@@ -22,6 +22,7 @@ mod m20261127_twelfth_record_days;
 mod m20261128_fifteenth_outside_cursor;
 mod m20261128_node_certificates;
 mod m20261128_node_vouch;
+mod m20261128_region_attestation;
 mod m20261128_region_grant;
 
 pub(super) struct Migrator;
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_node_vouch::Migration),
             Box::new(m20261128_region_grant::Migration),
             Box::new(m20261128_node_certificates::Migration),
+            Box::new(m20261128_region_attestation::Migration),
         ]
     }
 }

@@ -289,9 +289,7 @@ impl Node {
                 | Down::Drain(_)
                 | Down::Test(_)
                 | Down::Revoked(_)
-                | Down::RegionKey(_) => {
-                    Vec::new()
-                }
+                | Down::RegionKey(_) => Vec::new(),
             };
             for answer in answers {
                 if !self.say(&up, answer).await {

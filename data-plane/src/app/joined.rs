@@ -126,7 +126,10 @@ fn recall_as(
 ) -> Result<(Stored, Snapshot), StartError> {
     let ring = KeyRing::of(&identity, state_dir, node_key, seams.clone())?;
     let vault = Vault::new(identity.installation, ring.keys());
-    let empty = || Inventory::new(Arc::clone(&vault), quotas.clone(), standings.clone());
+    let attested = identity.attested();
+    let empty = || {
+        Inventory::new(Arc::clone(&vault), quotas.clone(), standings.clone()).attested(Arc::clone(&attested))
+    };
     let (journal, recovered) =
         Journal::start(state_dir, node_key, seams.clone(), identity.region_id(), empty);
     let (inventory, snapshot, position) = match recovered {
@@ -244,7 +247,8 @@ impl Core {
             stored.ring.keep()?;
             // The files there belong to another node; the first configuration overwrites them.
             let vault = Vault::new(stored.identity.installation, stored.ring.keys());
-            (stored.inventory, stored.position) = (Inventory::new(vault, quotas, standings), None);
+            let inventory = Inventory::new(vault, quotas, standings).attested(stored.identity.attested());
+            (stored.inventory, stored.position) = (inventory, None);
             Ok(stored)
         });
         kept.await.map_err(|_| StartError::Ended)?

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prost::Message as _;
 use rr_contract::seal::OpeningKey;
+use rr_contract::seal::attestation::Versions;
 use rr_contract::seal::region_key::RegionOpeningKey;
 use rr_contract::seal::storage::StorageKey;
 use rr_contract::seam::Seams;
@@ -82,6 +84,9 @@ struct Stored {
     private_key: Vec<u8>,
     #[prost(bytes = "vec", repeated, tag = "10")]
     trust: Vec<Vec<u8>>,
+    /// Empty: nothing was attested, or the version that wrote it did not know of that.
+    #[prost(bytes = "vec", tag = "11")]
+    attested: Vec<u8>,
 }
 
 impl Drop for Stored {
@@ -145,6 +150,7 @@ impl Stored {
             chain: identity.chain.iter().map(|certificate| certificate.to_vec()).collect(),
             private_key: identity.private_key.expose().to_vec(),
             trust: identity.trust.iter().map(|certificate| certificate.to_vec()).collect(),
+            attested: identity.attested.to_bytes(),
         }
     }
 
@@ -158,6 +164,7 @@ impl Stored {
             region: RegionOpeningKey::new(self.region.parse().ok()?, self.epoch, key(&self.region_key)?),
             fingerprint: self.fingerprint.parse().ok()?,
             later: Vec::new(),
+            attested: Arc::new(Versions::parse(&self.attested)?),
             own_key: key(&self.own_key)?,
             chain: certificates(&self.chain),
             private_key: Secret::new(self.private_key.clone()),

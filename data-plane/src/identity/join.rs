@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rr_contract::seal::OpeningKey;
+use rr_contract::seal::attestation::AttestationError;
 use rr_contract::seal::node_token::{GrantError, NodeToken};
 use rr_contract::seam::Clock;
 use rr_contract::secret::Secret;
@@ -22,6 +23,8 @@ use crate::control_plane::{ControlPlane, ControlPlaneAddress, tls};
 use super::{Identity, region_keys};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// The answer holds 24 bytes for each secret that was attested.
+const ANSWER_MAX: usize = 64 << 20;
 
 /// Why a machine could not join.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,11 @@ pub enum JoinError {
     /// The answer is not what the issuer of the token signed.
     #[error("the control plane's answer to the join request failed verification")]
     Grant(#[source] GrantError),
+    /// The control plane has older secrets for us than the token knows of.
+    #[error(
+        "the control plane does not show that its secrets are as new as the node token; where it was restored from a backup, the holder of the region's key runs `rrctl region attest`"
+    )]
+    Attestation(#[source] AttestationError),
     /// The answer is incomplete or malformed.
     #[error("the control plane's answer to the join request is incomplete: {0}")]
     Answer(&'static str),
@@ -110,7 +118,7 @@ pub(crate) async fn join(
                 JoinError::Unreachable { address: address(), source: source.into() }
             }
         })?;
-        let mut service = EnrolmentServiceClient::new(channel);
+        let mut service = EnrolmentServiceClient::new(channel).max_decoding_message_size(ANSWER_MAX);
         service.join(request).await.map_err(|status| refusal(status, address()))
     };
     let answer = timeout(TIMEOUT, call).await.map_err(|_| JoinError::Timeout { address: address() })??;
@@ -121,6 +129,8 @@ pub(crate) async fn join(
     if answer.chain.is_empty() || answer.trust.is_empty() {
         return Err(JoinError::Answer("no certificate"));
     }
+    let attested =
+        grant.attested(answer.attestation, &answer.attested_versions).map_err(JoinError::Attestation)?;
     let mut later = Vec::with_capacity(answer.later_keys.len());
     let mut newest = grant.key.epoch();
     for given in &answer.later_keys {
@@ -136,6 +146,7 @@ pub(crate) async fn join(
         region: grant.key,
         fingerprint: grant.fingerprint,
         later,
+        attested: Arc::new(attested),
         own_key,
         chain: answer.chain.into_iter().map(CertificateDer::from).collect(),
         private_key: Secret::new(key.serialize_der()),

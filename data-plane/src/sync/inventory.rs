@@ -28,6 +28,7 @@ use rr_contract::digest::{Digest, ViewDigest};
 use rr_contract::model::id::{CredentialId, OrgId};
 use rr_contract::model::resource::{Key, ResourceId};
 use rr_contract::policy::pattern::Patterns;
+use rr_contract::seal::attestation::Versions as Attested;
 use rr_contract::wire::fleet::{Mode, Why};
 
 use crate::quota::Quotas;
@@ -130,6 +131,12 @@ impl Inventory {
             rounds: HashMap::new(),
             certificates: HashSet::new(),
         }
+    }
+
+    /// The same, with what the region attested: no older secret is taken.
+    pub(crate) fn attested(mut self, versions: Arc<Attested>) -> Self {
+        self.versions.attested(versions);
+        self
     }
 
     /// What the view would be after these changes. Touches nothing, so that a transaction whose digest is wrong

@@ -1,5 +1,6 @@
 //! The system tests: one binary, because linking is the cost.
 
+mod attestation;
 mod back_again;
 mod backup;
 mod caller_certificates;

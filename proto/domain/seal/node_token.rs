@@ -22,6 +22,7 @@ use crate::secret::Secret;
 use rr_seam::{Entropy, draw};
 use rr_wire::fleet;
 
+use super::attestation::{self, AttestationError, Versions};
 use super::region_key::{
     Fingerprint, RegionKeys, RegionOpeningKey, RegionStatement, fingerprint, verifies, verifying_key,
 };
@@ -123,6 +124,7 @@ impl NodeTokenDraft {
             sealing_private: region.opening().to_secret().expose().to_vec(),
             signing_key: region.signing.verifying_key().to_bytes().to_vec(),
             installation: installation.to_string(),
+            attested: region.attested(),
         };
         let encoded = Zeroizing::new(plaintext.encode_to_vec());
         drop(Zeroizing::new(plaintext.sealing_private));
@@ -169,6 +171,21 @@ pub struct RegionGrant {
     pub key: RegionOpeningKey,
     /// What a person compares, so that an edge can show which region it really serves.
     pub fingerprint: Fingerprint,
+    signing_key: VerifyingKey,
+    /// The newest attestation that the token knows of.
+    attested: u64,
+}
+
+impl RegionGrant {
+    /// The versions that the region attested, of an attestation that is as new as the token at least. None where there is
+    /// none and the token knows of none.
+    pub fn attested(
+        &self,
+        attestation: Option<fleet::RegionAttestation>,
+        versions: &[u8],
+    ) -> Result<Versions, AttestationError> {
+        attestation::given(attestation, versions, self.attested, self.key.region(), &self.signing_key)
+    }
 }
 
 /// A statement that a joining node does not believe.
@@ -258,6 +275,8 @@ impl NodeTokenKeys {
                 OpeningKey::try_from(&key).map_err(|_| GrantError::Content)?,
             ),
             fingerprint: fingerprint(region, &signing_key),
+            signing_key,
+            attested: plain.attested,
         })
     }
 }

@@ -28,6 +28,13 @@ pub(super) const ALL: &[Examples] = &[
             "region rotate-key eu --region-key eu.key \\\n    --now --yes",
         ],
     ),
+    (
+        "region attest",
+        &[
+            "region attest eu --region-key eu.key",
+            "region attest eu --region-key eu.key \\\n    --recovery-copy /media/usb/eu.key",
+        ],
+    ),
     ("region renew-key", &["region renew-key eu --region-key eu.key"]),
     (
         "region export-key",

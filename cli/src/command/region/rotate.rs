@@ -12,8 +12,7 @@ use rr_contract::model::id::{CredentialId, InstallationId, OrgId};
 use rr_contract::seal::key_file::KeyFile;
 use rr_contract::seal::region_key::{RegionOpeningKey, RegionStatement};
 use rr_contract::seal::{SealContext, SealedSecret};
-use rr_contract::seam::{Disk as _, RealDisk, SystemEntropy};
-use rr_contract::secret::Secret;
+use rr_contract::seam::SystemEntropy;
 use rr_contract::wire::fleet;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::installation_service_client::InstallationServiceClient;
@@ -24,6 +23,7 @@ use tonic::Code;
 
 use super::STATEMENT_LIFE;
 use super::holders::{self, Holders, Wishes};
+use super::keys::{copies, write};
 use crate::command::names;
 use crate::connect::Connection;
 use crate::fault;
@@ -75,7 +75,7 @@ impl RotateArgs {
         let connection = session.endpoint.connect().await?;
         let mut file = self.key.open_file()?;
         let present = present(&connection, &self.region, &file).await?;
-        let copies = self.copies()?;
+        let copies = copies(&self.recovery_copy)?;
         let begun = Begun::of(&file, &present, &self.key)?;
         let (region, revision) = match begun {
             // Whoever has the key that is in place keeps it: to pass the wish over would leave them in unseen.
@@ -133,14 +133,6 @@ impl RotateArgs {
         Ok(())
     }
 
-    /// Copies that are there: one that is not would be noticed when it is too late.
-    fn copies(&self) -> Result<Vec<&Path>> {
-        for path in &self.recovery_copy {
-            crate::flags::key_file::read(path)?;
-        }
-        Ok(self.recovery_copy.iter().map(PathBuf::as_path).collect())
-    }
-
     /// Makes the key, writes it down, and uploads its public half with what is sealed to everybody.
     async fn rotate(
         &self,
@@ -167,7 +159,7 @@ impl RotateArgs {
                 ))?;
                 agreed = Some((given, left_out));
             }
-            self.write(&file.text(&SystemEntropy), copies)?;
+            write(self.key.file(), copies, &file.text(&SystemEntropy))?;
             let now = SystemTime::now();
             let statement = file.keys.statement(now, now + STATEMENT_LIFE);
             let ask = mg::RotateRegionKeyRequest {
@@ -191,15 +183,6 @@ impl RotateArgs {
             "machines joined the region while its key was rotated, again and again",
             "revoke the tokens that they join with (`rrctl node token revoke`), and rotate again",
         ))
-    }
-
-    fn write(&self, text: &Secret, copies: &[&Path]) -> Result<()> {
-        for path in std::iter::once(self.key.file()).chain(copies.iter().copied()) {
-            RealDisk
-                .replace(path, text.expose())
-                .with_context(|| format!("write region key file {}", path.display()))?;
-        }
-        Ok(())
     }
 
     /// Takes the keys before out of use, and says how far that came.
@@ -232,9 +215,9 @@ impl RotateArgs {
 }
 
 /// What the control plane has of the region.
-struct Present {
-    region: mg::Region,
-    statement: RegionStatement,
+pub(super) struct Present {
+    pub(super) region: mg::Region,
+    pub(super) statement: RegionStatement,
 }
 
 /// How far a rotation has come.
@@ -275,7 +258,7 @@ impl Begun {
 }
 
 /// The region that is named, if the key file is its own.
-async fn present(connection: &Connection, region: &str, file: &KeyFile) -> Result<Present> {
+pub(super) async fn present(connection: &Connection, region: &str, file: &KeyFile) -> Result<Present> {
     let mut stub = RegionServiceClient::new(connection.clone());
     let reply = stub.get_region(mg::GetRegionRequest { region: region.to_owned() }).await?.into_inner();
     let region = reply.region.unwrap_or_default();

@@ -22,6 +22,7 @@ const VERBS: &[&str] = &[
     // Keys of a region, which lie in a file and not in a list.
     "rotate-key",
     "renew-key",
+    "attest",
     "export-key",
     "import-key",
     "fingerprint",

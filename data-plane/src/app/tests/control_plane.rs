@@ -378,6 +378,8 @@ impl EnrolmentService for Service {
             statement: Some(self.0.statement.clone()),
             not_after: Some(timestamp(SystemClock.now() + Duration::from_secs(60))),
             later_keys: Vec::new(),
+            attestation: None,
+            attested_versions: Vec::new(),
         }))
     }
 

@@ -44,6 +44,7 @@ impl World {
             region: self.first.clone(),
             fingerprint: self.region.fingerprint(),
             later: Vec::new(),
+            attested: std::sync::Arc::default(),
             own_key: self.own_key.clone(),
             chain: Vec::new(),
             private_key: Secret::new(Vec::new()),

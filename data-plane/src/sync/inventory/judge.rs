@@ -153,8 +153,12 @@ impl Compiler<'_> {
                 let had = self.versions.highest(&id);
                 if credential.version < had {
                     let detail = format!(
-                        "version {} is older than version {had}, which this node had before",
-                        credential.version
+                        "version {} is older than version {had}, which {}",
+                        credential.version,
+                        match self.versions.is_attested(&id, had) {
+                            true => "the region attested before this node joined",
+                            false => "this node had before",
+                        }
                     );
                     return Err(Reason::new(Why::Stale, detail));
                 }

@@ -5,14 +5,18 @@
 //! credential that is here, nothing is forgotten.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use rr_contract::model::id::CredentialId;
+use rr_contract::seal::attestation::Versions as Attested;
 
 /// For how many removed credentials the version is kept: the newest.
 pub(super) const GONE_MAX: usize = 100_000;
 
 #[derive(Default)]
 pub(super) struct Versions {
+    /// What the region itself said when the node joined. Never forgotten.
+    attested: Arc<Attested>,
     highest: HashMap<CredentialId, u64>,
     /// Those that are gone, by when.
     order: BTreeMap<u64, CredentialId>,
@@ -23,7 +27,17 @@ pub(super) struct Versions {
 impl Versions {
     /// 0: none is known.
     pub(super) fn highest(&self, id: &CredentialId) -> u64 {
-        self.highest.get(id).copied().unwrap_or_default()
+        self.highest.get(id).copied().unwrap_or_default().max(self.attested.of(id))
+    }
+
+    /// Whether the region itself said of a version that it is the newest.
+    pub(super) fn is_attested(&self, id: &CredentialId, version: u64) -> bool {
+        self.attested.of(id) == version
+    }
+
+    /// Nothing before these was ever the newest.
+    pub(super) fn attested(&mut self, attested: Arc<Attested>) {
+        self.attested = attested;
     }
 
     /// A version was accepted.
@@ -85,6 +99,9 @@ mod tests {
         assert_eq!(versions.iter().count(), GONE_MAX + 1);
         assert_eq!((versions.highest(&id(0)), versions.highest(&id(500))), (7, 0));
         assert_eq!(versions.highest(&id(501)), 3);
+        // What the region said is remembered, whatever comes and goes.
+        versions.attested(Arc::new(Attested::new([(id(0), 6), (id(500), 9)])));
+        assert_eq!((versions.highest(&id(0)), versions.highest(&id(500))), (7, 9));
         // One that came back is here, however long ago that was.
         versions.arrive(&id(501));
         for n in 0..GONE_MAX as u64 {

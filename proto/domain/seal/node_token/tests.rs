@@ -1,10 +1,11 @@
 //! What a node token proves, and what it never gives away.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::id::CredentialId;
 use rr_seam::SystemEntropy;
 
 struct Made {
@@ -15,7 +16,7 @@ struct Made {
 }
 
 fn made() -> Made {
-    let now = std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
     let region = RegionKeys::generate(RegionId::from_random([1; 16]), &SystemEntropy);
     let statement = region.statement(now, now + Duration::from_secs(86_400));
     let draft = NodeTokenDraft::draw(&SystemEntropy);
@@ -82,6 +83,7 @@ fn who_knows_only_what_was_uploaded_cannot_slip_in_a_region_of_his_own() {
         sealing_private: forger.opening().to_secret().expose().to_vec(),
         signing_key: forger.signing.verifying_key().to_bytes().to_vec(),
         installation: InstallationId::from_random([5; 16]).to_string(),
+        attested: 0,
     };
     let open_key = SealingKey::try_from(made.wire.open_key.as_slice()).expect("a key");
     let info = grant_info(made.region.region(), made.wire.epoch, made.token.id());
@@ -97,6 +99,22 @@ fn who_knows_only_what_was_uploaded_cannot_slip_in_a_region_of_his_own() {
         forged.signature = forger.signing.sign(&statement_bytes(&forged)).to_bytes().to_vec();
         assert_eq!(made.token.keys().open(&forged).err(), Some(GrantError::Unseal));
     }
+}
+
+#[test]
+fn a_token_carries_the_number_of_the_newest_attestation_in_its_sealed_part() {
+    let mut region = RegionKeys::generate(RegionId::from_random([7; 16]), &SystemEntropy);
+    let versions = Versions::new([(CredentialId::from_random([1; 16]), 4)]);
+    let first = region.attest(&versions, UNIX_EPOCH).to_wire();
+    let second = region.attest(&versions, UNIX_EPOCH).to_wire();
+    let draft = NodeTokenDraft::draw(&SystemEntropy);
+    let expires = UNIX_EPOCH + Duration::from_secs(1 << 33);
+    let wire = draft.statement(&region, InstallationId::from_random([5; 16]), 1, expires);
+    let grant = draft.finish([0; 32]).keys().open(&wire).expect("opens");
+    let bytes = versions.to_bytes();
+    assert_eq!(grant.attested(Some(second), &bytes), Ok(versions));
+    assert_eq!(grant.attested(Some(first), &bytes), Err(AttestationError::Old { found: 1, known: 2 }));
+    assert_eq!(grant.attested(None, &[]), Err(AttestationError::Missing(2)));
 }
 
 #[test]
