@@ -16,13 +16,14 @@ use rr_contract::runtime::{
     AdminToken, AdminTokenError, FolderLock, LockError, Readiness, Shutdown, Tasks, descriptors,
 };
 use rr_contract::seam::Seams;
+use tokio::task::spawn_blocking;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use crate::admin;
 use crate::api::{Api, HealthService, ReflectionError, unready};
 use crate::attempts::Attempts;
-use crate::authority::{Authority, AuthorityError};
+use crate::authority::{Authority, AuthorityError, SignError};
 use crate::bootstrap::{self, BootstrapError};
 use crate::config::Config;
 use crate::events::Events;
@@ -164,11 +165,15 @@ pub async fn start(
     }
     let records =
         RecordStores::new(store.clone(), config.record_stores.clone(), installation.as_bytes().to_vec());
-    let authority = Authority::open(&config.state_dir, installation, head.authority, &seams)?;
+    let authority = {
+        let (key, folder) = (config.authority_key.clone(), config.state_dir.clone());
+        let (trusted, seams) = (head.authority, seams.clone());
+        aside(move || Authority::open(&key, &folder, installation, trusted, &seams)).await?
+    };
     // After its files: while no pin is kept, no node has joined, and another authority may be made.
     let trusted = store.trust(authority.pin()).await?;
     if trusted != authority.pin() {
-        return Err(AuthorityError::other(&config.state_dir).into());
+        return Err(AuthorityError::Other { key: config.authority_key }.into());
     }
     let authority = Arc::new(authority);
     if config.accept_clock {
@@ -199,7 +204,11 @@ pub async fn start(
     let management_tls = match brought {
         Some(brought) => Some(brought),
         None if loopback => None,
-        None => Some(authority.management_tls(&config.management_names, management_address.ip(), &seams)?),
+        None => {
+            let (authority, seams) = (Arc::clone(&authority), seams.clone());
+            let (names, address) = (config.management_names.clone(), management_address.ip());
+            Some(aside(move || authority.management_tls(&names, address, &seams)).await?)
+        }
     };
     let tls = management_tls.is_some();
     let services = Services {
@@ -246,9 +255,13 @@ pub async fn start(
         gate: Arc::new(Gate::new(config.fleet_stream_rate)),
         pace: Arc::default(),
     };
+    let fleet_tls = {
+        let (authority, seams) = (Arc::clone(&authority), seams.clone());
+        aside(move || authority.fleet_tls(&seams)).await?
+    };
     let fleet_serving = Serving {
         router: port.routes().prepare().into_axum_router(),
-        tls: Some(authority.fleet_tls(&seams)?),
+        tls: Some(fleet_tls),
         admit: nodes(authority),
         strangers: Some(JOINING),
         // A node that answers pings and reads nothing would keep its transaction in memory for good.
@@ -389,6 +402,13 @@ impl Running {
         self.watch.0.begin();
         end("admin port", &self.watch.1, GOODBYE).await;
     }
+}
+
+/// Beside the threads that serve: the authority's key may be with a program that takes its time.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, AuthorityError> + Send + 'static,
+) -> Result<T, AuthorityError> {
+    spawn_blocking(work).await.map_err(|_| SignError::Ended)?
 }
 
 fn make_folder(config: &Config, seams: &Seams) -> Result<(), StartError> {

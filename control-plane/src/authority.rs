@@ -1,22 +1,26 @@
 //! The installation's certificate authority: who may speak on the fleet port, and as whom.
 //!
-//! Names in certificates come from tokens, never from who asks for them. The key stays in the state folder;
-//! it signs identities and nothing else, and no secret is protected by it.
+//! Names in certificates come from tokens, never from who asks for them. The key lies in the state folder, or where the
+//! settings say; it signs identities and nothing else, and no secret is protected by it.
 
 mod error;
+mod key_source;
+mod program;
 mod serial;
+mod sign_error;
+mod signer;
 mod verifier;
 
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use data_encoding::BASE64;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType,
-    SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
 };
 use rr_contract::model::id::{InstallationId, NodeId, RegionId};
 use rr_contract::seam::{Seams, draw};
@@ -24,18 +28,26 @@ use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use zeroize::Zeroizing;
 
+use program::{LIMIT, Program};
+use signer::{Local, Signer, self_signed, signed};
 use verifier::{Renewable, Time};
 
 pub use error::AuthorityError;
+pub use key_source::{InvalidKeySource, KeySource};
 pub(crate) use serial::{Serial, Shown};
+pub use sign_error::{ProgramFault, SignError};
 pub(crate) use verifier::RENEWABLE;
 
 /// The name that nodes expect on the fleet port, whatever address they dial.
 pub const SERVER_NAME: &str = "control-plane.requestrocket.internal";
 
-const KEY_FILE: &str = "authority.key";
+/// Where the key is, in the state folder, unless the settings say otherwise.
+pub(crate) const KEY_FILE: &str = "authority.key";
 const CERTIFICATE_FILE: &str = "authority.crt";
 /// Nodes renew theirs at half of it.
 const NODE_VALIDITY: Duration = Duration::from_secs(86_400);
@@ -44,10 +56,14 @@ const SERVER_VALIDITY: Duration = Duration::from_secs(397 * 86_400);
 const AUTHORITY_VALIDITY: Duration = Duration::from_secs(3650 * 86_400);
 /// Clocks of nodes may be behind ours.
 const SKEW: Duration = Duration::from_secs(300);
+/// How many certificates are signed elsewhere at once.
+const ELSEWHERE_MOST: usize = 8;
 
 /// The authority.
 pub struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+    signer: Arc<dyn Signer>,
+    /// Turns of a signer that is elsewhere.
+    turns: Semaphore,
     certificate: CertificateDer<'static>,
     pin: [u8; 32],
     installation: InstallationId,
@@ -91,80 +107,64 @@ pub(crate) struct NodeIdentity {
 }
 
 impl Authority {
-    /// Reads the authority of a state folder; makes one when nodes trust none yet.
+    /// Reads the authority, whose certificate is in the state folder; makes one when nodes trust none yet.
+    ///
+    /// A signer that is elsewhere is waited for: not for a thread that serves.
     pub fn open(
+        source: &KeySource,
         folder: &Path,
         installation: InstallationId,
         trusted: Option<[u8; 32]>,
         seams: &Seams,
     ) -> Result<Self, AuthorityError> {
-        let (key_path, certificate_path) = (folder.join(KEY_FILE), folder.join(CERTIFICATE_FILE));
-        let key = found(&key_path, seams.disk.read_private(&key_path))?;
-        let key = key.transpose().map_err(AuthorityError::Public)?;
-        let certificate = found(&certificate_path, seams.disk.read(&certificate_path))?;
-        let Some(key) = key else {
-            if trusted.is_some() {
-                return Err(AuthorityError::Gone { folder: folder.to_owned() });
+        let certificate_path = folder.join(CERTIFICATE_FILE);
+        let signer = match source {
+            KeySource::File(path) => {
+                let key = found(path, seams.disk.read_private(path))?;
+                match key.transpose().map_err(AuthorityError::Public)? {
+                    Some(pem) => local(source, pem)?,
+                    None => {
+                        if trusted.is_some() {
+                            return Err(AuthorityError::Gone { path: path.clone() });
+                        }
+                        if found(&certificate_path, seams.disk.read(&certificate_path))?.is_some() {
+                            return Err(AuthorityError::Half { path: path.clone() });
+                        }
+                        let key = KeyPair::generate().map_err(AuthorityError::Issue)?;
+                        // The key first: a certificate can be made again for it, with the same pin.
+                        write(seams, path, &Zeroizing::new(key.serialize_pem()))?;
+                        Arc::new(Local::new(key).map_err(AuthorityError::Issue)?)
+                    }
+                }
             }
-            if certificate.is_some() {
-                return Err(AuthorityError::Half { path: key_path });
+            KeySource::Descriptor(number) => {
+                let path = PathBuf::from(format!("/dev/fd/{number}"));
+                let pem = seams.disk.read(&path);
+                local(source, pem.map_err(|cause| AuthorityError::Descriptor { number: *number, cause })?)?
             }
-            let key = KeyPair::generate().map_err(AuthorityError::Issue)?;
-            // The key first: a certificate can be made again for it, with the same pin.
-            write(seams, &key_path, &key.serialize_pem())?;
-            return Self::certify(key, &certificate_path, installation, seams);
+            KeySource::Program(path) => Arc::new(Program::open(path, LIMIT)?),
         };
-        let content = |path: &Path| {
-            let path = path.to_owned();
-            move |source| AuthorityError::Content { path, source }
-        };
-        let key = KeyPair::from_pem(&String::from_utf8_lossy(&key)).map_err(content(&key_path))?;
-        let pin = sha256(&key.subject_public_key_info());
-        let certificate = match certificate {
+        let pin = sha256(&signer.public_key().subject_public_key_info());
+        let certificate = match found(&certificate_path, seams.disk.read(&certificate_path))? {
             Some(pem) => {
-                let damaged = || content(&certificate_path)(rcgen::Error::CouldNotParseCertificate);
+                let damaged = || AuthorityError::Content { path: certificate_path.clone() };
                 let certificate = CertificateDer::from_pem_slice(&pem).map_err(|_| damaged())?;
                 if spki_pin(&certificate).ok_or_else(damaged)? != pin {
-                    return Err(AuthorityError::Unlike { key: key_path, certificate: certificate_path });
+                    let key = source.clone();
+                    return Err(AuthorityError::Unlike { key, certificate: certificate_path });
                 }
                 Some(certificate)
             }
             None => None,
         };
         if trusted.is_some_and(|trusted| trusted != pin) {
-            return Err(AuthorityError::other(folder));
+            return Err(AuthorityError::Other { key: source.clone() });
         }
-        match certificate {
-            Some(certificate) => Self::of(key, certificate, installation),
-            None => Self::certify(key, &certificate_path, installation, seams),
-        }
-    }
-
-    /// Makes the certificate of a key, and keeps it.
-    fn certify(
-        key: KeyPair,
-        certificate_path: &Path,
-        installation: InstallationId,
-        seams: &Seams,
-    ) -> Result<Self, AuthorityError> {
-        let mut params = params(&random_serial(seams), seams.clock.now(), AUTHORITY_VALIDITY);
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name = name(&format!("RequestRocket {installation}"));
-        let certificate = params.self_signed(&key).map_err(AuthorityError::Issue)?;
-        write(seams, certificate_path, &certificate.pem())?;
-        Self::of(key, certificate.der().clone(), installation)
-    }
-
-    fn of(
-        key: KeyPair,
-        certificate: CertificateDer<'static>,
-        installation: InstallationId,
-    ) -> Result<Self, AuthorityError> {
-        let pin =
-            spki_pin(&certificate).ok_or(AuthorityError::Issue(rcgen::Error::CouldNotParseCertificate))?;
-        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(AuthorityError::Issue)?;
-        Ok(Self { issuer, certificate, pin, installation })
+        let certificate = match certificate {
+            Some(certificate) => certificate,
+            None => certify(&*signer, &certificate_path, installation, seams)?,
+        };
+        Ok(Self { signer, turns: Semaphore::new(ELSEWHERE_MOST), certificate, pin, installation })
     }
 
     /// SHA-256 of its public key (SPKI): part of every node token.
@@ -183,21 +183,30 @@ impl Authority {
     }
 
     /// A certificate for a machine that joined or renews. Only the public key is taken from its request.
-    pub(crate) fn issue_node(
+    pub(crate) async fn issue_node(
         &self,
-        asked: &Asked,
+        asked: Asked,
         node: NodeIdentity,
         serial: &Serial,
         now: SystemTime,
-    ) -> Result<Issued, InvalidRequest> {
+    ) -> Result<Issued, SignError> {
         let mut params = params(serial.as_bytes(), now, NODE_VALIDITY);
         params.distinguished_name = name(&node.node.to_string());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        let uri = spiffe(self.installation, node);
-        params.subject_alt_names = vec![SanType::URI(uri.try_into().map_err(InvalidRequest)?)];
-        let certificate = params.signed_by(&asked.0.public_key, &self.issuer).map_err(InvalidRequest)?;
-        Ok(Issued { certificate: certificate.der().clone(), not_after: Self::node_not_after(now) })
+        let uri = spiffe(self.installation, node).try_into().map_err(SignError::Certificate)?;
+        params.subject_alt_names = vec![SanType::URI(uri)];
+        let certificate = if self.signer.is_elsewhere() {
+            // Never closed.
+            let _turn = self.turns.acquire().await;
+            let (signer, authority) = (Arc::clone(&self.signer), self.certificate.clone());
+            let made =
+                spawn_blocking(move || signed(&params, &asked.0.public_key, &authority, &*signer)).await;
+            made.map_err(|_| SignError::Ended)??
+        } else {
+            signed(&params, &asked.0.public_key, &self.certificate, &*self.signer)?
+        };
+        Ok(Issued { certificate, not_after: Self::node_not_after(now) })
     }
 
     /// TLS for the fleet port: our certificate, and theirs checked where they show one.
@@ -266,8 +275,8 @@ impl Authority {
             params.subject_alt_names.push(san);
         }
         params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
-        let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Issue)?;
-        let chain = vec![certificate.der().clone(), self.certificate.clone()];
+        let certificate = signed(&params, &key, &self.certificate, &*self.signer)?;
+        let chain = vec![certificate, self.certificate.clone()];
         Ok((chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
     }
 
@@ -298,6 +307,43 @@ impl Authority {
         let node = parts.next()?.parse().ok()?;
         parts.next().is_none().then_some(NodeIdentity { node, region })
     }
+}
+
+/// A key that came as PEM.
+fn local(source: &KeySource, pem: Vec<u8>) -> Result<Arc<dyn Signer>, AuthorityError> {
+    let pem = Zeroizing::new(pem);
+    let key = std::str::from_utf8(&pem).ok().and_then(|pem| KeyPair::from_pem(pem).ok());
+    // What the library says of it may quote it.
+    let key = key.and_then(|key| Local::new(key).ok());
+    Ok(Arc::new(key.ok_or_else(|| AuthorityError::Key { key: source.clone() })?))
+}
+
+/// Makes the certificate of a key, and keeps it.
+fn certify(
+    signer: &dyn Signer,
+    path: &Path,
+    installation: InstallationId,
+    seams: &Seams,
+) -> Result<CertificateDer<'static>, AuthorityError> {
+    let mut params = params(&random_serial(seams), seams.clock.now(), AUTHORITY_VALIDITY);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.distinguished_name = name(&format!("RequestRocket {installation}"));
+    let certificate = self_signed(&params, signer)?;
+    write(seams, path, &pem(&certificate))?;
+    Ok(certificate)
+}
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    let base64 = BASE64.encode(certificate);
+    for line in base64.as_bytes().chunks(64) {
+        // Base64 is ASCII.
+        text.push_str(&String::from_utf8_lossy(line));
+        text.push('\n');
+    }
+    text.push_str("-----END CERTIFICATE-----\n");
+    text
 }
 
 fn spiffe(installation: InstallationId, node: NodeIdentity) -> String {

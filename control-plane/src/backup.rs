@@ -16,6 +16,7 @@ use data_encoding::HEXLOWER;
 use rr_contract::runtime::{FolderLock, LockError};
 use rr_contract::seam::{Seams, draw};
 
+use crate::authority::{KEY_FILE, KeySource};
 use crate::config::Config;
 use crate::store::{
     ChainError, DatabaseAddress, Head, Offline, Reader, StoreError, head_of, known_schema, unfinished,
@@ -31,7 +32,7 @@ use manifest::{Engine, FILE, FORMAT, Manifest, Part};
 use postgres::Program;
 
 /// The files of the authority, in the state folder and in a backup that has them.
-const AUTHORITY: [&str; 2] = ["authority.key", "authority.crt"];
+const AUTHORITY: [&str; 2] = [KEY_FILE, "authority.crt"];
 
 /// Held in the folder of a backup while that is made, so that nobody takes it for what a killed run left.
 const LOCK: &str = "backup.lock";
@@ -77,6 +78,14 @@ pub enum BackupError {
         /// Its address, without a password.
         database: String,
     },
+    /// The authority's key is not in the state folder.
+    #[error(
+        "the authority's key is {key} (--authority-key), which this does not copy: leave --with-authority out, and back it up where it is"
+    )]
+    AuthorityElsewhere {
+        /// Where it is.
+        key: KeySource,
+    },
     /// The schema is of another version.
     #[error(
         "the schema of {database} is of another version of rr-control: make the backup with the version that runs on it"
@@ -120,6 +129,10 @@ pub async fn backup(config: &Config, seams: &Seams, order: &BackupOrder) -> Resu
     let folder = folder.as_path();
     if folder.symlink_metadata().is_ok() {
         return Err(BackupError::Exists { folder: folder.to_owned() });
+    }
+    let in_folder = KeySource::File(config.state_dir.join(KEY_FILE));
+    if order.with_authority && config.authority_key != in_folder {
+        return Err(BackupError::AuthorityElsewhere { key: config.authority_key.clone() });
     }
     let database = config.database.to_string();
     if let DatabaseAddress::Sqlite(path) = &config.database

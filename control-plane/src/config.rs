@@ -15,6 +15,7 @@ use rr_contract::runtime::observe::ObserveArgs;
 use rr_contract::wire::fleet;
 use serde::Deserialize;
 
+use crate::authority::{InvalidKeySource, KEY_FILE, KeySource};
 use crate::store::{DatabaseAddress, InvalidDatabase, RecordAddress};
 use crate::throttle::Limits;
 
@@ -36,6 +37,10 @@ pub struct Settings {
     /// [default: rr-control-state]
     #[arg(long, global = true, env = "RR_CONTROL_STATE_DIR", value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
+    /// Where the key of the certificate authority is: file:PATH, fd:NUMBER or exec:PROGRAM, a program that signs with it
+    /// [default: authority.key in the state folder]
+    #[arg(long, global = true, env = "RR_CONTROL_AUTHORITY_KEY", value_name = "SOURCE")]
+    pub authority_key: Option<String>,
     /// sqlite://path or postgres://user@host/name [default: control.db in the state folder]
     #[arg(long, global = true, env = "RR_CONTROL_DATABASE", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
@@ -163,6 +168,14 @@ pub enum ConfigError {
         /// What is right; part of the text, so no source.
         cause: InvalidDatabase,
     },
+    /// The authority's key is nowhere.
+    #[error("{cause}: it is {said:?}")]
+    AuthorityKey {
+        /// What was said.
+        said: String,
+        /// What is right; part of the text, so no source.
+        cause: InvalidKeySource,
+    },
     /// The database was said twice.
     #[error("the database is given twice: use --database or --database-file, not both")]
     DatabaseTwice,
@@ -231,6 +244,8 @@ pub enum ConfigError {
 pub struct Config {
     /// Folder for the authority's key and the bootstrap token.
     pub state_dir: PathBuf,
+    /// Where the authority's key is.
+    pub authority_key: KeySource,
     /// Where everything is stored.
     pub database: DatabaseAddress,
     /// Where regions may keep records of requests, by name.
@@ -308,6 +323,7 @@ impl Settings {
             };
         Self {
             state_dir: self.state_dir.or(other.state_dir),
+            authority_key: self.authority_key.or(other.authority_key),
             database,
             database_file,
             record_stores,
@@ -352,6 +368,10 @@ impl Config {
         };
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let state_dir = settings.state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR));
+        let authority_key = match settings.authority_key {
+            None => KeySource::File(state_dir.join(KEY_FILE)),
+            Some(said) => said.parse().map_err(|cause| ConfigError::AuthorityKey { said, cause })?,
+        };
         let said = match (settings.database, settings.database_file) {
             (Some(_), Some(_)) => return Err(ConfigError::DatabaseTwice),
             (Some(url), None) => Some(url),
@@ -369,6 +389,7 @@ impl Config {
             record_stores::resolve(&database, &settings.record_stores, &settings.record_store_files)?;
         let config = Self {
             state_dir,
+            authority_key,
             database,
             record_stores,
             management: settings.management.unwrap_or_else(|| local(7420)),

@@ -35,6 +35,9 @@ use config::ConfigRoute;
 /// The largest message that a node may send: a batch of records and little more.
 const MESSAGE_MOST: usize = 4 * 1024 * 1024;
 
+/// What a node is told whose certificate was not signed.
+const NOT_SIGNED: &str = "the authority's key does not sign, so no certificate can be issued; the control plane's log says why, try again later";
+
 /// What the services of the port share.
 #[derive(Clone)]
 pub(crate) struct FleetPort {

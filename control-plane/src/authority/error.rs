@@ -1,11 +1,12 @@
 //! Why there is no authority: each text names the file and, where there is one, the remedy.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rr_contract::seam::Exposure;
 
-use super::KEY_FILE;
+use super::key_source::{FLAG, KeySource};
+use super::sign_error::{ProgramFault, SignError};
 
 /// Why there is no authority.
 #[derive(Debug, thiserror::Error)]
@@ -31,44 +32,65 @@ pub enum AuthorityError {
     },
     /// Nodes trust one that is not there.
     #[error(
-        "{KEY_FILE} is gone from {folder}, but nodes trust it: bring it back from a backup",
-        folder = folder.display()
+        "{name} is gone from {folder}, but nodes trust it: bring it back from a backup",
+        name = path.file_name().unwrap_or_default().display(),
+        folder = path.parent().unwrap_or(path).display()
     )]
     Gone {
-        /// Where it should be.
-        folder: PathBuf,
+        /// Where its key should be.
+        path: PathBuf,
     },
     /// Nodes trust another.
     #[error(
-        "{path} is not the authority that nodes of this database trust: restore that one from a backup",
-        path = path.display()
+        "{key} is not the authority that nodes of this database trust: give that one ({FLAG}), from a backup where it is lost"
     )]
     Other {
         /// The one that is there.
-        path: PathBuf,
+        key: KeySource,
     },
-    /// Its files are of two authorities.
+    /// Its key and its certificate are of two authorities.
     #[error(
         "{key} and {certificate} do not belong together: restore both from one backup",
-        key = key.display(),
         certificate = certificate.display()
     )]
     Unlike {
-        /// The key's file.
-        key: PathBuf,
+        /// Where the key is.
+        key: KeySource,
         /// The certificate's file.
         certificate: PathBuf,
     },
+    /// There is nothing behind the descriptor.
+    #[error(
+        "cannot read the authority's key from descriptor {number} ({FLAG} fd:{number}): {cause}; is it opened where this program is started (`{number}<FILE`)?"
+    )]
+    Descriptor {
+        /// Its number.
+        number: u32,
+        /// The system's error; part of the text, so no source.
+        cause: io::Error,
+    },
+    /// What is there is no key. What it is instead is not said: it may be a part of one.
+    #[error(
+        "{key} holds no private key in PEM (PKCS#8) that can sign: `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one"
+    )]
+    Key {
+        /// Where it was looked for.
+        key: KeySource,
+    },
+    /// The program that is to have it does not work.
+    #[error(transparent)]
+    Program(#[from] ProgramFault),
+    /// Nothing is signed with it.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// Others can get at its key, who could then be any node.
     #[error("{0}")]
     Public(Exposure),
-    /// Its files do not hold what they should.
-    #[error("{path} holds no usable authority", path = path.display())]
+    /// The file of its certificate does not hold one.
+    #[error("{path} holds no usable certificate of the authority: restore it from a backup", path = path.display())]
     Content {
         /// The file.
         path: PathBuf,
-        /// The cause.
-        source: rcgen::Error,
     },
     /// A certificate could not be made.
     #[error("cannot make a certificate")]
@@ -79,11 +101,4 @@ pub enum AuthorityError {
     /// It could not be set up to check nodes.
     #[error("cannot set up the verification of client certificates")]
     Verifier(#[source] rustls::server::VerifierBuilderError),
-}
-
-impl AuthorityError {
-    /// The authority of a folder is not the one that is trusted.
-    pub(crate) fn other(folder: &Path) -> Self {
-        Self::Other { path: folder.join(KEY_FILE) }
-    }
 }

@@ -1,17 +1,27 @@
 //! The authority: what it keeps, what it issues, and whom it believes.
 
+use rr_contract::runtime::chain;
 use rr_contract::seam::SystemEntropy;
 
 use super::*;
 
+fn file(folder: &Path) -> KeySource {
+    KeySource::File(folder.join(KEY_FILE))
+}
+
 fn opened(folder: &Path, installation: u8) -> Authority {
-    Authority::open(folder, InstallationId::from_random([installation; 16]), None, &Seams::real())
-        .expect("opens")
+    let installation = InstallationId::from_random([installation; 16]);
+    Authority::open(&file(folder), folder, installation, None, &Seams::real()).expect("opens")
 }
 
 /// Why an authority is not opened, where nodes trust `trusted`: one line.
 fn refusal(folder: &Path, trusted: Option<[u8; 32]>) -> AuthorityError {
-    let refused = Authority::open(folder, InstallationId::from_random([1; 16]), trusted, &Seams::real());
+    refusal_of(&file(folder), folder, trusted)
+}
+
+fn refusal_of(key: &KeySource, folder: &Path, trusted: Option<[u8; 32]>) -> AuthorityError {
+    let installation = InstallationId::from_random([1; 16]);
+    let refused = Authority::open(key, folder, installation, trusted, &Seams::real());
     let Err(error) = refused else { panic!("it opened") };
     assert_eq!(error.to_string().lines().count(), 1, "{error}");
     error
@@ -24,10 +34,10 @@ fn request() -> Vec<u8> {
     params.serialize_request(&key).expect("a request").der().to_vec()
 }
 
-fn issue(authority: &Authority, node: NodeIdentity) -> Issued {
+async fn issue(authority: &Authority, node: NodeIdentity) -> Issued {
     let asked = Asked::parse(&request()).expect("a request");
     let serial = Serial::after(None, &SystemEntropy);
-    authority.issue_node(&asked, node, &serial, SystemTime::now()).expect("issues")
+    authority.issue_node(asked, node, &serial, SystemTime::now()).await.expect("issues")
 }
 
 #[test]
@@ -97,8 +107,9 @@ fn an_authority_that_nodes_do_not_trust_is_refused_and_gets_no_certificate() {
     std::fs::remove_file(folder.path().join(CERTIFICATE_FILE)).expect("removes");
     assert!(matches!(refusal(folder.path(), Some([0; 32])), AuthorityError::Other { .. }));
     assert!(!folder.path().join(CERTIFICATE_FILE).exists());
-    let again =
-        Authority::open(folder.path(), InstallationId::from_random([1; 16]), Some(pin), &Seams::real());
+    let installation = InstallationId::from_random([1; 16]);
+    let key = file(folder.path());
+    let again = Authority::open(&key, folder.path(), installation, Some(pin), &Seams::real());
     assert_eq!(again.expect("opens").pin(), pin);
 }
 
@@ -115,23 +126,99 @@ fn a_key_that_others_can_read_is_refused_with_its_name_and_the_remedy() {
     }
 }
 
-#[test]
-fn a_node_is_named_by_its_token_and_never_by_its_request() {
+#[tokio::test]
+async fn a_node_is_named_by_its_token_and_never_by_its_request() {
     let folder = tempfile::tempdir().expect("a folder");
     let authority = opened(folder.path(), 1);
     let node = NodeIdentity { node: NodeId::from_random([2; 16]), region: RegionId::from_random([3; 16]) };
-    let issued = issue(&authority, node);
+    let issued = issue(&authority, node).await;
     assert_eq!(authority.read(&issued.certificate).map(|it| it.identity), Some(node));
     let text = String::from_utf8_lossy(&issued.certificate).into_owned();
     assert!(!text.contains("evil") && !text.contains("somebody"));
 }
 
-#[test]
-fn a_node_of_another_installation_is_nobody_here() {
+#[tokio::test]
+async fn a_node_of_another_installation_is_nobody_here() {
     let (folder, other) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let node = NodeIdentity { node: NodeId::from_random([2; 16]), region: RegionId::from_random([3; 16]) };
-    let issued = issue(&opened(other.path(), 2), node);
+    let issued = issue(&opened(other.path(), 2), node).await;
     assert!(opened(folder.path(), 1).read(&issued.certificate).is_none());
+}
+
+/// Systemd, a secret manager or a shell opens it; it is on no disk that the control plane knows.
+#[test]
+fn a_key_is_read_from_a_descriptor_and_written_nowhere() {
+    use std::os::fd::AsRawFd as _;
+    let (folder, elsewhere) =
+        (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let pin = opened(elsewhere.path(), 1).pin();
+    let given = std::fs::File::open(elsewhere.path().join(KEY_FILE)).expect("opens");
+    let key = KeySource::Descriptor(given.as_raw_fd().try_into().expect("a number"));
+    let installation = InstallationId::from_random([1; 16]);
+    let authority = Authority::open(&key, folder.path(), installation, None, &Seams::real());
+    assert_eq!(authority.expect("opens").pin(), pin);
+    let files: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").collect();
+    assert_eq!(files.len(), 1, "{CERTIFICATE_FILE} alone: {files:?}");
+}
+
+#[test]
+fn a_descriptor_that_is_closed_or_holds_no_key_is_refused_by_its_number_and_nothing_of_it_is_said() {
+    use std::os::fd::AsRawFd as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = refusal_of(&KeySource::Descriptor(987), folder.path(), None).to_string();
+    assert!(text.contains("--authority-key fd:987") && text.contains("987<FILE"), "{text}");
+    let path = folder.path().join("half");
+    std::fs::write(&path, "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMG\n").expect("writes");
+    let given = std::fs::File::open(path).expect("opens");
+    let key = KeySource::Descriptor(given.as_raw_fd().try_into().expect("a number"));
+    let text = chain(&refusal_of(&key, folder.path(), None)).to_string();
+    assert!(text.contains("fd:") && text.contains("openssl genpkey") && !text.contains("MIGH"), "{text}");
+}
+
+/// The key of an authority, behind a program that signs with it, and says no once `locked` is there.
+fn signer(folder: &Path, key: &Path) -> KeySource {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (path, new, key) = (folder.join("signer"), folder.join("signer.new"), key.display());
+    let text = format!(
+        "#!/bin/sh\nif [ -e $0.locked ]; then echo locked >&2; exit 1; fi\ncase $1 in\n\
+         public-key) exec openssl pkey -in {key} -pubout;;\n\
+         sign) exec openssl dgst -sha256 -sign {key};;\nesac\nexit 2\n"
+    );
+    std::fs::write(&new, text).expect("writes");
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o700)).expect("sets");
+    std::fs::rename(new, &path).expect("renames");
+    KeySource::Program(path)
+}
+
+#[tokio::test]
+async fn an_authority_whose_key_a_program_has_issues_as_one_whose_key_is_a_file() {
+    let (folder, elsewhere) =
+        (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let pin = opened(elsewhere.path(), 1).pin();
+    let key = signer(elsewhere.path(), &elsewhere.path().join(KEY_FILE));
+    let installation = InstallationId::from_random([1; 16]);
+    let authority = Authority::open(&key, folder.path(), installation, None, &Seams::real());
+    let authority = authority.expect("opens");
+    assert_eq!(authority.pin(), pin);
+    let node = NodeIdentity { node: NodeId::from_random([2; 16]), region: RegionId::from_random([3; 16]) };
+    let issued = issue(&authority, node).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate().clone()).expect("a root");
+    let verifier = WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+    );
+    let verifier = verifier.build().expect("a verifier");
+    let now = rustls_pki_types::UnixTime::now();
+    verifier.verify_client_cert(&issued.certificate, &[], now).expect("is by the authority");
+    // It locks itself: the next certificate is not issued, and the error says whose fault that is.
+    std::fs::write(elsewhere.path().join("signer.locked"), "").expect("writes");
+    let asked = Asked::parse(&request()).expect("a request");
+    let serial = Serial::after(None, &SystemEntropy);
+    let refused = authority.issue_node(asked, node, &serial, SystemTime::now()).await;
+    let Err(error) = refused else { panic!("it was signed") };
+    let text = error.to_string();
+    assert!(text.contains("signer sign") && text.contains(": locked:"), "{text}");
 }
 
 #[test]

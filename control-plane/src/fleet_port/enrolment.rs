@@ -13,8 +13,8 @@ use rr_contract::wire::fleet::{self, enrolment_service_server::EnrolmentService}
 use tonic::{Request, Response, Status};
 use tracing::{error, warn};
 
-use super::{FleetPort, address, renewal};
-use crate::authority::{Asked, NodeIdentity, Serial};
+use super::{FleetPort, NOT_SIGNED, address, renewal};
+use crate::authority::{Asked, NodeIdentity, Serial, SignError};
 use crate::events::JoinOutcome;
 use crate::service::region;
 use crate::store::node::Redeemed;
@@ -35,6 +35,8 @@ enum JoinError {
     Spent,
     #[error("the stored statement of the node token is damaged")]
     Statement,
+    #[error(transparent)]
+    Sign(#[from] SignError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -59,6 +61,11 @@ impl EnrolmentService for FleetPort {
                 error!(error = %chain(&error), "join failed");
                 self.events.join(JoinOutcome::Failed, &token, "");
                 Err(Status::unavailable("the database does not answer, so no node can join; try again later"))
+            }
+            Err(JoinError::Sign(error)) => {
+                error!(error = %chain(&error), "join failed");
+                self.events.join(JoinOutcome::Failed, &token, "");
+                Err(Status::unavailable(NOT_SIGNED))
             }
             Err(error) => {
                 warn!(reason = %error, node_token.id = token, "join refused");
@@ -103,8 +110,7 @@ impl FleetPort {
         let asked = Asked::parse(&request.csr).map_err(|_| JoinError::Request)?;
         let serial = Serial::after(None, &*self.seams.entropy);
         let now = self.seams.clock.now();
-        let issued =
-            self.authority.issue_node(&asked, identity, &serial, now).map_err(|_| JoinError::Request)?;
+        let issued = self.authority.issue_node(asked, identity, &serial, now).await?;
         let open_key = statement.to_wire().open_key;
         let later_keys =
             store::region_grant::later_keys(&self.store, &region.document, &open_key, statement.epoch())

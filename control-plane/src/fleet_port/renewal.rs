@@ -14,8 +14,8 @@ use rr_contract::wire::fleet;
 use tonic::{Request, Status};
 use tracing::error;
 
-use super::{FleetPort, address, certificate};
-use crate::authority::{Asked, Authority, NodeCertificate, RENEWABLE, Serial, Shown};
+use super::{FleetPort, NOT_SIGNED, address, certificate};
+use crate::authority::{Asked, Authority, NodeCertificate, RENEWABLE, Serial, Shown, SignError};
 use crate::events::RenewalOutcome;
 use crate::notice::{self, NodeCopy};
 use crate::service::region;
@@ -42,6 +42,8 @@ enum RenewError {
     )]
     Copy,
     #[error(transparent)]
+    Sign(#[from] SignError),
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 
@@ -62,13 +64,18 @@ pub(super) async fn renew(
                 "the database does not answer, so no certificate can be renewed; try again later",
             ))
         }
+        Err(RenewError::Sign(error)) => {
+            error!(error = %chain(&error), node.id = node, "certificate of a node not renewed");
+            port.events.renewal(RenewalOutcome::Failed, &node, "");
+            Err(Status::unavailable(NOT_SIGNED))
+        }
         Err(error) => {
             port.events.renewal(RenewalOutcome::Refused, &node, &error.to_string());
             let text = error.to_string();
             Err(match error {
                 RenewError::Request => Status::invalid_argument(text),
                 RenewError::Unknown | RenewError::Revoked => Status::permission_denied(text),
-                RenewError::TooOld | RenewError::Copy | RenewError::Store(_) => {
+                RenewError::TooOld | RenewError::Copy | RenewError::Sign(_) | RenewError::Store(_) => {
                     Status::failed_precondition(text)
                 }
             })
@@ -117,8 +124,7 @@ async fn answer(
             serial
         }
     };
-    let issued = port.authority.issue_node(&asked, identity, &serial, now);
-    let issued = issued.map_err(|_| RenewError::Request)?;
+    let issued = port.authority.issue_node(asked, identity, &serial, now).await?;
     port.events.renewal(RenewalOutcome::Granted, &node, "");
     Ok(fleet::RenewResponse {
         chain: vec![issued.certificate.to_vec()],

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::authority::{Asked, Authority, NodeIdentity, SERVER_NAME, Serial};
+use crate::authority::{Asked, Authority, KeySource, NodeIdentity, SERVER_NAME, Serial};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -37,8 +37,9 @@ impl Fleet {
     fn serve(strangers: Strangers, connections: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let seams = Seams::real();
-        let authority = Authority::open(folder.path(), InstallationId::from_random([1; 16]), None, &seams)
-            .expect("opens");
+        let key = KeySource::File(folder.path().join("authority.key"));
+        let installation = InstallationId::from_random([1; 16]);
+        let authority = Authority::open(&key, folder.path(), installation, None, &seams).expect("opens");
         let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
         let bound = Bound::bind("fleet", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
         let address = bound.address();
@@ -91,8 +92,8 @@ impl Fleet {
             NodeIdentity { node: NodeId::from_random([2; 16]), region: RegionId::from_random([3; 16]) };
         let asked = Asked::parse(request.der()).expect("a request");
         let serial = Serial::after(None, &SystemEntropy);
-        let issued =
-            self.authority.issue_node(&asked, identity, &serial, SystemTime::now()).expect("is issued");
+        let issued = self.authority.issue_node(asked, identity, &serial, SystemTime::now());
+        let issued = issued.await.expect("is issued");
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let client = self.client().with_client_auth_cert(vec![issued.certificate], key);
         self.connect(client.expect("go together")).await
