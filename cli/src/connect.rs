@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use http::uri::Scheme;
 use hyper_util::rt::TokioIo;
 use rr_contract::seam::{Disk as _, RealDisk};
 use rr_contract::secret::Secret;
@@ -135,13 +136,16 @@ impl Endpoint {
 
     /// Connects with another limit on the time of a call.
     pub(crate) async fn connect_for(&self, call: Duration) -> Result<Connection> {
-        let channel = tonic::transport::Endpoint::from(self.uri.clone())
+        // tonic sends nothing to an https URL over a connection that it did not encrypt itself, where any crate of a build has its
+        // TLS switched on. Ours is encrypted below; requests bear the URL as it is.
+        let channel = tonic::transport::Endpoint::from(without_tls(&self.uri)?)
+            .origin(self.uri.clone())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(call)
             .user_agent(concat!("rrctl/", env!("CARGO_PKG_VERSION")))?;
-        let tls = self.tls.clone();
+        let (uri, tls) = (self.uri.clone(), self.tls.clone());
         let channel = channel
-            .connect_with_connector(tower::service_fn(move |uri: Uri| dial(uri, tls.clone())))
+            .connect_with_connector(tower::service_fn(move |_: Uri| dial(uri.clone(), tls.clone())))
             .await
             .map_err(|error| fault::unreachable(&self.uri, &error, &self.hint))?;
         let token = match &self.token {
@@ -157,6 +161,13 @@ impl Endpoint {
         };
         Ok(InterceptedService::new(Shown::new(channel, self.place()), WithToken(token)))
     }
+}
+
+/// The same URL as `http`.
+fn without_tls(uri: &Uri) -> Result<Uri> {
+    let mut parts = uri.clone().into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    Ok(Uri::from_parts(parts)?)
 }
 
 /// Adds the token to each call.
