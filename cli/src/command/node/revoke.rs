@@ -51,9 +51,9 @@ fn said(done: &fleet::RevokeNodeResponse, with_token: bool) -> String {
         lines.push(format!("  … and {more} more"));
     }
     lines.push(format!(
-        "keep from it what is written from now on: `rrctl region rotate-key {}`; then replace these secrets at their \
-         upstreams if you do not trust the machine",
-        node.region
+        "keep from it what is written from now on: `rrctl region rotate-key {} --exclude {}`; then replace these \
+         secrets at their upstreams if you do not trust the machine",
+        node.region, node.id
     ));
     lines.push(match (done.node_token_live, with_token) {
         (true, _) => format!(
@@ -102,7 +102,7 @@ mod tests {
             "  acme (or_1)  stripe (cr_1)",
             "  or_1  cr_1",
             "  … and 1 more",
-            "`rrctl region rotate-key eu`",
+            "`rrctl region rotate-key eu --exclude nd_1`",
             "`rrctl node token revoke eu nt_1`",
         ] {
             assert!(text.contains(line), "{line} is not in:\n{text}");

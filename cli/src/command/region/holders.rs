@@ -50,17 +50,15 @@ impl Holders {
         statement: &RegionStatement,
         wishes: &Wishes<'_>,
     ) -> Result<Self> {
-        let is_named = |holder: &mg::KeyHolder| wishes.exclude.iter().any(|id| *id == id_of(holder));
-        let unknown: Vec<String> = wishes
-            .exclude
-            .iter()
-            .filter(|id| !listed.iter().any(|holder| id_of(holder) == **id))
-            .cloned()
-            .collect();
+        // The region signed the id of a token; that of a node is what the control plane says.
+        let is = |holder: &mg::KeyHolder, id: &String| *id == id_of(holder) || *id == token_of(holder);
+        let is_named = |holder: &mg::KeyHolder| wishes.exclude.iter().any(|id| is(holder, id));
+        let is_unknown = |id: &&String| !listed.iter().any(|holder| is(holder, id));
+        let unknown: Vec<String> = wishes.exclude.iter().filter(is_unknown).cloned().collect();
         if !unknown.is_empty() {
             return Err(fault::usage(
                 &format!("no node and no live token of the region is {}", few(&unknown)),
-                "`rrctl node list --region REGION` and `rrctl node token list REGION` show them; a token that is used up or revoked needs no --exclude",
+                "`rrctl node list --region REGION` and `rrctl node token list REGION` show them; a token with which no machine can join, and none has, needs no --exclude",
             ));
         }
         let mut judged = Vec::with_capacity(listed.len());
@@ -160,12 +158,12 @@ fn public_key(holder: &mg::KeyHolder) -> Vec<u8> {
     of_node.or_else(|| holder.token.as_ref().map(|token| token.open_key.clone())).unwrap_or_default()
 }
 
+fn token_of(holder: &mg::KeyHolder) -> &str {
+    holder.token.as_ref().map(|token| token.token.as_str()).unwrap_or_default()
+}
+
 fn id_of(holder: &mg::KeyHolder) -> String {
-    if holder.node.is_empty() {
-        holder.token.as_ref().map(|token| token.token.clone()).unwrap_or_default()
-    } else {
-        holder.node.clone()
-    }
+    if holder.node.is_empty() { token_of(holder).to_owned() } else { holder.node.clone() }
 }
 
 fn told(holder: &mg::KeyHolder) -> String {

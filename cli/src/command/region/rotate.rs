@@ -48,7 +48,8 @@ pub(crate) struct RotateArgs {
     #[command(flatten)]
     key: KeyFileArgs,
     /// Id of a node or of a node token that does not get the key; can be repeated. It is kept in the key file and gets no later
-    /// key. With a node, the token that it joined with is left out, and whoever else joined with that token.
+    /// key. With a node, the token that it joined with is left out, and whoever else joined with that token. Which node has an id
+    /// is what the control plane says; a token's id is signed by the region.
     #[arg(long, value_name = "ID")]
     exclude: Vec<String>,
     /// Id of a node token that stays trusted although a node that joined with it is left out: its text was not on that machine
