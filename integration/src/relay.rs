@@ -46,6 +46,17 @@ impl Relay {
         Self::between(place, identity, state).await
     }
 
+    /// The same with a certificate of another authority, of which `state` has the key: a machine in the middle.
+    pub async fn start_as(
+        place: &Place,
+        authority: &Place,
+        state: &Path,
+        token: &NodeToken,
+    ) -> anyhow::Result<Self> {
+        let identity = crate::fleet::join(place, token, 1).await?.pop().context("one joined")?;
+        Self::behind(tls(authority, state)?, place, identity).await
+    }
+
     /// Several in a row, the first of them at the control plane. All join there.
     pub async fn row(
         place: &Place,
@@ -62,7 +73,14 @@ impl Relay {
     }
 
     async fn between(place: &Place, identity: crate::fleet::Identity, state: &Path) -> anyhow::Result<Self> {
-        let tls = tls(place, state)?;
+        Self::behind(tls(place, state)?, place, identity).await
+    }
+
+    async fn behind(
+        tls: Arc<ServerConfig>,
+        place: &Place,
+        identity: crate::fleet::Identity,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (shutdown, record) = (Shutdown::new(), Arc::<Record>::default());

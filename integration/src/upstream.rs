@@ -29,6 +29,9 @@ pub struct Seen {
     pub body: Bytes,
 }
 
+/// Any free port.
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
 type Answer = dyn Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync;
 
 /// A real HTTP server on port zero of loopback.
@@ -53,33 +56,39 @@ impl Upstream {
 
     /// Answers 200, and remembers nothing: for long loads.
     pub async fn start_forgetful() -> Self {
-        Self::open(|_| Response::new(Full::from("hello from upstream")), true, None).await
+        Self::open(ANY, |_| Response::new(Full::from("hello from upstream")), true, None).await
+    }
+
+    /// Answers 200 and `hello from upstream` at an address of the test's choice.
+    pub async fn start_at(address: SocketAddr) -> Self {
+        Self::open(address, |_| Response::new(Full::from("hello from upstream")), false, None).await
     }
 
     /// Answers as `answer` says.
     pub async fn start_with(answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
-        Self::open(answer, false, None).await
+        Self::open(ANY, answer, false, None).await
     }
 
     /// Answers as `answer` says, and remembers nothing.
     pub async fn start_forgetful_with(
         answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static,
     ) -> Self {
-        Self::open(answer, true, None).await
+        Self::open(ANY, answer, true, None).await
     }
 
     /// Answers 200 and `hello from upstream` over TLS alone, as `localhost`.
     pub async fn start_secure(tls: &Secure) -> Self {
         let answer = |_: &Seen| Response::new(Full::from("hello from upstream"));
-        Self::open(answer, false, Some(tls.acceptor(&["h2", "http/1.1"]))).await
+        Self::open(ANY, answer, false, Some(tls.acceptor(&["h2", "http/1.1"]))).await
     }
 
     async fn open(
+        address: SocketAddr,
         answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static,
         forgets: bool,
         tls: Option<TlsAcceptor>,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let listener = TcpListener::bind(address).await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared { seen: Mutex::default(), forgets, answer: Box::new(answer) });
         let shutdown = Shutdown::new();
@@ -115,6 +124,11 @@ impl Upstream {
             return format!("https://localhost:{}", self.address.port());
         }
         format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// What it was sent so far.

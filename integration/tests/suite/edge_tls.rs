@@ -48,13 +48,18 @@ impl Authority {
 
     /// A caller that trusts it and shakes hands in full each time.
     fn caller(&self) -> TlsConnector {
+        let mut config = self.client();
+        config.resumption = rustls::client::Resumption::disabled();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    /// A caller that trusts it.
+    fn client(&self) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).expect("a root");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut config = builder.expect("versions").with_root_certificates(roots).with_no_client_auth();
-        config.resumption = rustls::client::Resumption::disabled();
-        TlsConnector::from(Arc::new(config))
+        builder.expect("versions").with_root_certificates(roots).with_no_client_auth()
     }
 }
 
@@ -151,6 +156,26 @@ async fn certificates_are_replaced_under_load_without_a_failed_request() {
         (400, "http-on-tls-port")
     );
     assert_eq!(edge.terminate().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_goes_along_with_a_handshake() {
+    let (place, authority) = (Place::new().await, Authority::new());
+    authority.issue(&place);
+    let edge = place.start_with(&["--tls-certificate", "edge.crt", "--tls-key", "edge.key"]).await;
+    eventually("it says where it is", || async { edge.log().contains("https://").then_some(()) }).await;
+    let mut config = authority.client();
+    config.enable_early_data = true;
+    let (config, name) = (Arc::new(config), ServerName::try_from(NAME).expect("a name"));
+    let caller = TlsConnector::from(Arc::clone(&config));
+    get(place.listen(), &caller, &place.key()).await.expect("it answers");
+    // With what the node gave it, the caller shakes hands in short, and may send nothing before that is done.
+    let mut next = rustls::ClientConnection::new(config, name.clone()).expect("a connection");
+    assert!(next.early_data().is_none(), "whoever recorded it could send it again");
+    get(place.listen(), &caller, &place.key()).await.expect("it answers");
+    let socket = TcpStream::connect(place.listen()).await.expect("connects");
+    let stream = caller.connect(name, socket).await.expect("shakes hands");
+    assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
 }
 
 #[tokio::test(flavor = "multi_thread")]

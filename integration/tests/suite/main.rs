@@ -21,6 +21,7 @@ mod fleet_changes;
 mod fleet_reconnects;
 mod fleet_relays;
 mod holders;
+mod hostile_control_plane;
 mod hostile_upstreams;
 mod http1;
 mod http2;

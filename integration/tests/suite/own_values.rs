@@ -123,6 +123,15 @@ impl Installation {
         String::from_utf8(output.stdout).expect("text")
     }
 
+    /// What it says when it succeeds, to whoever reads along, too.
+    pub(crate) async fn told(&self, args: &[&str], value: &str) -> String {
+        let output = self.rrctl(args, value).await;
+        let said = [&output.stdout[..], &output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(output.status.success(), "{args:?}: {said}");
+        said
+    }
+
     /// What it says when it fails.
     pub(crate) async fn fails(&self, args: &[&str], value: &str) -> String {
         let output = self.rrctl(args, value).await;

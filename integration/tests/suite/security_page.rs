@@ -1,4 +1,4 @@
-//! `docs/security.md` against this suite: what it says of hostile callers and upstreams is what a test shows.
+//! `docs/security.md` against the tests: each row of its tables is what a test shows. What such a test holds, nobody checks here.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,12 +31,99 @@ fn tests_of(module: &str) -> BTreeSet<String> {
     names
 }
 
-#[test]
-fn each_row_of_what_hostile_peers_can_do_names_a_test_and_each_such_test_has_a_row() {
+/// The file of a test by its whole name: of this suite, or, from the folder of its crate on, of any other.
+fn file_of(name: &str) -> PathBuf {
+    let modules = name.rsplit_once("::").map_or("", |(modules, _)| modules);
+    let (first, rest) = modules.split_once("::").unwrap_or((modules, ""));
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(first.replace('_', "-"));
+    let file = format!("{}.rs", rest.replace("::", "/"));
+    let mut files = ["src", "tests", ""].into_iter().map(|folder| place.join(folder).join(&file));
+    files
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| suite().join(format!("{}.rs", modules.replace("::", "/"))))
+}
+
+/// Whether a file has a test of this name, in whatever module of it.
+fn has_test(file: &Path, wanted: &str) -> bool {
+    let mut is_test = false;
+    for line in fs::read_to_string(file).unwrap_or_default().lines().map(str::trim) {
+        let named =
+            line.trim_start_matches("async ").strip_prefix("fn ").and_then(|rest| rest.split_once('('));
+        if let Some((name, _)) = named {
+            if is_test && name == wanted {
+                return true;
+            }
+            is_test = false;
+        }
+        is_test |= line.starts_with("#[tokio::test") || line == "#[test]";
+    }
+    false
+}
+
+/// What is wrong with the rows of a table whose last column names tests; and the names.
+fn judged(table: &str) -> (Vec<String>, BTreeSet<String>) {
+    let (mut faults, mut named) = (Vec::new(), BTreeSet::new());
+    let rows = table.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
+    for row in rows.skip(1) {
+        let mut cells = row.trim_end_matches(" |").rsplit(" | ");
+        let (last, first) = (cells.next().unwrap_or_default(), row.split(" | ").next().unwrap_or_default());
+        let names: Vec<&str> =
+            last.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+        if names.is_empty() {
+            faults.push(format!("no test: {first}"));
+        }
+        for name in names {
+            let test = name.rsplit("::").next().unwrap_or_default();
+            if !has_test(&file_of(name), test) {
+                faults.push(format!("no such test: {name}"));
+            }
+            named.insert(name.to_owned());
+        }
+    }
+    (faults, named)
+}
+
+fn section(title: &str) -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/security.md");
     let page = fs::read_to_string(page).expect("the page is there");
-    let (_, section) = page.split_once("## What a hostile caller or upstream can do").expect("the section");
-    let section = section.split("\n## ").next().expect("text");
+    let (_, section) = page.split_once(&format!("\n## {title}\n")).expect("the section");
+    section.split("\n## ").next().expect("text").to_owned()
+}
+
+#[test]
+fn each_attacker_has_tests_and_each_attack_of_a_control_plane_is_in_a_row() {
+    let (faults, named) = judged(&section("Attackers"));
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert!(named.len() > 40, "{}", named.len());
+    let all = tests_of("hostile_control_plane");
+    assert!(all.len() > 10, "{}", all.len());
+    let unnamed: Vec<_> = all.difference(&named).collect();
+    assert!(unnamed.is_empty(), "without a row: {unnamed:?}");
+}
+
+#[test]
+fn a_row_without_a_test_and_one_with_a_test_that_is_not_there_are_found() {
+    let here = "security_page::a_row_without_a_test_and_one_with_a_test_that_is_not_there_are_found";
+    let table = format!(
+        "| attacker | tests |\n| --- | --- |\n| one | none |\n| two | `security_page::nobody` |\n\
+         | three | `{here}`, `proto::outbound::nowhere::a_test` |\n| four | `security_page::suite` |\n"
+    );
+    let (faults, named) = judged(&table);
+    assert!(named.contains(here));
+    assert_eq!(
+        faults,
+        [
+            "no test: | one",
+            "no such test: security_page::nobody",
+            "no such test: proto::outbound::nowhere::a_test",
+            "no such test: security_page::suite",
+        ]
+    );
+}
+
+#[test]
+fn each_row_of_what_hostile_peers_can_do_names_a_test_and_each_such_test_has_a_row() {
+    let section = section("What a hostile caller or upstream can do");
     let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
     let mut named = BTreeSet::new();
     for row in rows {

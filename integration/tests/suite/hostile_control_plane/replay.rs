@@ -1,0 +1,98 @@
+//! An older version of a secret comes back: as it was, under another number, or in the place of the one before.
+
+use rr_contract::wire::fleet::{CredentialResource, Kind};
+use rr_contract::wire::management as mg;
+use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+use rr_integration::process::Edge;
+use rr_integration::sample::{ORG, REGION};
+use rr_integration::wait::eventually;
+
+use super::stage::{SECRET, arrives, explained, has, hold, seal};
+use crate::own_values::Installation;
+
+const NEXT: &str = "the-value-after-it";
+
+/// What the control plane published of the sample's secret.
+async fn published(it: Installation) -> (Installation, CredentialResource) {
+    let mut found = CredentialResource::default();
+    let it = hold(it, async |database| found = database.published(Kind::Credential, "secret").await).await;
+    (it, found)
+}
+
+/// The sample's secret is replaced, and a node that knows the new one is asked to go back.
+async fn replaced() -> (Installation, CredentialResource) {
+    let it = Installation::start().await;
+    arrives(&it, "echo", &it.upstream, SECRET).await;
+    let (it, before) = published(it).await;
+    let ask = mg::GetCredentialRequest { org: ORG.to_owned(), credential: "secret".to_owned(), revision: 0 };
+    let mut stub = CredentialServiceClient::new(it.sample.api.connection());
+    let credential =
+        stub.get_credential(ask).await.expect("is there").into_inner().credential.expect("is there");
+    let (api, origin) = (&it.sample.api, it.upstream.url());
+    api.replace_secret(ORG, &credential, &it.sample.keys, &origin, NEXT).await.expect("is replaced");
+    arrives(&it, "echo", &it.upstream, NEXT).await;
+    (it, before)
+}
+
+/// Sends requests; the upstream sees the new secret alone.
+async fn goes_on(it: &Installation) {
+    let before = it.upstream.seen().len();
+    arrives(it, "echo", &it.upstream, NEXT).await;
+    let seen = it.upstream.seen();
+    assert!(!seen[before..].iter().any(|seen| format!("{seen:?}").contains(SECRET)), "the old one was sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_had_a_newer_version_takes_no_older_one_and_says_so() {
+    let (it, before) = replaced().await;
+    let mut it = hold(it, async |database| database.publish(Kind::Credential, "secret", &before).await).await;
+    let said = explained(&it, "secret", "(stale)").await;
+    assert!(said.contains("version 1 is older than version 2, which this node had before"), "{said}");
+    assert!(said.contains("an older version runs in its place"), "{said}");
+    goes_on(&it).await;
+    // It remembers over a `kill -9`, too.
+    it.edge.kill();
+    it.edge = it.edge.restart();
+    it.edge.ready().await;
+    explained(&it, "secret", "(stale)").await;
+    goes_on(&it).await;
+
+    // A node that never had the newer one takes it: what is served is whole, and only what the node remembers tells.
+    let token = it.sample.api.node_token(REGION, &it.sample.keys, 1).await.expect("a token").to_secret();
+    let late = Edge::start(&it.folder().join("late"), it.sample.control.fleet, token.expose());
+    late.ready().await;
+    let (early, at) = (it.edge, it.upstream.seen().len());
+    let it = Installation { edge: late, ..it };
+    arrives(&it, "echo", &it.upstream, SECRET).await;
+    assert!(it.upstream.seen().len() > at);
+    drop(early);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_version_under_a_newer_number_does_not_open() {
+    let (it, before) = replaced().await;
+    let mut it = it;
+    for version in [2, 3] {
+        let renumbered = CredentialResource { version, ..before.clone() };
+        it = hold(it, async |database| database.publish(Kind::Credential, "secret", &renumbered).await).await;
+        explained(&it, "secret", "refuses it").await;
+        goes_on(&it).await;
+    }
+    // With the number that it was sealed for, beside what belongs there, nothing is refused.
+    let (it, _) = published(it).await;
+    let mut right = CredentialResource { version: 2, ..before };
+    let sealed = it.sample.api.everything(ORG).await.expect("answers");
+    assert!(!sealed.is_empty());
+    let ask = mg::GetSealedSecretRequest { org: ORG.to_owned(), credential: "secret".to_owned() };
+    let mut stub = CredentialServiceClient::new(it.sample.api.connection());
+    *seal(&mut right) =
+        stub.get_sealed_secret(ask).await.expect("is shown").into_inner().sealed.expect("is there");
+    let it = hold(it, async |database| database.publish(Kind::Credential, "secret", &right).await).await;
+    eventually("nothing is refused any more", || async {
+        let said = it.done(&["explain", "credential", "secret"], "").await;
+        (!said.contains("refuses it")).then_some(())
+    })
+    .await;
+    goes_on(&it).await;
+    assert!(has(&it.upstream, SECRET), "it was there before");
+}
