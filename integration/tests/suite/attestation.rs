@@ -112,6 +112,8 @@ async fn gives_up(edge: &mut Edge) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_joins_takes_no_secret_before_the_version_that_was_attested() {
     let mut world = World::start().await;
+    // While its database is exchanged.
+    world.log.announce("control plane cannot be reached");
     let desk = Desk::of(&world);
     let folder = tempfile::tempdir().expect("a folder");
     // Of before: it knows of no attestation.
@@ -160,6 +162,8 @@ async fn a_node_that_joins_takes_no_secret_before_the_version_that_was_attested(
 async fn a_control_plane_that_was_set_back_before_an_attestation_admits_nobody_until_its_region_attests_again()
  {
     let mut world = World::start().await;
+    // While its database is exchanged.
+    world.log.announce("control plane cannot be reached");
     let desk = Desk::of(&world);
     let folder = tempfile::tempdir().expect("a folder");
     let evil = Evil::keep(&mut world).await;
@@ -193,6 +197,8 @@ async fn a_control_plane_that_was_set_back_before_an_attestation_admits_nobody_u
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attestation_is_held_against_the_one_before_it() {
     let mut world = World::start().await;
+    // While its database is exchanged.
+    world.log.announce("control plane cannot be reached");
     let desk = Desk::of(&world);
     let evil = Evil::keep(&mut world).await;
     replace(&world, NEWER).await;
