@@ -117,3 +117,21 @@ pub(crate) fn write_new(path: &Path, text: &Secret) -> Result<()> {
     file.keep();
     Ok(())
 }
+
+/// Copies of a key file that are there: one that is not would be noticed when it is too late.
+pub(crate) fn copies(paths: &[PathBuf]) -> Result<Vec<&Path>> {
+    for path in paths {
+        read(path)?;
+    }
+    Ok(paths.iter().map(PathBuf::as_path).collect())
+}
+
+/// Writes a key file and its copies again.
+pub(crate) fn write_again(file: &Path, copies: &[&Path], text: &Secret) -> Result<()> {
+    for path in std::iter::once(file).chain(copies.iter().copied()) {
+        RealDisk
+            .replace(path, text.expose())
+            .with_context(|| format!("write region key file {}", path.display()))?;
+    }
+    Ok(())
+}

@@ -16,12 +16,11 @@ use rr_contract::wire::management as mg;
 use rr_contract::wire::management::region_key_service_client::RegionKeyServiceClient;
 use tonic::Code;
 
-use super::keys::{copies, write};
 use super::rotate::present;
 use crate::command::names;
 use crate::connect::Connection;
 use crate::fault;
-use crate::flags::key_file::KeyFileArgs;
+use crate::flags::key_file::{KeyFileArgs, copies, write_again};
 use crate::print::{count, few, note};
 use crate::session::Session;
 
@@ -58,7 +57,7 @@ impl AttestArgs {
                 compare(&before, &versions, &present.region.name)?;
             }
             let attestation = file.keys.attest(&versions, SystemTime::now());
-            write(self.key.file(), &copies, &file.text(&SystemEntropy))?;
+            write_again(self.key.file(), &copies, &file.text(&SystemEntropy))?;
             let ask = mg::AttestRegionRequest {
                 region: present.region.id.clone(),
                 attestation: Some(attestation.to_wire()),

@@ -1,14 +1,13 @@
 //! `rrctl region renew-key`, `export-key`, `import-key` and `fingerprint`: what is done with a key file besides rotating.
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use rr_contract::seal::key_file;
 use rr_contract::seam::{Disk as _, RealDisk, SystemEntropy};
-use rr_contract::secret::Secret;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::region_key_service_client::RegionKeyServiceClient;
 use rr_contract::wire::management::region_service_client::RegionServiceClient;
@@ -17,28 +16,10 @@ use serde::Serialize;
 use super::STATEMENT_LIFE;
 use super::rotate::statement_of;
 use crate::command::names;
-use crate::flags::key_file::{self as file, KeyFileArgs, PassphraseArgs, open_with, write_new};
+use crate::flags::key_file::{KeyFileArgs, PassphraseArgs, open_with, write_new};
 use crate::print::note;
 use crate::session::Session;
 use crate::{fault, prompt};
-
-/// Copies of a key file that are there: one that is not would be noticed when it is too late.
-pub(super) fn copies(paths: &[PathBuf]) -> Result<Vec<&Path>> {
-    for path in paths {
-        file::read(path)?;
-    }
-    Ok(paths.iter().map(PathBuf::as_path).collect())
-}
-
-/// Writes a key file and its copies again.
-pub(super) fn write(file: &Path, copies: &[&Path], text: &Secret) -> Result<()> {
-    for path in std::iter::once(file).chain(copies.iter().copied()) {
-        RealDisk
-            .replace(path, text.expose())
-            .with_context(|| format!("write region key file {}", path.display()))?;
-    }
-    Ok(())
-}
 
 #[derive(Args)]
 pub(crate) struct RenewArgs {

@@ -23,11 +23,10 @@ use tonic::Code;
 
 use super::STATEMENT_LIFE;
 use super::holders::{self, Holders, Wishes};
-use super::keys::{copies, write};
 use crate::command::names;
 use crate::connect::Connection;
 use crate::fault;
-use crate::flags::key_file::KeyFileArgs;
+use crate::flags::key_file::{KeyFileArgs, copies, write_again};
 use crate::flags::plan::Yes;
 use crate::flags::trust::TrustFile;
 use crate::print::{Progress, count, few, note};
@@ -160,7 +159,7 @@ impl RotateArgs {
                 ))?;
                 agreed = Some((given, left_out));
             }
-            write(self.key.file(), copies, &file.text(&SystemEntropy))?;
+            write_again(self.key.file(), copies, &file.text(&SystemEntropy))?;
             let now = SystemTime::now();
             let statement = file.keys.statement(now, now + STATEMENT_LIFE);
             let ask = mg::RotateRegionKeyRequest {
