@@ -49,6 +49,7 @@ pub(crate) use self::judge::FEATURES;
 pub(crate) use self::recall::{Image, Load, Parser};
 pub(crate) use self::restraints::Later;
 pub(crate) use self::revocations::Revocations;
+pub(crate) use self::versions::Known;
 
 /// From this many changes on, secrets are decrypted when they are used and not when they come.
 const UNSEALED_MAX: usize = 1_000;

@@ -263,7 +263,7 @@ impl Journal {
         let bytes = chain.header();
         let mut out = Whole { journal: self, file: self.seams.disk.append(path)?, chain, bytes, written: 0 };
         for versions in image.versions.chunks(VERSIONS) {
-            let list = VersionList::of(versions.iter().map(|(id, version)| (id, *version)));
+            let list = VersionList::of(versions);
             out.frame(Kind::Versions, &list.encode_to_vec())?;
         }
         out.frame(Kind::Revocations, &image.revocations)?;

@@ -9,7 +9,7 @@ use prost::Message as _;
 use rr_contract::model::caller::certificate::Certificate;
 use rr_contract::model::caller::jwt::{JwksUrl, JwtVerify};
 use rr_contract::model::caller::{Basic, Caller, CallerKind};
-use rr_contract::model::credential::Usage;
+use rr_contract::model::credential::{Credential, Upstream, Usage};
 use rr_contract::model::effect::Effect;
 use rr_contract::model::feature;
 use rr_contract::model::id::{CredentialId, OrgId};
@@ -37,7 +37,7 @@ use crate::snapshot::{
 use super::super::transaction::Offered;
 use super::held::CallerPart;
 use super::index::is_policy;
-use super::versions::Versions;
+use super::versions::{Known, Versions};
 use super::{Inventory, Part, Reason, isolate};
 
 /// Must-understand features of this build.
@@ -111,19 +111,29 @@ impl Inventory {
             quotas: &self.quotas,
             standings: &self.standings,
         };
-        let (part, version) = self.isolation.run(key, offered, || {
+        let (part, known) = self.isolation.run(key, offered, || {
             let Read { model, lacks } = parsed.unwrap_or_else(|| parse(key, offered))?;
             if let Some(lacks) = lacks {
                 return Err(Reason { caller: refused_caller(key, model), ..lacks });
             }
-            let version = if let Model::Credential(credential) = &model { credential.version } else { 0 };
-            Ok((compiler.part(key, model, unseal)?, version))
+            let known =
+                if let Model::Credential(credential) = &model { known(credential) } else { Known::default() };
+            Ok((compiler.part(key, model, unseal)?, known))
         })?;
         if let ResourceId::Credential(id) = key.id {
-            self.versions.accept(id, version);
+            self.versions.accept(id, known);
         }
         Ok(part)
     }
+}
+
+/// The version of a credential, and its secret where it is one for an upstream.
+fn known(credential: &Credential) -> Known {
+    let content = match &credential.usage {
+        Usage::Upstream(Upstream::Sealed { secret, .. }) => Some(secret.content_id()),
+        _ => None,
+    };
+    Known { version: credential.version, content }
 }
 
 /// The parts of an inventory that compiling needs.
@@ -159,6 +169,15 @@ impl Compiler<'_> {
                             true => "the region attested before this node joined",
                             false => "this node had before",
                         }
+                    );
+                    return Err(Reason::new(Why::Stale, detail));
+                }
+                // Whoever seals another secret under this number would have the one before shown to upstreams again.
+                if let Usage::Upstream(Upstream::Sealed { secret, previous: Some(_), .. }) = &credential.usage
+                    && self.versions.had_other(&id, had, secret.content_id())
+                {
+                    let detail = format!(
+                        "version {had} has another secret than when this node first had it, and does not bring the version before back; `rrctl credential replace-secret` gives it the next number"
                     );
                     return Err(Reason::new(Why::Stale, detail));
                 }

@@ -14,6 +14,7 @@ use crate::snapshot::Snapshot;
 use super::super::transaction::{Change, Changes, Offered};
 use super::isolate::Isolation;
 use super::judge::{self, Parsed};
+use super::versions::Known;
 use super::{Inventory, Terms};
 
 /// A part of what a journal kept: each key once, parsed, and the digest of a view that holds just that.
@@ -24,7 +25,7 @@ pub(crate) struct Load {
 
 /// All that a journal writes of an inventory. Shares its bytes, so that another thread can write it.
 pub(crate) struct Image {
-    pub(crate) versions: Vec<(CredentialId, u64)>,
+    pub(crate) versions: Vec<(CredentialId, Known)>,
     pub(crate) revocations: Vec<u8>,
     /// Versions that run in place of wanted ones.
     pub(crate) kept: Vec<(Key, Offered)>,
@@ -81,22 +82,22 @@ impl Inventory {
     }
 
     /// Highest versions, for the journal.
-    pub(crate) fn versions(&self) -> impl Iterator<Item = (CredentialId, u64)> {
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (CredentialId, Known)> {
         self.versions.iter()
     }
 
     /// Takes over what a journal knows of highest versions, before what is wanted.
-    pub(crate) fn restore_version(&mut self, id: CredentialId, version: u64) {
-        self.versions.accept(id, version);
+    pub(crate) fn restore_version(&mut self, id: CredentialId, known: Known) {
+        self.versions.accept(id, known);
         // Until it comes.
         self.versions.leave(id);
     }
 
     /// Takes over what a later position knows of highest versions.
-    pub(crate) fn raise_versions(&mut self, versions: &[(CredentialId, u64)]) {
+    pub(crate) fn raise_versions(&mut self, versions: &[(CredentialId, Known)]) {
         let here: HashSet<CredentialId> = self.entries.keys().filter_map(credential).collect();
-        for (id, version) in versions {
-            self.versions.accept(*id, *version);
+        for (id, known) in versions {
+            self.versions.accept(*id, *known);
             if !here.contains(id) {
                 self.versions.leave(*id);
             }

@@ -1,4 +1,5 @@
-//! The highest version that was ever accepted of each credential: a secret's version never goes back.
+//! The highest version that was ever accepted of each credential: a secret's version never goes back. And which secret that was:
+//! another one under the same number does not bring the version before it back.
 //!
 //! Of removed credentials only the newest are remembered: ids are not reused, so an old version of a long-removed
 //! one could only be an attack, which would have to wait for [`GONE_MAX`] other removals. The invariant: of a
@@ -13,11 +14,18 @@ use rr_contract::seal::attestation::Versions as Attested;
 /// For how many removed credentials the version is kept: the newest.
 pub(super) const GONE_MAX: usize = 100_000;
 
+/// A version of a credential, and which secret came with it; `None`: there is none for an upstream, or it is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Known {
+    pub(crate) version: u64,
+    pub(crate) content: Option<[u8; 32]>,
+}
+
 #[derive(Default)]
 pub(super) struct Versions {
     /// What the region itself said when the node joined. Never forgotten.
     attested: Arc<Attested>,
-    highest: HashMap<CredentialId, u64>,
+    highest: HashMap<CredentialId, Known>,
     /// Those that are gone, by when.
     order: BTreeMap<u64, CredentialId>,
     places: HashMap<CredentialId, u64>,
@@ -27,7 +35,7 @@ pub(super) struct Versions {
 impl Versions {
     /// 0: none is known.
     pub(super) fn highest(&self, id: &CredentialId) -> u64 {
-        self.highest.get(id).copied().unwrap_or_default().max(self.attested.of(id))
+        self.highest.get(id).map_or(0, |had| had.version).max(self.attested.of(id))
     }
 
     /// Whether the region itself said of a version that it is the newest.
@@ -40,10 +48,20 @@ impl Versions {
         self.attested = attested;
     }
 
-    /// A version was accepted.
-    pub(super) fn accept(&mut self, id: CredentialId, version: u64) {
+    /// Whether this very version came with another secret before.
+    pub(super) fn had_other(&self, id: &CredentialId, version: u64, content: [u8; 32]) -> bool {
+        let had = self.highest.get(id).filter(|had| had.version == version);
+        had.and_then(|had| had.content).is_some_and(|had| had != content)
+    }
+
+    /// A version was accepted. Of one number, the first secret counts.
+    pub(super) fn accept(&mut self, id: CredentialId, known: Known) {
         let had = self.highest.entry(id).or_default();
-        *had = version.max(*had);
+        if known.version > had.version {
+            *had = known;
+        } else if known.version == had.version {
+            had.content = had.content.or(known.content);
+        }
     }
 
     /// The credential is here, whether it is accepted or not.
@@ -71,10 +89,10 @@ impl Versions {
     }
 
     /// All of them; those that are gone come last, the oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (CredentialId, u64)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (CredentialId, Known)> {
         let here = self.highest.iter().filter(|(id, _)| !self.places.contains_key(*id));
         let gone = self.order.values().filter_map(|id| Some((*id, *self.highest.get(id)?)));
-        here.map(|(id, version)| (*id, *version)).chain(gone)
+        here.map(|(id, known)| (*id, *known)).chain(gone)
     }
 }
 
@@ -88,12 +106,32 @@ mod tests {
         CredentialId::from_random(bytes)
     }
 
+    fn plain(version: u64) -> Known {
+        Known { version, content: None }
+    }
+
+    #[test]
+    fn of_a_version_the_first_secret_is_kept_in_mind() {
+        let (mut versions, known) =
+            (Versions::default(), |version, byte| Known { version, content: Some([byte; 32]) });
+        versions.accept(id(1), plain(2));
+        assert!(!versions.had_other(&id(1), 2, [7; 32]), "which one it was is not known");
+        versions.accept(id(1), known(2, 7));
+        versions.accept(id(1), known(2, 8));
+        versions.accept(id(1), known(1, 9));
+        assert!(versions.had_other(&id(1), 2, [8; 32]) && !versions.had_other(&id(1), 2, [7; 32]));
+        versions.leave(id(1));
+        assert!(versions.had_other(&id(1), 2, [8; 32]), "nor once it is gone");
+        versions.accept(id(1), known(3, 8));
+        assert!(!versions.had_other(&id(1), 3, [8; 32]) && !versions.had_other(&id(1), 2, [7; 32]));
+    }
+
     #[test]
     fn of_credentials_that_come_and_go_without_end_only_the_newest_are_kept_in_mind() {
         let mut versions = Versions::default();
-        versions.accept(id(0), 7);
+        versions.accept(id(0), plain(7));
         for n in 1..=GONE_MAX as u64 + 500 {
-            versions.accept(id(n), 3);
+            versions.accept(id(n), plain(3));
             versions.leave(id(n));
         }
         assert_eq!(versions.iter().count(), GONE_MAX + 1);
@@ -105,7 +143,7 @@ mod tests {
         // One that came back is here, however long ago that was.
         versions.arrive(&id(501));
         for n in 0..GONE_MAX as u64 {
-            versions.accept(id(1_000_000 + n), 1);
+            versions.accept(id(1_000_000 + n), plain(1));
             versions.leave(id(1_000_000 + n));
         }
         assert_eq!((versions.highest(&id(501)), versions.highest(&id(502))), (3, 0));

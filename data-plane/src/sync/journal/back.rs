@@ -13,7 +13,7 @@ use rr_contract::model::id::CredentialId;
 use rr_contract::model::resource::{Key, ResourceId};
 use tracing::{info, warn};
 
-use super::super::inventory::{Inventory, Later, Revocations};
+use super::super::inventory::{Inventory, Known, Later, Revocations};
 use super::super::position::Position;
 use super::super::transaction::{Change, Changes, Offered, read_body};
 use super::boot::{marked, read_position, read_proof, replay};
@@ -148,7 +148,7 @@ struct Held {
     removed: Vec<CredentialId>,
     /// Caller credentials that were refused because they came back after they had been revoked.
     refused: HashMap<CredentialId, ResourceHash>,
-    versions: Vec<(CredentialId, u64)>,
+    versions: Vec<(CredentialId, Known)>,
     /// What was already restrained there, and until where.
     restrained: Vec<(Key, ResourceHash)>,
     until: u64,

@@ -204,8 +204,8 @@ impl Intake {
         match content {
             Content::Other(Kind::Versions, body) => {
                 let Ok(list) = VersionList::decode(body.as_slice()) else { return false };
-                for (id, version) in list.iter() {
-                    self.inventory.restore_version(id, version);
+                for (id, known) in list.iter() {
+                    self.inventory.restore_version(id, known);
                 }
             }
             Content::Other(Kind::Revocations, body) => {

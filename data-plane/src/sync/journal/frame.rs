@@ -12,6 +12,8 @@ use rr_contract::seam::{Disk, Entropy};
 use rr_contract::wire::fleet;
 use zeroize::Zeroizing;
 
+use super::super::inventory::Known;
+
 const MAGIC: &[u8; 8] = b"RRLKG\0\0\x01";
 const HEADER: usize = 24;
 const PREFIX: usize = 8;
@@ -56,17 +58,27 @@ pub(super) struct VersionList {
     ids: Vec<Vec<u8>>,
     #[prost(uint64, repeated, tag = "2")]
     versions: Vec<u64>,
+    /// Which secret came with each; empty where that is not known. Files from before have none of them.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    contents: Vec<Vec<u8>>,
 }
 
 impl VersionList {
-    pub(super) fn of<'a>(versions: impl Iterator<Item = (&'a CredentialId, u64)>) -> Self {
-        let (ids, versions) = versions.map(|(id, version)| (id.as_bytes().to_vec(), version)).unzip();
-        Self { ids, versions }
+    pub(super) fn of(versions: &[(CredentialId, Known)]) -> Self {
+        let content = |known: &Known| known.content.map(Vec::from).unwrap_or_default();
+        Self {
+            ids: versions.iter().map(|(id, _)| id.as_bytes().to_vec()).collect(),
+            versions: versions.iter().map(|(_, known)| known.version).collect(),
+            contents: versions.iter().map(|(_, known)| content(known)).collect(),
+        }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (CredentialId, u64)> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (CredentialId, Known)> + '_ {
         let id = |bytes: &Vec<u8>| bytes.as_slice().try_into().ok().map(CredentialId::from_random);
-        self.ids.iter().zip(&self.versions).filter_map(move |(bytes, version)| Some((id(bytes)?, *version)))
+        self.ids.iter().zip(&self.versions).enumerate().filter_map(move |(n, (bytes, version))| {
+            let content = self.contents.get(n).and_then(|content| content.as_slice().try_into().ok());
+            Some((id(bytes)?, Known { version: *version, content }))
+        })
     }
 }
 

@@ -381,7 +381,7 @@ fn a_refused_version_is_refused_again_after_a_restart_and_the_one_before_runs() 
         assert_eq!(recovered.inventory.standing(), standing);
         let proxy = recovered.snapshot.proxy("acme.proxy-1").expect("it runs");
         assert!(proxy.route.as_ref().is_some_and(|route| route.upstream.is_some()));
-        let versions: Vec<u64> = recovered.inventory.versions().map(|(_, version)| version).collect();
+        let versions: Vec<u64> = recovered.inventory.versions().map(|(_, known)| known.version).collect();
         assert!(versions.contains(&1) && versions.contains(&2));
     }
 }

@@ -68,9 +68,9 @@ fn mixtures(
 }
 
 /// The attacker's own seal under the name and version of a credential: the public key of the region is all that it takes.
-async fn forged(
+pub(super) async fn forged(
     it: &Installation,
-    credential: &str,
+    (credential, version): (&str, u64),
     spec: &rr_contract::seal::SecretSpec,
 ) -> fleet::SealedSecret {
     let made = it.done(&["credential", "show", credential, "-o", "json"], "").await;
@@ -82,7 +82,7 @@ async fn forged(
         installation: it.sample.api.installation().await.expect("answers"),
         org: org["id"].as_str().expect("an id").parse().expect("an id"),
         credential: id,
-        version: 1,
+        version,
     };
     let now = std::time::SystemTime::now();
     let statement = it.sample.keys.statement(now, now + std::time::Duration::from_secs(3600));
@@ -130,7 +130,8 @@ async fn a_key_goes_into_no_other_header() {
     arrives(&it, "echo", &it.upstream, SECRET).await;
     let elsewhere = Slot::header("x-shown-to-everybody", "").expect("a header");
     let theirs =
-        forged(&it, "secret", &spec(&it.upstream.url(), "of-the-attacker", Means::sent(elsewhere))).await;
+        forged(&it, ("secret", 1), &spec(&it.upstream.url(), "of-the-attacker", Means::sent(elsewhere)))
+            .await;
     let it = each_is_refused(it, "secret", &theirs, "echo", SECRET).await;
     // What the attacker sealed is what the attacker has: as a whole it would open, and sends no secret of ours.
     let it = hold(it, async |database| {

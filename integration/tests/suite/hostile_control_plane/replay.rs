@@ -1,13 +1,19 @@
 //! An older version of a secret comes back: as it was, under another number, or in the place of the one before.
 
-use rr_contract::wire::fleet::{CredentialResource, Kind};
+use http::Response;
+use http_body_util::Full;
+use rr_contract::seal::{Means, Slot};
+use rr_contract::wire::fleet::{CredentialResource, Kind, TargetResource};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+use rr_integration::api::spec;
 use rr_integration::process::Edge;
 use rr_integration::sample::{ORG, REGION};
+use rr_integration::upstream::Upstream;
 use rr_integration::wait::eventually;
 
-use super::stage::{SECRET, arrives, explained, has, hold, seal};
+use super::ciphertexts::forged;
+use super::stage::{SECRET, arrives, explained, get, has, hold, refused, seal, upstream};
 use crate::own_values::Installation;
 
 const NEXT: &str = "the-value-after-it";
@@ -44,7 +50,7 @@ async fn goes_on(it: &Installation) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_had_a_newer_version_takes_no_older_one_and_says_so() {
-    let (it, before) = replaced().await;
+    let (it, before) = Box::pin(replaced()).await;
     let mut it = hold(it, async |database| database.publish(Kind::Credential, "secret", &before).await).await;
     let said = explained(&it, "secret", "(stale)").await;
     assert!(said.contains("version 1 is older than version 2, which this node had before"), "{said}");
@@ -58,11 +64,8 @@ async fn a_node_that_had_a_newer_version_takes_no_older_one_and_says_so() {
     goes_on(&it).await;
 
     // A node that never had the newer one takes it: what is served is whole, and only what the node remembers tells.
-    let token = it.sample.api.node_token(REGION, &it.sample.keys, 1).await.expect("a token").to_secret();
-    let late = Edge::start(&it.folder().join("late"), it.sample.control.fleet, token.expose());
-    late.ready().await;
-    let (early, at) = (it.edge, it.upstream.seen().len());
-    let it = Installation { edge: late, ..it };
+    let at = it.upstream.seen().len();
+    let (early, it) = Box::pin(late(it)).await;
     arrives(&it, "echo", &it.upstream, SECRET).await;
     assert!(it.upstream.seen().len() > at);
     drop(early);
@@ -70,7 +73,7 @@ async fn a_node_that_had_a_newer_version_takes_no_older_one_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_version_under_a_newer_number_does_not_open() {
-    let (it, before) = replaced().await;
+    let (it, before) = Box::pin(replaced()).await;
     let mut it = it;
     for version in [2, 3] {
         let renumbered = CredentialResource { version, ..before.clone() };
@@ -95,4 +98,68 @@ async fn an_older_version_under_a_newer_number_does_not_open() {
     .await;
     goes_on(&it).await;
     assert!(has(&it.upstream, SECRET), "it was there before");
+}
+
+/// A node of the region that knows nothing but what it is told now, in the place of the one that was there.
+async fn late(it: Installation) -> (Edge, Installation) {
+    let token = it.sample.api.node_token(REGION, &it.sample.keys, 1).await.expect("a token").to_secret();
+    let late = Edge::start(&it.folder().join("late"), it.sample.control.fleet, token.expose());
+    late.ready().await;
+    let early = it.edge;
+    (early, Installation { edge: late, ..it })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_version_before_does_not_come_back_beside_a_forged_one() {
+    // A place that the first version could go to, and the next one cannot. It takes no secret, which makes nodes try both.
+    let former = Upstream::start_with(|_| {
+        let mut answer = Response::new(Full::default());
+        *answer.status_mut() = http::StatusCode::UNAUTHORIZED;
+        answer
+    })
+    .await;
+    let it = Installation::start().await;
+    let api = &it.sample.api;
+    let mut both = spec(&it.upstream.url(), SECRET, Means::sent(Slot::bearer()));
+    both.origins.push(former.url().parse().expect("an origin"));
+    let both = (mg::UpstreamKind::Bearer, both);
+    let made = api.upstream_of(ORG, "narrowed", &it.sample.keys, both).await.expect("is sealed");
+    api.proxy(ORG, "narrowed", "app", "echo", "narrowed", REGION).await.expect("is made");
+    arrives(&it, "narrowed", &it.upstream, SECRET).await;
+    let mut before = CredentialResource::default();
+    let it = hold(it, async |database| before = database.published(Kind::Credential, "narrowed").await).await;
+    let (api, origin) = (&it.sample.api, it.upstream.url());
+    api.replace_secret(ORG, &made, &it.sample.keys, &origin, NEXT).await.expect("is replaced");
+    arrives(&it, "narrowed", &it.upstream, NEXT).await;
+
+    // The attacker seals a second version for that place, and puts the first one beside it.
+    let theirs = spec(&former.url(), "of-the-attacker", Means::sent(Slot::bearer()));
+    let theirs = forged(&it, ("narrowed", 2), &theirs).await;
+    let first = seal(&mut before).clone();
+    let there = former.url();
+    let it = hold(it, async |database| {
+        let change = |credential: &mut CredentialResource| {
+            *seal(credential) = theirs;
+            let parts = upstream(credential);
+            parts.previous_sealed = Some(first);
+            let far = std::time::SystemTime::now() + std::time::Duration::from_secs(86_400);
+            parts.previous_not_after = Some(rr_contract::model::time::timestamp(far));
+        };
+        database.change(Kind::Credential, "narrowed", change).await;
+        database.change(Kind::Target, "echo", |target: &mut TargetResource| target.base_url = there).await;
+    })
+    .await;
+    let said = explained(&it, "narrowed", "(stale)").await;
+    assert!(said.contains("another secret than when this node first had it"), "{said}");
+    refused(&it, "narrowed", "other-origin").await;
+    assert!(!has(&former, SECRET), "the first version was sent");
+
+    // A node that never had the second version of its owner sends the first one there.
+    let (early, it) = Box::pin(late(it)).await;
+    eventually("the first version is sent", || async {
+        get(&it, "narrowed").await;
+        has(&former, SECRET).then_some(())
+    })
+    .await;
+    drop(early);
 }
