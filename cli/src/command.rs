@@ -5,6 +5,7 @@
 mod apply;
 mod attached;
 mod audit;
+mod authority;
 mod change;
 mod complete;
 mod context;
@@ -136,6 +137,9 @@ enum Noun {
     /// Metrics: what requests add up to, over time.
     #[command(subcommand)]
     Metrics(metrics::Verb),
+    /// The certificate authority of the fleet: its roots, and how one takes the place of another.
+    #[command(subcommand)]
+    Authority(authority::Verb),
     /// Nodes: their state, and tokens with which machines join the fleet.
     #[command(subcommand)]
     Node(node::Verb),
@@ -219,6 +223,7 @@ impl Args {
             Noun::Export(args) => Box::pin(args.run(Session::open(global)?)).await,
             Noun::Request(verb) => Box::pin(verb.run(Session::open(global)?)).await,
             Noun::Metrics(verb) => Box::pin(verb.run(Session::open(global)?)).await,
+            Noun::Authority(verb) => Box::pin(verb.run(Session::open(global)?)).await,
             Noun::Node(verb) => Box::pin(verb.run(Session::open(global)?)).await,
             Noun::Fleet => Box::pin(fleet::states(Session::open(global)?)).await,
             Noun::Explain(args) => Box::pin(args.run(Session::open(global)?)).await,

@@ -89,6 +89,14 @@ pub(crate) fn unreachable(
     while let Some(next) = cause.source() {
         cause = next;
     }
+    let cause = cause.to_string();
+    // By its name in the TLS library: the error itself is wrapped in one of input and output.
+    let hint = if cause.contains("UnknownIssuer") {
+        "no authority that is trusted here issued its certificate: name that authority's file with --ca-file; where the authority \
+         was replaced, an operator has its new one (`rrctl authority show --out FILE`), and so has the control plane's state folder"
+    } else {
+        hint
+    };
     anyhow::anyhow!("cannot reach the control plane at {endpoint} ({cause}); {hint}")
 }
 

@@ -5,6 +5,7 @@
 mod access;
 mod apply;
 mod audit;
+mod authority;
 mod caller;
 mod consent;
 mod credential;
@@ -41,6 +42,7 @@ use rr_contract::runtime::Stop;
 use rr_contract::wire::fleet::fleet_service_server::FleetServiceServer;
 use rr_contract::wire::management::apply_service_server::ApplyServiceServer;
 use rr_contract::wire::management::audit_service_server::AuditServiceServer;
+use rr_contract::wire::management::authority_service_server::AuthorityServiceServer;
 use rr_contract::wire::management::credential_service_server::CredentialServiceServer;
 use rr_contract::wire::management::filter_service_server::FilterServiceServer;
 use rr_contract::wire::management::installation_service_server::InstallationServiceServer;
@@ -122,7 +124,7 @@ impl Api {
             };
         }
         let ours = serve! {
-            AuditServiceServer CredentialServiceServer FilterServiceServer FleetServiceServer
+            AuditServiceServer AuthorityServiceServer CredentialServiceServer FilterServiceServer FleetServiceServer
             InstallationServiceServer MemberServiceServer MeterServiceServer MetricsServiceServer NodeTokenServiceServer
             NotificationServiceServer OrgServiceServer ProxyServiceServer RegionKeyServiceServer RegionServiceServer
             RequestServiceServer RevisionServiceServer RuleServiceServer TargetServiceServer TokenServiceServer UserServiceServer

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use rr_contract::model::id::InstallationId;
 use rr_contract::runtime::observe::Observability;
 use rr_contract::runtime::{
@@ -23,7 +24,7 @@ use tracing::{info, warn};
 use crate::admin;
 use crate::api::{Api, HealthService, ReflectionError, unready};
 use crate::attempts::Attempts;
-use crate::authority::{Authority, AuthorityError, SignError};
+use crate::authority::{Authority, AuthorityError, Order, SignError};
 use crate::bootstrap::{self, BootstrapError};
 use crate::config::Config;
 use crate::events::Events;
@@ -83,7 +84,7 @@ pub enum StartError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// There is no authority.
-    #[error("cannot set up the certificate authority in the state folder")]
+    #[error("cannot set up the certificate authority")]
     Authority(#[from] AuthorityError),
     /// There is no first token.
     #[error("cannot make the first token")]
@@ -165,16 +166,28 @@ pub async fn start(
     }
     let records =
         RecordStores::new(store.clone(), config.record_stores.clone(), installation.as_bytes().to_vec());
+    let loopback = management.address().ip().is_loopback();
+    let is_ours = brought.is_none() && !loopback;
+    let address = management.address().ip();
+    let order = Order {
+        keys: config.authority_keys.clone(),
+        folder: config.state_dir.clone(),
+        installation,
+        names: if is_ours { config.management_names.clone() } else { Vec::new() },
+        address: Some(address).filter(|address| is_ours && !address.is_unspecified()),
+    };
+    let roots = store::authority_root::all(&store).await?;
     let authority = {
-        let (key, folder) = (config.authority_key.clone(), config.state_dir.clone());
         let (trusted, seams) = (head.authority, seams.clone());
-        aside(move || Authority::open(&key, &folder, installation, trusted, &seams)).await?
+        aside(move || Authority::open(order, roots, trusted, &seams)).await?
     };
     // After its files: while no pin is kept, no node has joined, and another authority may be made.
-    let trusted = store.trust(authority.pin()).await?;
-    if trusted != authority.pin() {
-        return Err(AuthorityError::Other { key: config.authority_key }.into());
+    let (pin, certificate) = (authority.pin(), authority.certificate().to_vec());
+    if store.trust(pin).await? != pin {
+        let key = config.authority_keys.first().cloned();
+        return Err(key.map_or(AuthorityError::NoKey { pin }, |key| AuthorityError::Other { key }).into());
     }
+    store::authority_root::first(&store, HEXLOWER.encode(&pin), certificate).await?;
     let authority = Arc::new(authority);
     if config.accept_clock {
         store::clock::accept(&store).await?;
@@ -200,22 +213,17 @@ pub async fn start(
 
     let (management_address, fleet_address, admin_address) =
         (management.address(), fleet.address(), admin.address());
-    let loopback = management_address.ip().is_loopback();
     let management_tls = match brought {
         Some(brought) => Some(brought),
         None if loopback => None,
-        None => {
-            let (authority, seams) = (Arc::clone(&authority), seams.clone());
-            let (names, address) = (config.management_names.clone(), management_address.ip());
-            Some(aside(move || authority.management_tls(&names, address, &seams)).await?)
-        }
+        None => Some(authority.management_tls()?),
     };
     let tls = management_tls.is_some();
     let services = Services {
         store: store.clone(),
         records: records.clone(),
         seams: seams.clone(),
-        authority_pin: authority.pin(),
+        authority: Arc::clone(&authority),
         publisher: Arc::clone(&publisher),
         ceilings: config.limit_ceilings,
         tests: crate::service::TestBounds::default(),
@@ -255,14 +263,10 @@ pub async fn start(
         gate: Arc::new(Gate::new(config.fleet_stream_rate)),
         pace: Arc::default(),
     };
-    let fleet_tls = {
-        let (authority, seams) = (Arc::clone(&authority), seams.clone());
-        aside(move || authority.fleet_tls(&seams)).await?
-    };
     let fleet_serving = Serving {
         router: port.routes().prepare().into_axum_router(),
-        tls: Some(fleet_tls),
-        admit: nodes(authority),
+        tls: Some(authority.fleet_tls()?),
+        admit: nodes(Arc::clone(&authority)),
         strangers: Some(JOINING),
         // A node that answers pings and reads nothing would keep its transaction in memory for good.
         patience: Some(config.fleet_patience),
@@ -292,6 +296,8 @@ pub async fn start(
     back.1.spawn("tests for replicas", answering.answer_tests(back.0.stop()));
     back.1.spawn("refused attempts", attempts.run(back.0.stop()));
     back.1.spawn("record stores", records.clone().follow(back.0.stop()));
+    let replica = publisher.fleet().replica().to_owned();
+    back.1.spawn("roots of the authority", authority.follow(store.clone(), replica, back.0.stop()));
     back.1.spawn("other replicas", store.clone().listen(back.0.stop()));
     jobs.spawn(&back.1, &back.0.stop());
     let stop = back.0.stop();

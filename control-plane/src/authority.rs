@@ -5,43 +5,49 @@
 
 mod error;
 mod key_source;
+mod keys;
+mod present;
 mod program;
+mod rollover;
 mod serial;
 mod sign_error;
 mod signer;
 mod verifier;
 
-use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use data_encoding::BASE64;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 use rr_contract::model::id::{InstallationId, NodeId, RegionId};
 use rr_contract::seam::{Seams, draw};
-use rustls::RootCertStore;
-use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::sync::Semaphore;
+use rr_contract::wire::fleet;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
+use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::task::spawn_blocking;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
-use zeroize::Zeroizing;
+use tokio_util::sync::CancellationToken;
+use x509_parser::prelude::{FromDer as _, GeneralName, ParsedExtension, X509Certificate};
 
-use program::{LIMIT, Program};
-use signer::{Local, Signer, self_signed, signed};
+use keys::Held;
+use present::{Present, Root};
+use signer::signed;
 use verifier::{Renewable, Time};
 
 pub use error::AuthorityError;
 pub use key_source::{InvalidKeySource, KeySource};
+pub(crate) use keys::pem;
+pub(crate) use rollover::Vouched;
 pub(crate) use serial::{Serial, Shown};
 pub use sign_error::{ProgramFault, SignError};
 pub(crate) use verifier::RENEWABLE;
+
+use crate::store::authority_root::Model as RootRow;
 
 /// The name that nodes expect on the fleet port, whatever address they dial.
 pub const SERVER_NAME: &str = "control-plane.requestrocket.internal";
@@ -59,14 +65,47 @@ const SKEW: Duration = Duration::from_secs(300);
 /// How many certificates are signed elsewhere at once.
 const ELSEWHERE_MOST: usize = 8;
 
-/// The authority.
+/// The authority: its roots as all replicas agree on them, and the keys that this one was given.
 pub struct Authority {
-    signer: Arc<dyn Signer>,
+    installation: InstallationId,
+    held: Vec<Held>,
+    folder: PathBuf,
+    names: Vec<SanType>,
+    seams: Seams,
     /// Turns of a signer that is elsewhere.
     turns: Semaphore,
-    certificate: CertificateDer<'static>,
-    pin: [u8; 32],
-    installation: InstallationId,
+    /// One changes the roots at a time.
+    turn: Mutex<()>,
+    present: RwLock<Arc<Present>>,
+    /// What nodes are told, and the pins of the roots in it.
+    told: watch::Sender<Arc<(fleet::Authorities, Vec<Vec<u8>>)>>,
+}
+
+/// What an authority is opened with.
+pub(crate) struct Order {
+    /// Where its keys are; at least one.
+    pub(crate) keys: Vec<KeySource>,
+    /// Where its certificates are written to, for people.
+    pub(crate) folder: PathBuf,
+    pub(crate) installation: InstallationId,
+    /// Names of the management port, for the certificate of both ports.
+    pub(crate) names: Vec<String>,
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// The port's certificate, whichever it is by now.
+struct ShownNow(Arc<Authority>);
+
+impl std::fmt::Debug for ShownNow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ShownNow")
+    }
+}
+
+impl ResolvesServerCert for ShownNow {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.present().server))
+    }
 }
 
 /// A machine's certificate.
@@ -97,6 +136,8 @@ pub(crate) struct NodeCertificate {
     pub(crate) identity: NodeIdentity,
     pub(crate) serial: Serial,
     pub(crate) not_after: SystemTime,
+    /// Which root issued it, by the id of its key.
+    pub(crate) issuer: Vec<u8>,
 }
 
 /// Who is at the other end of a fleet connection, by its certificate.
@@ -107,74 +148,126 @@ pub(crate) struct NodeIdentity {
 }
 
 impl Authority {
-    /// Reads the authority, whose certificate is in the state folder; makes one when nodes trust none yet.
+    /// Reads the keys, and takes up the roots that the database knows; makes the first one where nodes trust none yet.
     ///
     /// A signer that is elsewhere is waited for: not for a thread that serves.
-    pub fn open(
-        source: &KeySource,
-        folder: &Path,
-        installation: InstallationId,
+    pub(crate) fn open(
+        order: Order,
+        rows: Vec<RootRow>,
         trusted: Option<[u8; 32]>,
         seams: &Seams,
     ) -> Result<Self, AuthorityError> {
+        let Order { keys: sources, folder, installation, names, address } = order;
         let certificate_path = folder.join(CERTIFICATE_FILE);
-        let signer = match source {
-            KeySource::File(path) => {
-                let key = found(path, seams.disk.read_private(path))?;
-                match key.transpose().map_err(AuthorityError::Public)? {
-                    Some(pem) => local(source, pem)?,
-                    None => {
-                        if trusted.is_some() {
-                            return Err(AuthorityError::Gone { path: path.clone() });
-                        }
-                        if found(&certificate_path, seams.disk.read(&certificate_path))?.is_some() {
-                            return Err(AuthorityError::Half { path: path.clone() });
-                        }
-                        let key = KeyPair::generate().map_err(AuthorityError::Issue)?;
-                        // The key first: a certificate can be made again for it, with the same pin.
-                        write(seams, path, &Zeroizing::new(key.serialize_pem()))?;
-                        Arc::new(Local::new(key).map_err(AuthorityError::Issue)?)
-                    }
-                }
+        let mut roots = rollover::roots(rows).map_err(AuthorityError::Store)?;
+        let issues = roots.first().map(|root| root.pin).or(trusted);
+        let mut held = Vec::new();
+        let mut missing = Vec::new();
+        for source in &sources {
+            match (Held::read(source, seams)?, source) {
+                (Some(key), _) => held.push(key),
+                (None, KeySource::File(path)) => missing.push((source, path)),
+                (None, _) => {}
             }
-            KeySource::Descriptor(number) => {
-                let path = PathBuf::from(format!("/dev/fd/{number}"));
-                let pem = seams.disk.read(&path);
-                local(source, pem.map_err(|cause| AuthorityError::Descriptor { number: *number, cause })?)?
-            }
-            KeySource::Program(path) => Arc::new(Program::open(path, LIMIT)?),
-        };
-        let pin = sha256(&signer.public_key().subject_public_key_info());
-        let certificate = match found(&certificate_path, seams.disk.read(&certificate_path))? {
-            Some(pem) => {
-                let damaged = || AuthorityError::Content { path: certificate_path.clone() };
-                let certificate = CertificateDer::from_pem_slice(&pem).map_err(|_| damaged())?;
-                if spki_pin(&certificate).ok_or_else(damaged)? != pin {
-                    let key = source.clone();
-                    return Err(AuthorityError::Unlike { key, certificate: certificate_path });
-                }
-                Some(certificate)
-            }
-            None => None,
-        };
-        if trusted.is_some_and(|trusted| trusted != pin) {
-            return Err(AuthorityError::Other { key: source.clone() });
         }
-        let certificate = match certificate {
-            Some(certificate) => certificate,
-            None => certify(&*signer, &certificate_path, installation, seams)?,
+        let is_here = |held: &[Held], pin| held.iter().any(|key| key.pin == pin);
+        match issues {
+            Some(pin) if !is_here(&held, pin) => {
+                // Of several, the one that is missing is what is missed.
+                return Err(match (missing.first(), sources.first()) {
+                    (Some((_, path)), _) => AuthorityError::Gone { path: (*path).clone() },
+                    (None, Some(key)) => AuthorityError::Other { key: key.clone() },
+                    (None, None) => AuthorityError::NoKey { pin },
+                });
+            }
+            Some(_) => {}
+            None if held.is_empty() => {
+                if let Some((_, path)) = missing.first()
+                    && keys::found(&certificate_path, seams.disk.read(&certificate_path))?.is_some()
+                {
+                    return Err(AuthorityError::Half { path: (*path).clone() });
+                }
+            }
+            None => {}
+        }
+        // Before any certificate: that can be made again, with the same pin.
+        for (source, path) in missing {
+            held.push(Held::make(source, path, seams)?);
+        }
+        if roots.is_empty() {
+            let first = issues.and_then(|pin| held.iter().find(|key| key.pin == pin)).or(held.first());
+            let first = first.ok_or(AuthorityError::NoKey { pin: [0; 32] })?;
+            let certificate = match keys::certificate_of(first, &certificate_path, seams)? {
+                Some(certificate) => certificate,
+                None => {
+                    let made = keys::certify_first(first, installation, seams)?;
+                    keys::write(seams, &certificate_path, &pem(&made))?;
+                    made
+                }
+            };
+            let key_id = key_id(&certificate).ok_or(AuthorityError::Content { path: certificate_path })?;
+            let gone = CancellationToken::new();
+            roots.push(Root { pin: first.pin, key_id, certificate, cross: None, gone });
+        }
+        let names = server_names(&names, address)?;
+        let signer = held.iter().find(|key| key.pin == roots[0].pin).map(|key| &*key.signer);
+        let is_elsewhere = signer.is_some_and(signer::Signer::is_elsewhere);
+        let present = Present::new(roots, signer, None, &names, seams)?;
+        let told = watch::Sender::new(Arc::new(present.told(is_elsewhere)));
+        let authority = Self {
+            installation,
+            held,
+            folder,
+            names,
+            seams: seams.clone(),
+            turns: Semaphore::new(ELSEWHERE_MOST),
+            turn: Mutex::new(()),
+            present: RwLock::new(Arc::new(present)),
+            told,
         };
-        Ok(Self { signer, turns: Semaphore::new(ELSEWHERE_MOST), certificate, pin, installation })
+        Ok(authority)
     }
 
-    /// SHA-256 of its public key (SPKI): part of every node token.
+    fn present(&self) -> Arc<Present> {
+        Arc::clone(&self.present.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn put(&self, present: Present) {
+        let signer = self.held(&present.roots[0].pin).map(|held| &*held.signer);
+        let told = present.told(signer.is_some_and(signer::Signer::is_elsewhere));
+        *self.present.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(present);
+        // Behind it: who is told comes back, and is to be known then.
+        self.told.send_replace(Arc::new(told));
+    }
+
+    fn held(&self, pin: &[u8; 32]) -> Option<&Held> {
+        self.held.iter().find(|held| held.pin == *pin)
+    }
+
+    /// SHA-256 of the public key (SPKI) of the root that issues: part of every node token.
     pub fn pin(&self) -> [u8; 32] {
-        self.pin
+        self.present().roots[0].pin
     }
 
-    /// Its certificate, for nodes to trust.
-    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
-        &self.certificate
+    /// Its certificate.
+    pub(crate) fn certificate(&self) -> CertificateDer<'static> {
+        self.present().roots[0].certificate.clone()
+    }
+
+    /// Certificates for nodes to trust.
+    pub(crate) fn trust(&self) -> Vec<Vec<u8>> {
+        self.present().roots.iter().map(|root| root.certificate.to_vec()).collect()
+    }
+
+    /// What nodes are told of the roots, now and when they change.
+    pub(crate) fn told(&self) -> watch::Receiver<Arc<(fleet::Authorities, Vec<Vec<u8>>)>> {
+        self.told.subscribe()
+    }
+
+    /// What is cancelled when the root of a certificate is trusted no more; none: it is not by now.
+    pub(crate) fn trusts(&self, shown: &NodeCertificate) -> Option<CancellationToken> {
+        let present = self.present();
+        present.roots.iter().find(|root| root.key_id == shown.issuer).map(|root| root.gone.clone())
     }
 
     /// When a certificate that is issued now ends.
@@ -196,37 +289,33 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         let uri = spiffe(self.installation, node).try_into().map_err(SignError::Certificate)?;
         params.subject_alt_names = vec![SanType::URI(uri)];
-        let certificate = if self.signer.is_elsewhere() {
+        let present = self.present();
+        let root = &present.roots[0];
+        let held = self.held(&root.pin).ok_or(SignError::NoKey)?;
+        let certificate = if held.signer.is_elsewhere() {
             // Never closed.
             let _turn = self.turns.acquire().await;
-            let (signer, authority) = (Arc::clone(&self.signer), self.certificate.clone());
+            let (signer, authority) = (Arc::clone(&held.signer), root.certificate.clone());
             let made =
                 spawn_blocking(move || signed(&params, &asked.0.public_key, &authority, &*signer)).await;
             made.map_err(|_| SignError::Ended)??
         } else {
-            signed(&params, &asked.0.public_key, &self.certificate, &*self.signer)?
+            signed(&params, &asked.0.public_key, &root.certificate, &*held.signer)?
         };
         Ok(Issued { certificate, not_after: Self::node_not_after(now) })
     }
 
     /// TLS for the fleet port: our certificate, and theirs checked where they show one.
-    pub(crate) fn fleet_tls(&self, seams: &Seams) -> Result<Arc<rustls::ServerConfig>, AuthorityError> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).map_err(AuthorityError::Tls)?;
+    pub(crate) fn fleet_tls(self: &Arc<Self>) -> Result<Arc<rustls::ServerConfig>, AuthorityError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            // A machine that joins has none yet. Every other service asks for the identity itself.
-            .allow_unauthenticated()
-            .build()
-            .map_err(AuthorityError::Verifier)?;
-        let time = Arc::new(Time(Arc::clone(&seams.clock)));
-        let (chain, key) = self.issue_server(&[SERVER_NAME.to_owned()], &[], seams)?;
+        let time = Arc::new(Time(Arc::clone(&self.seams.clock)));
+        let authority = Arc::clone(self);
+        let verifier = Renewable(Arc::new(move || Arc::clone(&authority.present().verifier)));
         let mut config = rustls::ServerConfig::builder_with_details(provider, time)
             .with_safe_default_protocol_versions()
             .map_err(AuthorityError::Tls)?
-            .with_client_cert_verifier(Arc::new(Renewable(verifier)))
-            .with_single_cert(chain, key)
-            .map_err(AuthorityError::Tls)?;
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(Arc::new(ShownNow(Arc::clone(self))));
         config.alpn_protocols = vec![b"h2".to_vec()];
         // A node proves who it is each time that it comes; tickets would be bytes that nobody uses.
         config.send_tls13_tickets = 0;
@@ -235,49 +324,15 @@ impl Authority {
     }
 
     /// TLS for the management port.
-    pub(crate) fn management_tls(
-        &self,
-        names: &[String],
-        address: IpAddr,
-        seams: &Seams,
-    ) -> Result<Arc<rustls::ServerConfig>, AuthorityError> {
-        let mut all = vec![SERVER_NAME.to_owned()];
-        all.extend_from_slice(names);
-        let addresses = if address.is_unspecified() { Vec::new() } else { vec![address] };
-        let (chain, key) = self.issue_server(&all, &addresses, seams)?;
+    pub(crate) fn management_tls(self: &Arc<Self>) -> Result<Arc<rustls::ServerConfig>, AuthorityError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(AuthorityError::Tls)?
             .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(AuthorityError::Tls)?;
+            .with_cert_resolver(Arc::new(ShownNow(Arc::clone(self))));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
-    }
-
-    fn issue_server(
-        &self,
-        names: &[String],
-        addresses: &[IpAddr],
-        seams: &Seams,
-    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), AuthorityError> {
-        let key = KeyPair::generate().map_err(AuthorityError::Issue)?;
-        let mut params = params(&random_serial(seams), seams.clock.now(), SERVER_VALIDITY);
-        params.distinguished_name = name(SERVER_NAME);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        for name in names {
-            let san = match name.parse::<IpAddr>() {
-                Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName(name.as_str().try_into().map_err(AuthorityError::Issue)?),
-            };
-            params.subject_alt_names.push(san);
-        }
-        params.subject_alt_names.extend(addresses.iter().copied().map(SanType::IpAddress));
-        let certificate = signed(&params, &key, &self.certificate, &*self.signer)?;
-        let chain = vec![certificate, self.certificate.clone()];
-        Ok((chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
     }
 
     /// What a certificate says that TLS has verified. None: not one of this installation's nodes.
@@ -290,7 +345,11 @@ impl Authority {
         })?;
         let seconds = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
         let not_after = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        Some(NodeCertificate { identity, serial: Serial::of(certificate)?, not_after })
+        let issuer = parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
+            _ => None,
+        })?;
+        Some(NodeCertificate { identity, serial: Serial::of(certificate)?, not_after, issuer })
     }
 
     fn parse(&self, uri: &str) -> Option<NodeIdentity> {
@@ -307,43 +366,6 @@ impl Authority {
         let node = parts.next()?.parse().ok()?;
         parts.next().is_none().then_some(NodeIdentity { node, region })
     }
-}
-
-/// A key that came as PEM.
-fn local(source: &KeySource, pem: Vec<u8>) -> Result<Arc<dyn Signer>, AuthorityError> {
-    let pem = Zeroizing::new(pem);
-    let key = std::str::from_utf8(&pem).ok().and_then(|pem| KeyPair::from_pem(pem).ok());
-    // What the library says of it may quote it.
-    let key = key.and_then(|key| Local::new(key).ok());
-    Ok(Arc::new(key.ok_or_else(|| AuthorityError::Key { key: source.clone() })?))
-}
-
-/// Makes the certificate of a key, and keeps it.
-fn certify(
-    signer: &dyn Signer,
-    path: &Path,
-    installation: InstallationId,
-    seams: &Seams,
-) -> Result<CertificateDer<'static>, AuthorityError> {
-    let mut params = params(&random_serial(seams), seams.clock.now(), AUTHORITY_VALIDITY);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name = name(&format!("RequestRocket {installation}"));
-    let certificate = self_signed(&params, signer)?;
-    write(seams, path, &pem(&certificate))?;
-    Ok(certificate)
-}
-
-fn pem(certificate: &CertificateDer<'_>) -> String {
-    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
-    let base64 = BASE64.encode(certificate);
-    for line in base64.as_bytes().chunks(64) {
-        // Base64 is ASCII.
-        text.push_str(&String::from_utf8_lossy(line));
-        text.push('\n');
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
 }
 
 fn spiffe(installation: InstallationId, node: NodeIdentity) -> String {
@@ -383,21 +405,43 @@ fn name(common: &str) -> DistinguishedName {
     name
 }
 
-fn write(seams: &Seams, path: &Path, pem: &str) -> Result<(), AuthorityError> {
-    seams.disk.replace(path, pem.as_bytes()).map_err(|source| AuthorityError::File {
-        action: "write",
-        path: path.to_owned(),
-        source,
+/// The id of a certificate's own key.
+fn key_id(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+        _ => None,
     })
 }
 
-/// What was read; `None`: there is no such file.
-fn found<T>(path: &Path, read: io::Result<T>) -> Result<Option<T>, AuthorityError> {
-    match read {
-        Ok(content) => Ok(Some(content)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(AuthorityError::File { action: "read", path: path.to_owned(), source }),
-    }
+/// The common name of a root, which is all that their names have.
+fn subject(certificate: &CertificateDer<'_>) -> Result<DistinguishedName, rcgen::Error> {
+    let unreadable = || rcgen::Error::CouldNotParseCertificate;
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| unreadable())?;
+    let common = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    Ok(name(common.ok_or_else(unreadable)?))
+}
+
+fn server_names(names: &[String], address: Option<IpAddr>) -> Result<Vec<SanType>, AuthorityError> {
+    let named = names.iter().map(|name| match name.parse::<IpAddr>() {
+        Ok(address) => Ok(SanType::IpAddress(address)),
+        Err(_) => name.as_str().try_into().map(SanType::DnsName).map_err(AuthorityError::Issue),
+    });
+    named.chain(address.map(SanType::IpAddress).map(Ok)).collect()
+}
+
+/// One that is on no disk that stays, for tests of what names it and asks it nothing.
+#[cfg(test)]
+pub(crate) fn fixture() -> Arc<Authority> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let order = Order {
+        keys: vec![KeySource::File(folder.path().join(KEY_FILE))],
+        folder: folder.path().to_owned(),
+        installation: InstallationId::from_random([1; 16]),
+        names: Vec::new(),
+        address: None,
+    };
+    Arc::new(Authority::open(order, Vec::new(), None, &Seams::real()).expect("opens"))
 }
 
 #[cfg(test)]

@@ -60,6 +60,11 @@ table! {
     // Sealing needs the installation's id.
     GET_INSTALLATION = "InstallationService.GetInstallation", Installation, Anybody;
 
+    GET_AUTHORITY = "AuthorityService.GetAuthority", Installation, Operator;
+    ADD_AUTHORITY_ROOT = "AuthorityService.AddAuthorityRoot", Installation, Operator;
+    SWITCH_AUTHORITY_ROOT = "AuthorityService.SwitchAuthorityRoot", Installation, Operator;
+    REMOVE_AUTHORITY_ROOT = "AuthorityService.RemoveAuthorityRoot", Installation, Operator;
+
     CREATE_ORG = "OrgService.CreateOrg", Installation, Operator;
     GET_ORG = "OrgService.GetOrg", Org, InOrgOrOperator(Viewer);
     // The service lists the organizations that the caller may see.

@@ -131,8 +131,9 @@ pub async fn backup(config: &Config, seams: &Seams, order: &BackupOrder) -> Resu
         return Err(BackupError::Exists { folder: folder.to_owned() });
     }
     let in_folder = KeySource::File(config.state_dir.join(KEY_FILE));
-    if order.with_authority && config.authority_key != in_folder {
-        return Err(BackupError::AuthorityElsewhere { key: config.authority_key.clone() });
+    let elsewhere = config.authority_keys.iter().find(|key| **key != in_folder);
+    if let Some(key) = elsewhere.filter(|_| order.with_authority) {
+        return Err(BackupError::AuthorityElsewhere { key: key.clone() });
     }
     let database = config.database.to_string();
     if let DatabaseAddress::Sqlite(path) = &config.database

@@ -37,10 +37,17 @@ pub struct Settings {
     /// [default: rr-control-state]
     #[arg(long, global = true, env = "RR_CONTROL_STATE_DIR", value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
-    /// Where the key of the certificate authority is: file:PATH, fd:NUMBER or exec:PROGRAM, a program that signs with it
-    /// [default: authority.key in the state folder]
-    #[arg(long, global = true, env = "RR_CONTROL_AUTHORITY_KEY", value_name = "SOURCE")]
-    pub authority_key: Option<String>,
+    /// Where the key of the certificate authority is: file:PATH, fd:NUMBER or exec:PROGRAM, a program that signs with it;
+    /// while it is replaced, given once for each of the two [default: authority.key in the state folder]
+    #[arg(
+        long = "authority-key",
+        global = true,
+        env = "RR_CONTROL_AUTHORITY_KEY",
+        value_name = "SOURCE",
+        value_delimiter = ','
+    )]
+    #[serde(rename = "authority-key")]
+    pub authority_keys: Vec<String>,
     /// sqlite://path or postgres://user@host/name [default: control.db in the state folder]
     #[arg(long, global = true, env = "RR_CONTROL_DATABASE", value_name = "URL", hide_env_values = true)]
     pub database: Option<String>,
@@ -244,8 +251,8 @@ pub enum ConfigError {
 pub struct Config {
     /// Folder for the authority's key and the bootstrap token.
     pub state_dir: PathBuf,
-    /// Where the authority's key is.
-    pub authority_key: KeySource,
+    /// Where the authority's keys are: one, or two while it is replaced.
+    pub authority_keys: Vec<KeySource>,
     /// Where everything is stored.
     pub database: DatabaseAddress,
     /// Where regions may keep records of requests, by name.
@@ -323,7 +330,11 @@ impl Settings {
             };
         Self {
             state_dir: self.state_dir.or(other.state_dir),
-            authority_key: self.authority_key.or(other.authority_key),
+            authority_keys: if self.authority_keys.is_empty() {
+                other.authority_keys
+            } else {
+                self.authority_keys
+            },
             database,
             database_file,
             record_stores,
@@ -368,10 +379,14 @@ impl Config {
         };
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let state_dir = settings.state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR));
-        let authority_key = match settings.authority_key {
-            None => KeySource::File(state_dir.join(KEY_FILE)),
-            Some(said) => said.parse().map_err(|cause| ConfigError::AuthorityKey { said, cause })?,
-        };
+        let mut authority_keys = Vec::new();
+        for said in settings.authority_keys {
+            let source = said.parse().map_err(|cause| ConfigError::AuthorityKey { said, cause })?;
+            authority_keys.push(source);
+        }
+        if authority_keys.is_empty() {
+            authority_keys.push(KeySource::File(state_dir.join(KEY_FILE)));
+        }
         let said = match (settings.database, settings.database_file) {
             (Some(_), Some(_)) => return Err(ConfigError::DatabaseTwice),
             (Some(url), None) => Some(url),
@@ -389,7 +404,7 @@ impl Config {
             record_stores::resolve(&database, &settings.record_stores, &settings.record_store_files)?;
         let config = Self {
             state_dir,
-            authority_key,
+            authority_keys,
             database,
             record_stores,
             management: settings.management.unwrap_or_else(|| local(7420)),

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use rr_contract::runtime::{Stop, Tasks};
 use rr_contract::wire::fleet::enrolment_service_server::EnrolmentServiceServer;
 use rr_contract::wire::fleet::telemetry_service_server::TelemetryServiceServer;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Extensions, Status};
 
@@ -34,6 +35,9 @@ use config::ConfigRoute;
 
 /// The largest message that a node may send: a batch of records and little more.
 const MESSAGE_MOST: usize = 4 * 1024 * 1024;
+
+/// What a node is told whose certificate is of a root that was removed.
+const REMOVED: &str = "the root that issued the certificate of this node was removed from the authority; join it again with a token of `rrctl node token create`";
 
 /// What a node is told whose certificate was not signed.
 const NOT_SIGNED: &str = "the authority's key does not sign, so no certificate can be issued; the control plane's log says why, try again later";
@@ -69,8 +73,18 @@ fn certificate(extensions: &Extensions) -> Result<&NodeCertificate, Status> {
         .ok_or_else(|| Status::unauthenticated("this call needs a node's certificate of this installation"))
 }
 
+impl FleetPort {
+    /// What is cancelled when the root of the certificate at the other end is trusted no more, where it is by now: a
+    /// connection may be older than a removal.
+    fn trusts(&self, extensions: &Extensions) -> Result<CancellationToken, Status> {
+        let removed = || Status::unauthenticated(REMOVED);
+        self.authority.trusts(certificate(extensions)?).ok_or_else(removed)
+    }
+}
+
 /// The node at the other end, whose certificate has not ended by `now`.
-fn identity(extensions: &Extensions, now: SystemTime) -> Result<NodeIdentity, Status> {
+fn identity(port: &FleetPort, extensions: &Extensions, now: SystemTime) -> Result<NodeIdentity, Status> {
+    port.trusts(extensions)?;
     let shown = certificate(extensions)?;
     if shown.not_after < now {
         return Err(Status::unauthenticated(

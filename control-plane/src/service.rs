@@ -9,6 +9,7 @@ mod adopt;
 mod apply;
 mod attestation;
 mod audit;
+mod authority;
 mod caller_certificate;
 mod caller_value;
 mod ceiling;
@@ -60,6 +61,7 @@ use rr_contract::seam::{Seams, draw};
 use rr_contract::wire::fleet::Limits;
 use rr_contract::wire::management::Org;
 
+use crate::authority::Authority;
 use crate::authz::{Permission, Principal};
 use crate::publish::Publisher;
 use crate::store::{Author, Consent, RecordStores, Store, resource_row};
@@ -140,7 +142,7 @@ pub(crate) struct Services {
     /// Where records of requests are.
     pub(crate) records: RecordStores,
     pub(crate) seams: Seams,
-    pub(crate) authority_pin: [u8; 32],
+    pub(crate) authority: Arc<Authority>,
     pub(crate) publisher: Arc<Publisher>,
     /// The highest limits that any proxy may have.
     pub(crate) ceilings: Limits,

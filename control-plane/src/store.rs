@@ -8,6 +8,7 @@ mod admission;
 pub mod alone;
 pub(crate) mod apply;
 pub(crate) mod audit;
+pub(crate) mod authority_root;
 pub(crate) mod caller_use;
 mod chain;
 mod clickhouse;

@@ -9,6 +9,7 @@ mod join;
 mod node_key;
 pub(crate) mod region_keys;
 mod revoked;
+pub(crate) mod roots;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -87,6 +88,21 @@ impl Identity {
             private_key,
             trust,
         }
+    }
+
+    /// The same node, which trusts other authorities of the control plane.
+    pub(crate) fn trusting(&self, trust: Vec<CertificateDer<'static>>) -> Self {
+        self.renewed(self.chain.clone(), Secret::new(self.private_key.expose().to_vec()), trust)
+    }
+
+    /// SHA-256 of the public keys of the authorities that it trusts.
+    pub(crate) fn trusted(&self) -> Vec<Vec<u8>> {
+        roots::pins(&self.trust)
+    }
+
+    /// The same of the one that issued its certificate; none where it trusts that one no more.
+    pub(crate) fn certified_by(&self) -> Option<Vec<u8>> {
+        roots::issuer_of(self.chain.first()?, &self.trust)
     }
 
     /// When its certificate begins.

@@ -20,6 +20,7 @@ use tracing::{debug, error, info, warn};
 use crate::BUILD;
 use crate::backoff::{self, Backoff};
 use crate::control_plane::ControlPlane;
+use crate::identity::roots::{self, RootsRefused};
 use crate::identity::{Credentials, RenewalFault, ReplaceError};
 use crate::sync::{Board, certificate_error};
 
@@ -48,6 +49,10 @@ enum RenewError {
     Unknown,
     #[error("the control plane's answer to the request for a new certificate holds none")]
     Answer,
+    #[error(
+        "the control plane's answer to the request for a new certificate names authorities that are none"
+    )]
+    Roots(#[from] RootsRefused),
     #[error("generate keys for the node certificate")]
     Keys(#[source] rcgen::Error),
     #[error(transparent)]
@@ -144,12 +149,13 @@ impl Renewal {
             service.renew(request).await.map_err(refusal)
         };
         let answer = timeout(TIMEOUT, call).await.map_err(|_| RenewError::Timeout)??.into_inner();
-        if answer.chain.is_empty() || answer.trust.is_empty() {
+        if answer.chain.is_empty() {
             return Err(RenewError::Answer);
         }
         let certificates =
             |list: Vec<Vec<u8>>| list.into_iter().map(CertificateDer::from).collect::<Vec<_>>();
-        let (chain, trust) = (certificates(answer.chain), certificates(answer.trust));
+        let chain = certificates(answer.chain);
+        let trust = roots::read(answer.trust)?;
         let key = Secret::new(key.serialize_der());
         self.credentials.replace(|identity| identity.renewed(chain, key, trust)).await?;
         let identity = self.credentials.identity();
@@ -193,7 +199,7 @@ impl Renewal {
                 }
                 return self.soon(backoff);
             }
-            RenewError::Answer | RenewError::Keys(_) | RenewError::Replace(_) => {
+            RenewError::Answer | RenewError::Roots(_) | RenewError::Keys(_) | RenewError::Replace(_) => {
                 warn!(error = %chain(error), "the certificate of this node is not renewed yet and the one before stays in use; retrying");
                 return self.soon(backoff);
             }

@@ -4,6 +4,7 @@
 //! is in force stays in force.
 
 pub(crate) mod apply;
+mod authorities;
 mod compare;
 pub(crate) mod inventory;
 pub(crate) mod journal;
@@ -23,7 +24,7 @@ use rr_contract::model::time;
 use rr_contract::runtime::{Gate, Stop, chain};
 use rr_contract::seam::{Seams, draw};
 use rr_contract::wire::fleet;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
@@ -142,6 +143,10 @@ pub(crate) struct Sync {
     echoes: Echoes,
     /// `None`: this node takes no later keys of its region.
     ring: Option<KeyRing>,
+    /// When the certificate is to be renewed, because another authority issues now.
+    renew_at: Option<Instant>,
+    /// That it was.
+    replaced: watch::Receiver<u64>,
     /// Held until there is a configuration.
     configured: Option<Gate>,
     boot_id: [u8; 16],
@@ -162,6 +167,7 @@ impl Sync {
     ) -> Self {
         let boot_id = draw(&*seams.entropy);
         let now = Instant::now();
+        let replaced = credentials.replaced();
         let mut sync = Self {
             control_plane,
             credentials,
@@ -173,6 +179,8 @@ impl Sync {
             tests: None,
             echoes: Echoes::default(),
             ring: None,
+            renew_at: None,
+            replaced,
             configured: Some(configured),
             boot_id,
             skew: Skew::default(),
@@ -288,7 +296,8 @@ impl Sync {
 
     /// Checks workers and disk. Returns whether there is news for the control plane.
     async fn tend(&mut self) -> bool {
-        let mut news = self.applier.tend().await;
+        let mut news = self.tend_certificate();
+        news |= self.applier.tend().await;
         if self.last_mend.is_none_or(|at| at.elapsed() >= MEND_EVERY) {
             self.last_mend = Some(Instant::now());
             news |= self.applier.mend().await;
@@ -301,7 +310,10 @@ impl Sync {
 
     fn status(&self) -> fleet::Status {
         let wire = |position: Option<Position>| position.map(Position::to_wire);
+        let (trusted_authorities, certified_by) = self.authorities();
         fleet::Status {
+            trusted_authorities,
+            certified_by,
             running: wire(self.applier.running()),
             serving: wire(self.applier.serving()),
             on_disk: wire(self.applier.on_disk()),

@@ -132,6 +132,8 @@ pub struct ControlPlane {
     pub management: SocketAddr,
     /// Where nodes connect.
     pub fleet: SocketAddr,
+    /// Where the keys of its authority are, from its next start on; where they are by themselves when there are none.
+    pub authority_keys: Vec<String>,
     ports: [Port; 3],
 }
 
@@ -140,7 +142,8 @@ impl ControlPlane {
     async fn start_at(state: PathBuf, later: Later) -> Self {
         let ports = [Port::reserve(), Port::reserve(), Port::reserve()];
         let [management, fleet, _] = ports.each_ref().map(Port::address);
-        let mut plane = Self { state, later, running: None, management, fleet, ports };
+        let authority_keys = Vec::new();
+        let mut plane = Self { state, later, running: None, management, fleet, authority_keys, ports };
         plane.restart().await;
         plane
     }
@@ -150,6 +153,7 @@ impl ControlPlane {
         self.stop().await;
         let settings = rr_control_plane::Settings {
             state_dir: Some(self.state.clone()),
+            authority_keys: self.authority_keys.clone(),
             management: Some(self.management),
             fleet: Some(self.fleet),
             admin: Some(self.ports[2].address()),

@@ -22,7 +22,7 @@ impl wire::installation_service_server::InstallationService for Api {
                 revision: head.revision,
                 audit: head.audit.to_vec(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                authority_pin: self.services.authority_pin.to_vec(),
+                authority_pin: self.services.authority.pin().to_vec(),
                 limit_ceilings: Some(self.services.ceilings),
             })
         };

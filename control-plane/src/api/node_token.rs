@@ -19,7 +19,7 @@ impl wire::node_token_service_server::NodeTokenService for Api {
             let request = request.into_inner();
             let made = self.services.node_token_create(caller, &region, request.statement).await?;
             Ok(wire::CreateNodeTokenResponse {
-                authority_pin: self.services.authority_pin.to_vec(),
+                authority_pin: self.services.authority.pin().to_vec(),
                 node_token: Some(shown(made.value)),
                 revision: made.revision.unwrap_or_default(),
             })

@@ -70,6 +70,7 @@ impl Rest {
         use fleet::__rest_over_grpc_bridge_FleetService::FleetServiceRestBridge;
         use management::__rest_over_grpc_bridge_ApplyService::ApplyServiceRestBridge;
         use management::__rest_over_grpc_bridge_AuditService::AuditServiceRestBridge;
+        use management::__rest_over_grpc_bridge_AuthorityService::AuthorityServiceRestBridge;
         use management::__rest_over_grpc_bridge_CredentialService::CredentialServiceRestBridge;
         use management::__rest_over_grpc_bridge_FilterService::FilterServiceRestBridge;
         use management::__rest_over_grpc_bridge_InstallationService::InstallationServiceRestBridge;
@@ -106,6 +107,7 @@ impl Rest {
             TargetServiceRestBridge::externally_authenticated(api.clone()),
             ApplyServiceRestBridge::externally_authenticated(api.clone()),
             AuditServiceRestBridge::externally_authenticated(api.clone()),
+            AuthorityServiceRestBridge::externally_authenticated(api.clone()),
             InstallationServiceRestBridge::externally_authenticated(api.clone()),
             MetricsServiceRestBridge::externally_authenticated(api.clone()),
             NotificationServiceRestBridge::externally_authenticated(api.clone()),

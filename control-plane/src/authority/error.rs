@@ -7,6 +7,7 @@ use rr_contract::seam::Exposure;
 
 use super::key_source::{FLAG, KeySource};
 use super::sign_error::{ProgramFault, SignError};
+use crate::store::StoreError;
 
 /// Why there is no authority.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,15 @@ pub enum AuthorityError {
     /// The program that is to have it does not work.
     #[error(transparent)]
     Program(#[from] ProgramFault),
+    /// It has another key than those that this process was given.
+    #[error("the key of the root {pin} was not given to this control plane ({FLAG})", pin = data_encoding::HEXLOWER.encode(pin))]
+    NoKey {
+        /// SHA-256 of its public key.
+        pin: [u8; 32],
+    },
+    /// The database cannot be read.
+    #[error("cannot read the roots of the authority")]
+    Store(#[source] StoreError),
     /// Nothing is signed with it.
     #[error(transparent)]
     Sign(#[from] SignError),

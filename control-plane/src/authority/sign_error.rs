@@ -15,6 +15,11 @@ pub enum SignError {
     /// The program does not.
     #[error(transparent)]
     Program(#[from] ProgramFault),
+    /// This replica was not given the key of the root that issues.
+    #[error(
+        "this control plane was not given the key of the root of the authority that issues (--authority-key)"
+    )]
+    NoKey,
     /// The thread that was to sign has ended.
     #[error("the thread that signs has ended")]
     Ended,

@@ -3,15 +3,32 @@
 use rr_contract::runtime::chain;
 use rr_contract::seam::SystemEntropy;
 
+use std::path::Path;
+
+use rcgen::KeyPair;
+use rustls::RootCertStore;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::server::WebPkiClientVerifier;
+
 use super::*;
 
 fn file(folder: &Path) -> KeySource {
     KeySource::File(folder.join(KEY_FILE))
 }
 
+fn order(keys: &[KeySource], folder: &Path, installation: u8) -> Order {
+    Order {
+        keys: keys.to_vec(),
+        folder: folder.to_owned(),
+        installation: InstallationId::from_random([installation; 16]),
+        names: Vec::new(),
+        address: None,
+    }
+}
+
 fn opened(folder: &Path, installation: u8) -> Authority {
-    let installation = InstallationId::from_random([installation; 16]);
-    Authority::open(&file(folder), folder, installation, None, &Seams::real()).expect("opens")
+    let order = order(&[file(folder)], folder, installation);
+    Authority::open(order, Vec::new(), None, &Seams::real()).expect("opens")
 }
 
 /// Why an authority is not opened, where nodes trust `trusted`: one line.
@@ -20,8 +37,8 @@ fn refusal(folder: &Path, trusted: Option<[u8; 32]>) -> AuthorityError {
 }
 
 fn refusal_of(key: &KeySource, folder: &Path, trusted: Option<[u8; 32]>) -> AuthorityError {
-    let installation = InstallationId::from_random([1; 16]);
-    let refused = Authority::open(key, folder, installation, trusted, &Seams::real());
+    let order = order(std::slice::from_ref(key), folder, 1);
+    let refused = Authority::open(order, Vec::new(), trusted, &Seams::real());
     let Err(error) = refused else { panic!("it opened") };
     assert_eq!(error.to_string().lines().count(), 1, "{error}");
     error
@@ -107,9 +124,8 @@ fn an_authority_that_nodes_do_not_trust_is_refused_and_gets_no_certificate() {
     std::fs::remove_file(folder.path().join(CERTIFICATE_FILE)).expect("removes");
     assert!(matches!(refusal(folder.path(), Some([0; 32])), AuthorityError::Other { .. }));
     assert!(!folder.path().join(CERTIFICATE_FILE).exists());
-    let installation = InstallationId::from_random([1; 16]);
-    let key = file(folder.path());
-    let again = Authority::open(&key, folder.path(), installation, Some(pin), &Seams::real());
+    let order = order(&[file(folder.path())], folder.path(), 1);
+    let again = Authority::open(order, Vec::new(), Some(pin), &Seams::real());
     assert_eq!(again.expect("opens").pin(), pin);
 }
 
@@ -154,8 +170,8 @@ fn a_key_is_read_from_a_descriptor_and_written_nowhere() {
     let pin = opened(elsewhere.path(), 1).pin();
     let given = std::fs::File::open(elsewhere.path().join(KEY_FILE)).expect("opens");
     let key = KeySource::Descriptor(given.as_raw_fd().try_into().expect("a number"));
-    let installation = InstallationId::from_random([1; 16]);
-    let authority = Authority::open(&key, folder.path(), installation, None, &Seams::real());
+    let order = order(&[key], folder.path(), 1);
+    let authority = Authority::open(order, Vec::new(), None, &Seams::real());
     assert_eq!(authority.expect("opens").pin(), pin);
     let files: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").collect();
     assert_eq!(files.len(), 1, "{CERTIFICATE_FILE} alone: {files:?}");
@@ -196,14 +212,14 @@ async fn an_authority_whose_key_a_program_has_issues_as_one_whose_key_is_a_file(
         (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let pin = opened(elsewhere.path(), 1).pin();
     let key = signer(elsewhere.path(), &elsewhere.path().join(KEY_FILE));
-    let installation = InstallationId::from_random([1; 16]);
-    let authority = Authority::open(&key, folder.path(), installation, None, &Seams::real());
+    let order = order(&[key], folder.path(), 1);
+    let authority = Authority::open(order, Vec::new(), None, &Seams::real());
     let authority = authority.expect("opens");
     assert_eq!(authority.pin(), pin);
     let node = NodeIdentity { node: NodeId::from_random([2; 16]), region: RegionId::from_random([3; 16]) };
     let issued = issue(&authority, node).await;
     let mut roots = RootCertStore::empty();
-    roots.add(authority.certificate().clone()).expect("a root");
+    roots.add(authority.certificate()).expect("a root");
     let verifier = WebPkiClientVerifier::builder_with_provider(
         Arc::new(roots),
         Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
@@ -219,6 +235,88 @@ async fn an_authority_whose_key_a_program_has_issues_as_one_whose_key_is_a_file(
     let Err(error) = refused else { panic!("it was signed") };
     let text = error.to_string();
     assert!(text.contains("signer sign") && text.contains(": locked:"), "{text}");
+}
+
+/// A row of a root, as the database has it.
+fn row(pin: [u8; 32], certificate: &[u8], cross: &[u8], issues_since: Option<i64>) -> RootRow {
+    RootRow {
+        pin: data_encoding::HEXLOWER.encode(&pin),
+        certificate: certificate.to_vec(),
+        cross: Some(cross.to_vec()),
+        added_at: 0,
+        issues_since,
+        removed_at: None,
+    }
+}
+
+/// Whether whoever trusts this root alone believes what the port shows.
+fn is_believed(authority: &Authority, root: &[u8]) -> bool {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(root.to_vec())).expect("a root");
+    let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+    let verifier = verifier.build().expect("a verifier");
+    let shown = Arc::clone(&authority.present().server);
+    let name = rustls_pki_types::ServerName::try_from(SERVER_NAME).expect("a name");
+    let now = rustls_pki_types::UnixTime::now();
+    verifier.verify_server_cert(&shown.cert[0], &shown.cert[1..], &name, &[], now).is_ok()
+}
+
+/// A machine whose token names this key looks for it in what the port shows.
+fn is_named(authority: &Authority, pin: [u8; 32]) -> bool {
+    authority.present().server.cert[1..].iter().any(|shown| spki_pin(shown) == Some(pin))
+}
+
+#[test]
+fn whoever_trusts_either_of_two_roots_believes_the_port_whichever_issues_and_the_removed_one_counts_no_more()
+{
+    let folder = tempfile::tempdir().expect("a folder");
+    let next_path = folder.path().join("next.key");
+    let keys = [file(folder.path()), KeySource::File(next_path)];
+    let first = Authority::open(order(&keys, folder.path(), 1), Vec::new(), None, &Seams::real());
+    let first = first.expect("opens");
+    let (old, next) = (first.held[0].pin, first.held[1].pin);
+    assert_eq!(first.pin(), old, "of two keys the first is the authority");
+    assert_eq!(first.spare(&[row(old, &first.certificate(), &[], Some(1))]).len(), 1);
+    let of_old = first.certificate();
+    let made = keys::cross(&first.held[1], &first.held[0], &of_old, first.installation, &first.seams);
+    let made = made.expect("is signed");
+    let rows = |old_since, next_since| {
+        vec![
+            row(old, &of_old, &made.of_present, old_since),
+            row(next, &made.certificate, &made.by_present, next_since),
+        ]
+    };
+    for (rows, issues) in
+        [(rows(Some(1), None), old), (rows(Some(1), Some(2)), next), (rows(Some(3), Some(2)), old)]
+    {
+        let authority = Authority::open(order(&keys, folder.path(), 1), rows, Some(issues), &Seams::real());
+        let authority = authority.expect("opens");
+        assert_eq!(authority.pin(), issues);
+        for (root, pin) in [(&of_old, old), (&made.certificate, next)] {
+            assert!(is_believed(&authority, root), "{issues:?}");
+            assert!(is_named(&authority, pin), "{issues:?}");
+        }
+    }
+    // With the old one removed, and its key gone.
+    let mut rows = rows(Some(1), Some(2));
+    rows[0].removed_at = Some(3);
+    let authority = Authority::open(order(&keys[1..], folder.path(), 1), rows, Some(next), &Seams::real());
+    let authority = authority.expect("opens");
+    assert!(is_believed(&authority, &made.certificate) && !is_believed(&authority, &of_old));
+    assert!(!is_named(&authority, old));
+}
+
+#[test]
+fn a_control_plane_without_the_key_that_issues_does_not_start_and_makes_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pin = opened(folder.path(), 1).pin();
+    std::fs::rename(folder.path().join(KEY_FILE), folder.path().join("aside")).expect("renames");
+    let keys = [KeySource::File(folder.path().join("new.key")), file(folder.path())];
+    let refused = Authority::open(order(&keys, folder.path(), 1), Vec::new(), Some(pin), &Seams::real());
+    let Err(error) = refused else { panic!("it opened") };
+    assert!(matches!(error, AuthorityError::Gone { .. }), "{error}");
+    assert!(!folder.path().join("new.key").exists());
 }
 
 #[test]

@@ -31,9 +31,14 @@ impl TimeProvider for Time {
     }
 }
 
-/// Verifies as webpki does, but for the end of a certificate.
-#[derive(Debug)]
-pub(super) struct Renewable(pub(super) Arc<dyn ClientCertVerifier>);
+/// Verifies as webpki does, but for the end of a certificate, by the roots that are trusted at that moment.
+pub(super) struct Renewable(pub(super) Arc<dyn Fn() -> Arc<dyn ClientCertVerifier> + Send + Sync>);
+
+impl std::fmt::Debug for Renewable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Renewable")
+    }
+}
 
 impl ClientCertVerifier for Renewable {
     fn verify_client_cert(
@@ -42,7 +47,8 @@ impl ClientCertVerifier for Renewable {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let refused = match self.0.verify_client_cert(certificate, intermediates, now) {
+        let verifier = (self.0)();
+        let refused = match verifier.verify_client_cert(certificate, intermediates, now) {
             Err(Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, time })) => {
                 (not_after, Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, time }))
             }
@@ -53,19 +59,16 @@ impl ClientCertVerifier for Renewable {
             return Err(error);
         }
         // All else has to hold, as it did on its last day.
-        self.0.verify_client_cert(certificate, intermediates, not_after)
+        verifier.verify_client_cert(certificate, intermediates, not_after)
     }
 
+    /// None: they may change, and nodes have one certificate to show.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn offer_client_auth(&self) -> bool {
-        self.0.offer_client_auth()
+        &[]
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.0.client_auth_mandatory()
+        false
     }
 
     fn verify_tls12_signature(
@@ -74,7 +77,7 @@ impl ClientCertVerifier for Renewable {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
+        (self.0)().verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -83,10 +86,10 @@ impl ClientCertVerifier for Renewable {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
+        (self.0)().verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        (self.0)().supported_verify_schemes()
     }
 }

@@ -107,7 +107,8 @@ impl FleetPort {
             return Ok(revoked(token));
         }
         // Behind that: one that was revoked long ago is to hear of it.
-        not_ended(extensions, self.seams.clock.now())?;
+        not_ended(self, extensions, self.seams.clock.now())?;
+        let removed = self.trusts(extensions)?;
         if self.publisher.position(identity.region).is_none() {
             return Err(Status::unavailable(
                 "the control plane is still loading the configuration; connect again in a moment",
@@ -125,6 +126,8 @@ impl FleetPort {
             inbound,
             out,
             stop: self.stop.clone(),
+            removed,
+            authorities: self.authority.told(),
         };
         // The response goes out now: a client waits for its head before it sends, and Hello is awaited there.
         self.tasks.spawn("sync", async move {

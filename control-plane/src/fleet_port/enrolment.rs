@@ -126,7 +126,7 @@ impl FleetPort {
         Ok(fleet::JoinResponse {
             node: node.to_string(),
             chain: vec![issued.certificate.to_vec()],
-            trust: vec![self.authority.certificate().to_vec()],
+            trust: self.authority.trust(),
             statement: Some(statement.to_wire()),
             not_after: Some(time::timestamp(issued.not_after)),
             later_keys,

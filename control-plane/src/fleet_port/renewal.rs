@@ -52,6 +52,7 @@ pub(super) async fn renew(
     port: &FleetPort,
     request: Request<fleet::RenewRequest>,
 ) -> Result<fleet::RenewResponse, Status> {
+    port.trusts(request.extensions())?;
     let shown = certificate(request.extensions())?.clone();
     let from = address(request.extensions());
     let node = shown.identity.node.to_string();
@@ -128,7 +129,7 @@ async fn answer(
     port.events.renewal(RenewalOutcome::Granted, &node, "");
     Ok(fleet::RenewResponse {
         chain: vec![issued.certificate.to_vec()],
-        trust: vec![port.authority.certificate().to_vec()],
+        trust: port.authority.trust(),
         not_after: Some(time::timestamp(issued.not_after)),
     })
 }

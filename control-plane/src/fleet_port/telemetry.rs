@@ -66,7 +66,7 @@ impl TelemetryService for FleetPort {
         &self,
         request: Request<Streaming<fleet::UploadRequest>>,
     ) -> Result<Response<Self::UploadStream>, Status> {
-        let identity = identity(request.extensions(), self.seams.clock.now())?;
+        let identity = identity(self, request.extensions(), self.seams.clock.now())?;
         self.not_revoked(identity).await?;
         let (out, answers) = mpsc::channel(WAITING);
         let port = self.clone();

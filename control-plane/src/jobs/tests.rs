@@ -39,7 +39,7 @@ pub(super) fn jobs(store: &Store) -> Jobs {
         store: store.clone(),
         records: RecordStores::new(store.clone(), Default::default(), Vec::new()),
         seams: Seams::real(),
-        authority_pin: [0; 32],
+        authority: crate::authority::fixture(),
         publisher: Publisher::new(store.clone(), events.clone(), Seams::real().entropy),
         ceilings: Default::default(),
         tests: crate::service::TestBounds::default(),

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::authority::{Asked, Authority, KeySource, NodeIdentity, SERVER_NAME, Serial};
+use crate::authority::{Asked, Authority, KeySource, NodeIdentity, Order, SERVER_NAME, Serial};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -23,7 +23,7 @@ type Secured = tokio_rustls::client::TlsStream<TcpStream>;
 
 /// The fleet's port, and what it takes to connect to it.
 struct Fleet {
-    authority: Authority,
+    authority: Arc<Authority>,
     address: SocketAddr,
     shutdown: Shutdown,
     tasks: Tasks,
@@ -37,9 +37,15 @@ impl Fleet {
     fn serve(strangers: Strangers, connections: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let seams = Seams::real();
-        let key = KeySource::File(folder.path().join("authority.key"));
-        let installation = InstallationId::from_random([1; 16]);
-        let authority = Authority::open(&key, folder.path(), installation, None, &seams).expect("opens");
+        let order = Order {
+            keys: vec![KeySource::File(folder.path().join("authority.key"))],
+            folder: folder.path().to_owned(),
+            installation: InstallationId::from_random([1; 16]),
+            names: Vec::new(),
+            address: None,
+        };
+        let authority = Authority::open(order, Vec::new(), None, &seams).expect("opens");
+        let authority = Arc::new(authority);
         let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
         let bound = Bound::bind("fleet", SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("binds");
         let address = bound.address();
@@ -48,7 +54,7 @@ impl Fleet {
         });
         let serving = Serving {
             router: axum::Router::new().fallback_service(silence),
-            tls: Some(authority.fleet_tls(&seams).expect("is made")),
+            tls: Some(authority.fleet_tls().expect("is made")),
             admit: Arc::new(|_, _| {}),
             strangers: Some(strangers),
             patience: None,
@@ -64,7 +70,7 @@ impl Fleet {
 
     fn client(&self) -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert> {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.authority.certificate().clone()).expect("is one");
+        roots.add(self.authority.certificate()).expect("is one");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

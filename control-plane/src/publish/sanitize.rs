@@ -19,6 +19,9 @@ pub(crate) const STANDING_MOST: usize = 500;
 const ISSUERS_MOST: usize = 20;
 /// And how many secrets that were sent back.
 const ECHOED_MOST: usize = 20;
+/// Of authorities' keys: the length of a hash, and how many of them are kept.
+const PIN: usize = 32;
+const PINS_MOST: usize = 8;
 const TEXT_MOST: usize = 512;
 const HASH: usize = 32;
 const LINEAGE: usize = 16;
@@ -50,6 +53,8 @@ pub(super) fn status(said: Status) -> Status {
         standing: refusals(said.standing),
         away_issuers: issuers(said.away_issuers),
         echoed_secrets: echoed(said.echoed_secrets),
+        trusted_authorities: pins(said.trusted_authorities),
+        certified_by: pin(said.certified_by),
         ..said
     }
 }
@@ -75,6 +80,16 @@ fn echoed(said: Vec<EchoedSecret>) -> Vec<EchoedSecret> {
         ids.into_iter().all(|id| is_id(id)) && echoed.at.as_ref().is_some_and(is_time)
     });
     kept.take(ECHOED_MOST).collect()
+}
+
+/// Hashes of authorities' keys, cut to what is kept.
+pub(super) fn pins(said: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    said.into_iter().filter(|pin| pin.len() == PIN).take(PINS_MOST).collect()
+}
+
+/// One of them; empty where it is none.
+pub(super) fn pin(said: Vec<u8>) -> Vec<u8> {
+    if said.len() == PIN { said } else { Vec::new() }
 }
 
 fn is_id(id: &str) -> bool {

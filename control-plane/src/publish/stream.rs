@@ -24,6 +24,7 @@ use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::sync_response::Message;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tracing::debug;
 
@@ -75,6 +76,10 @@ pub(crate) struct Session<I> {
     pub(crate) inbound: I,
     pub(crate) out: mpsc::Sender<Result<Outgoing, Status>>,
     pub(crate) stop: Stop,
+    /// Cancelled when the root of the certificate that the node showed is trusted no more.
+    pub(crate) removed: CancellationToken,
+    /// What nodes are told of the authorities, and the pins of those; nothing where there are none.
+    pub(crate) authorities: watch::Receiver<Arc<(fleet::Authorities, Vec<Vec<u8>>)>>,
 }
 
 /// Why a stream ended.
@@ -92,6 +97,8 @@ pub(crate) enum End {
     Clash,
     #[error("could not find out whether another process is connected as this node; connect again")]
     PerhapsClash,
+    #[error("the root that issued the certificate of this connection was removed from the authority")]
+    Removed,
     #[error("the node sent no Hello within 10 seconds")]
     NoHello,
     #[error("the node speaks another version of the protocol")]
@@ -214,7 +221,7 @@ where
         }
         let end = self.converse(hello).await;
         match end {
-            End::Left | End::Stopping => {}
+            End::Left | End::Stopping | End::Removed => {}
             End::Fenced => self.fail(Status::aborted(end.to_string())),
             End::Clash => self.fail(Status::already_exists(end.to_string())),
             End::Revoked => self.fail(Status::permission_denied(end.to_string())),
@@ -253,6 +260,7 @@ where
         }
         let heads = self.publisher.announced.subscribe();
         let changes = self.publisher.fleet.changes();
+        let lacks = self.lacks(&hello);
         let mut node = LiveNode {
             region: self.region,
             address: self.address.clone(),
@@ -263,6 +271,8 @@ where
                 running: hello.resume.clone(),
                 standing: sanitize::refusals(hello.standing),
                 region_epoch: hello.region_epoch,
+                trusted_authorities: sanitize::pins(hello.trusted_authorities.clone()),
+                certified_by: sanitize::pin(hello.certified_by.clone()),
                 ..Default::default()
             },
             last_seen_at: micros(self.seams.clock.now()),
@@ -294,6 +304,9 @@ where
             draining,
         };
         self.send(Message::Welcome(welcome)).await?;
+        if lacks {
+            self.tell_authorities().await?;
+        }
         let mut talk = Box::new(Talk {
             seat,
             heads,
@@ -320,6 +333,21 @@ where
             self.crashed(tried, &boot_id).await;
         }
         Ok(talk)
+    }
+
+    /// Whether a node trusts or shows something else than what is issued and trusted now.
+    fn lacks(&mut self, hello: &fleet::Hello) -> bool {
+        let (now, pins) = &**self.authorities.borrow_and_update();
+        let trusts = &hello.trusted_authorities;
+        let all = trusts.len() == pins.len() && pins.iter().all(|pin| trusts.contains(pin));
+        // One that says nothing is of a version that takes none.
+        !(pins.is_empty() || trusts.is_empty() || all && hello.certified_by == now.issuer)
+    }
+
+    /// Tells the node which authorities it is to trust from now on.
+    async fn tell_authorities(&mut self) -> Result<(), End> {
+        let now = self.authorities.borrow_and_update().0.clone();
+        if now.trust.is_empty() { Ok(()) } else { self.send(Message::Authorities(now)).await }
     }
 
     /// Ends the stream of a node that was revoked, with a word on it.
@@ -351,6 +379,7 @@ where
     async fn serve(&mut self, talk: &mut Talk) -> Result<std::convert::Infallible, End> {
         let stop = self.stop.clone();
         let fence = talk.seat.fence().clone();
+        let removed = self.removed.clone();
         let mut marks = interval(MARK_MOVED);
         marks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -371,6 +400,16 @@ where
                     return Err(End::Stopping);
                 }
                 () = fence.cancelled() => return Err(End::Fenced),
+                () = removed.cancelled() => {
+                    // With the certificate that it has by now it is let in.
+                    let goaway = fleet::Goaway {
+                        reason: End::Removed.to_string(),
+                        spread_over: Some(time::wire_duration(GOAWAY_SPREAD)),
+                    };
+                    self.send(Message::Goaway(goaway)).await?;
+                    return Err(End::Removed);
+                }
+                Ok(()) = self.authorities.changed() => self.tell_authorities().await?,
                 () = sleep_until(owed_until.unwrap_or_else(Instant::now)), if owed_until.is_some() => {
                     if let Owes::Verdict(in_flight) = &talk.owes {
                         let revision = in_flight.encoded.position.revision;

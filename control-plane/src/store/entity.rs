@@ -9,6 +9,8 @@
 
 pub(crate) mod applied;
 pub(crate) mod arrival;
+pub(crate) mod authority_holder;
+pub(crate) mod authority_root;
 pub(crate) mod blob;
 pub(crate) mod caller_use;
 pub(crate) mod change;

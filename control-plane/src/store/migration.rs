@@ -19,6 +19,7 @@ mod m20261127_seventh_shared_secrets;
 mod m20261127_tenth_record_search;
 mod m20261127_thirteenth_notification_seen;
 mod m20261127_twelfth_record_days;
+mod m20261128_authority_root;
 mod m20261128_fifteenth_outside_cursor;
 mod m20261128_node_certificates;
 mod m20261128_node_vouch;
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_region_grant::Migration),
             Box::new(m20261128_node_certificates::Migration),
             Box::new(m20261128_region_attestation::Migration),
+            Box::new(m20261128_authority_root::Migration),
         ]
     }
 }

@@ -117,6 +117,23 @@ pub(crate) async fn token_redeem(txn: &Txn, id: &str) -> Result<Redeemed, StoreE
     Ok(if taken.rows_affected == 1 { Redeemed::Admitted } else { Redeemed::Spent })
 }
 
+/// Those of some tokens with which machines can still join.
+pub(crate) async fn live_of(db: &impl Reader, ids: &[String], now: i64) -> Result<Vec<String>, StoreError> {
+    let mut live = Vec::new();
+    for ids in ids.chunks(super::resource::BIND) {
+        let rows = node_token::Entity::find()
+            .filter(node_token::Column::Id.is_in(ids.iter().map(String::as_str)))
+            .filter(node_token::Column::ExpiresAt.gt(now))
+            .filter(node_token::Column::RevokedAt.is_null())
+            .order_by_asc(node_token::Column::Id)
+            .all(db.conn())
+            .await
+            .map_err(StoreError::statement("read node tokens"))?;
+        live.extend(rows.into_iter().filter(|row| row.used < row.uses).map(|row| row.id));
+    }
+    Ok(live)
+}
+
 /// A node that joined.
 pub(crate) async fn create(txn: &Txn, node: node::Model) -> Result<(), StoreError> {
     row::insert(txn, node, "write node").await

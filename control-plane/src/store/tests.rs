@@ -19,6 +19,7 @@ use crate::noun::Noun;
 use crate::payload::{Hashed, Payload};
 use crate::tests::postgres;
 
+mod authority_root;
 mod caller_use;
 mod commit;
 mod exposition;

@@ -23,6 +23,7 @@ async fn undo(state: &Path, statements: &[&str], files: &[&str]) {
 
 const NO_HEAD: &str = "DELETE FROM head";
 const NO_PIN: &str = "UPDATE head SET authority = NULL";
+const NO_ROOT: &str = "DELETE FROM authority_root";
 const NO_TOKEN: &str = "DELETE FROM token";
 const KEY: &str = "authority.key";
 const CERTIFICATE: &str = "authority.crt";
@@ -31,10 +32,11 @@ const TOKEN: &str = "bootstrap-token";
 #[tokio::test]
 async fn a_killed_first_start_is_continued_wherever_it_was_killed() {
     for (killed_before, statements, files) in [
-        ("the head row", &[NO_TOKEN, NO_HEAD] as &[&str], &[KEY, CERTIFICATE, TOKEN] as &[&str]),
-        ("the key", &[NO_TOKEN, NO_PIN], &[KEY, CERTIFICATE, TOKEN]),
-        ("the certificate", &[NO_TOKEN, NO_PIN], &[CERTIFICATE, TOKEN]),
-        ("the pin", &[NO_TOKEN, NO_PIN], &[TOKEN]),
+        ("the head row", &[NO_TOKEN, NO_ROOT, NO_HEAD] as &[&str], &[KEY, CERTIFICATE, TOKEN] as &[&str]),
+        ("the key", &[NO_TOKEN, NO_ROOT, NO_PIN], &[KEY, CERTIFICATE, TOKEN]),
+        ("the certificate", &[NO_TOKEN, NO_ROOT, NO_PIN], &[CERTIFICATE, TOKEN]),
+        ("the pin", &[NO_TOKEN, NO_ROOT, NO_PIN], &[TOKEN]),
+        ("the root's row", &[NO_TOKEN, NO_ROOT], &[TOKEN]),
         ("the token's file", &[NO_TOKEN], &[TOKEN]),
         ("the token's row", &[NO_TOKEN], &[]),
         ("nothing, but the token's file is lost", &[], &[TOKEN]),

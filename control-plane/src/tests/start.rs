@@ -265,7 +265,7 @@ async fn reflection_and_health_know_every_service() {
     let mut health = tonic_health::pb::health_client::HealthClient::new(world.channel.clone());
     let ours: Vec<String> =
         list.service.into_iter().map(|it| it.name).filter(|it| it.contains("management")).collect();
-    assert_eq!(ours.len(), 20, "{ours:?}");
+    assert_eq!(ours.len(), 21, "{ours:?}");
     for service in ours {
         let request = tonic_health::pb::HealthCheckRequest { service: service.clone() };
         let status = health.check(request).await.expect("is known").into_inner().status;

@@ -67,7 +67,7 @@ pub(super) fn config(folder: &std::path::Path) -> Config {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Config {
         state_dir: folder.join("state"),
-        authority_key: crate::authority::KeySource::File(folder.join("state").join("authority.key")),
+        authority_keys: vec![crate::authority::KeySource::File(folder.join("state").join("authority.key"))],
         database: crate::DatabaseAddress::Sqlite(folder.join("state").join("control.db")),
         record_stores: Default::default(),
         management: anywhere,

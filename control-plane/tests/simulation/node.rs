@@ -14,7 +14,7 @@ use rr_contract::seam::Seams;
 use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::sync_request::Message as Up;
 use rr_contract::wire::fleet::sync_response::Message as Down;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -186,6 +186,8 @@ impl Node {
     pub(super) fn connect(&self, publisher: &Arc<Publisher>, tasks: &Tasks, shutdown: &Shutdown) {
         let (up, inbound) = mpsc::channel(16);
         let (out, answers) = mpsc::channel(2);
+        // There is no TLS here, and no authority.
+        let (_, authorities) = watch::channel(Arc::default());
         let session = Session {
             publisher: Arc::clone(publisher),
             seams: self.seams.clone(),
@@ -197,6 +199,8 @@ impl Node {
             inbound: ReceiverStream::new(inbound),
             out,
             stop: shutdown.stop(),
+            removed: CancellationToken::new(),
+            authorities,
         };
         tasks.spawn("session", session.run().map(drop));
         let stream = CancellationToken::new();
@@ -289,7 +293,8 @@ impl Node {
                 | Down::Drain(_)
                 | Down::Test(_)
                 | Down::Revoked(_)
-                | Down::RegionKey(_) => Vec::new(),
+                | Down::RegionKey(_)
+                | Down::Authorities(_) => Vec::new(),
             };
             for answer in answers {
                 if !self.say(&up, answer).await {

@@ -134,6 +134,7 @@ impl<'a> Session<'a> {
     }
 
     fn hello(&self) -> fleet::Hello {
+        let (trusted_authorities, certified_by) = self.sync.authorities();
         fleet::Hello {
             protocol: PROTOCOL,
             build: crate::BUILD.to_owned(),
@@ -143,6 +144,8 @@ impl<'a> Session<'a> {
             standing: self.sync.applier.standing(),
             crash: self.sync.applier.crash(),
             region_epoch: self.sync.region_epoch(),
+            trusted_authorities,
+            certified_by,
         }
     }
 
@@ -200,6 +203,10 @@ impl<'a> Session<'a> {
             }
             // Boxed: rare, and what it holds would make every stream larger.
             Some(Heard::RegionKey(given)) => Box::pin(self.take_region_key(given)).await?,
+            Some(Heard::Authorities(told)) => {
+                Box::pin(self.sync.take_authorities(told)).await;
+                self.tell().await?;
+            }
             Some(Heard::Ping(ping)) => self.say(Said::Pong(fleet::Pong { number: ping.number })).await?,
             Some(Heard::Restrain(restrain)) => match self.sync.applier.restrain(&restrain).await {
                 Ok(false) => {}

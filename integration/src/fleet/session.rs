@@ -130,6 +130,8 @@ impl Session<'_> {
             standing: state.standing.values().cloned().collect(),
             crash: script.crash.clone(),
             region_epoch: 0,
+            trusted_authorities: Vec::new(),
+            certified_by: Vec::new(),
         }
     }
 
@@ -169,7 +171,7 @@ impl Session<'_> {
             // It does not say that it can test.
             Heard::Test(_) => {}
             // It opens nothing.
-            Heard::RegionKey(_) => {}
+            Heard::RegionKey(_) | Heard::Authorities(_) => {}
             // It serves nobody from whom something could be taken away.
             Heard::Restrain(_) => {}
             // The stream ends with it. A light node comes again, as a dishonest one does.

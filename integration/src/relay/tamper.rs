@@ -98,6 +98,7 @@ impl Tamper {
             }
             Down::Welcome(_)
             | Down::RegionKey(_)
+            | Down::Authorities(_)
             | Down::Mark(_)
             | Down::Goaway(_)
             | Down::Drain(_)

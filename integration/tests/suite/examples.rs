@@ -24,6 +24,9 @@ const REFUSED: &[(&str, i32, &str, &str)] = &[
     ("rrctl revision adopt", 1, "nothing to adopt", "`restore` adopts after a real restore"),
     ("rrctl revision release", 1, "is not held", "`crash` has a node that crashes on a revision"),
     ("rrctl credential reseal", 2, "region us", "`reseal` adds a region whose keys are of its own"),
+    ("rrctl authority add", 1, "no other key", "`authority_rollover` has a control plane with two keys"),
+    ("rrctl authority switch", 2, "has one root", "`authority_rollover` has two"),
+    ("rrctl authority remove", 2, "has one root", "`authority_rollover` has two"),
     ("rrctl diff", 1, "", "1 says that there is a difference"),
     (
         "rrctl region update frankfurt",

@@ -60,6 +60,8 @@ fn each_argument_offers_its_own_kind() {
 #[test]
 fn what_names_something_that_is_there_offers_it() {
     const NOTHING: &[(&str, &str)] = &[
+        // A hash; without it the right one is meant.
+        ("rrctl authority remove", "pin"),
         // Of a region that was typed before it.
         ("rrctl node token revoke", "token"),
         // A record: there are many, and none has a name.

@@ -14,6 +14,7 @@ const VERBS: &[&str] = &[
     "create",
     "list",
     "show",
+    "switch",
     "update",
     "delete",
     // A member is a user who is there already, and stays when he is no member any more.
@@ -69,6 +70,8 @@ const NOT_ALL: &[(&str, &str)] = &[
     ("metrics", "show"),
     // An entry is a revision, and `revision show` shows it.
     ("audit", "show"),
+    // The table of `show` is the list of its roots.
+    ("authority", "list"),
     // The list has all that is known of one.
     ("node token", "show"),
 ];
@@ -196,6 +199,7 @@ fn said(arg: &Arg, nouns: &BTreeSet<String>) -> String {
 
 /// Flags that are explained in other words at some verbs, and why.
 const SAID_OTHERWISE: &[(&str, &str)] = &[
+    ("now", "what is not waited for, and what comes of that"),
     ("active", "a proxy serves, a meter counts"),
     ("allow-mass-removal", "a rollback is no write of one resource"),
     ("allow-partial", "a rollback is no write of one resource"),

@@ -58,7 +58,7 @@ async fn looking_up_a_caller_costs_the_same_however_many_organizations_list_it()
             store: store.clone(),
             records: store::RecordStores::new(store.clone(), Default::default(), Vec::new()),
             seams: Seams::real(),
-            authority_pin: [0; 32],
+            authority: crate::authority::fixture(),
             publisher: Publisher::new(store.clone(), events, Seams::real().entropy),
             ceilings: Default::default(),
             tests: crate::service::TestBounds::default(),

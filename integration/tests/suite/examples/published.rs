@@ -16,6 +16,7 @@ pub(super) struct Published(Value);
 /// Verbs that print another message than the noun's. Those that show a key once print the noun's where it goes into a file, as
 /// in every example.
 const OTHER: &[(&str, &str)] = &[
+    ("authority show", "GetAuthorityResponse"),
     ("org diff", "[Difference"),
     ("org rollback", "RollbackOrgResponse"),
     ("member remove", "DeleteMemberResponse"),
