@@ -174,7 +174,7 @@ impl Compiler<'_> {
                 }
                 // Whoever seals another secret under this number would have the one before shown to upstreams again.
                 if let Usage::Upstream(Upstream::Sealed { secret, previous: Some(_), .. }) = &credential.usage
-                    && self.versions.had_other(&id, had, secret.content_id())
+                    && self.versions.had_other(&id, credential.version, secret.content_id())
                 {
                     let detail = format!(
                         "version {had} has another secret than when this node first had it, and does not bring the version before back; `rrctl credential replace-secret` gives it the next number"
