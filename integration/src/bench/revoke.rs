@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Nodes, each a process.
     #[arg(long, default_value_t = 200)]
     nodes: usize,
-    /// Keys that are revoked, one after the other.
+    /// Keys that are revoked while nodes are asked, and as many while nobody asks, one after the other.
     #[arg(long, default_value_t = 20)]
     keys: usize,
 }
@@ -54,39 +54,39 @@ pub(crate) async fn run(args: Args, report: &mut Report) -> anyhow::Result<()> {
         lines.push(Kept::connect(edge.listen).await?);
     }
     let (mut last, mut told, mut sweeps) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=args.keys {
+    for round in 1..=2 * args.keys {
         let key = victim(&sample, round).await?;
         let path = format!("/api/{ORG}.proxy-{round}/");
         for line in &mut lines {
             ensure!(line.get(&path, &key).await?.status == 200, "the key counts before it is revoked");
         }
-        let asked = Instant::now();
-        for line in &mut lines {
-            line.get(&path, &key).await?;
-        }
-        sweeps.push(asked.elapsed().as_secs_f64() * 1e3);
         let revision = revoke(&sample, round).await?;
         let replied = Instant::now();
-        let waiting = sample.api.connection();
-        let answer = async {
+        if round % 2 == 0 {
+            let took = refused(&mut lines, &path, &key, replied).await?.as_secs_f64() * 1e3;
+            report.round("refused by the last node", round, took, "ms");
+            last.push(took);
+        } else {
             let ask = fleet::WaitForRevisionRequest { revision, percent: 100, ..Default::default() };
-            let answer = FleetServiceClient::new(waiting).wait_for_revision(ask).await?.into_inner();
-            anyhow::Ok((answer, replied.elapsed()))
-        };
-        let (refused, answer) = tokio::join!(refused(&mut lines, &path, &key, replied), answer);
-        let (answer, took) = answer?;
-        let enforcing: u32 = answer.regions.iter().map(|region| region.reached).sum();
-        ensure!(answer.reached && enforcing as usize == args.nodes, "{answer:?}");
-        last.push(refused?.as_secs_f64() * 1e3);
-        told.push(took.as_secs_f64() * 1e3);
-        report.round("refused by the last node", round, last[round - 1], "ms");
+            let mut stub = FleetServiceClient::new(sample.api.connection());
+            let answer = stub.wait_for_revision(ask).await?.into_inner();
+            told.push(replied.elapsed().as_secs_f64() * 1e3);
+            let enforcing: u32 = answer.regions.iter().map(|region| region.reached).sum();
+            ensure!(answer.reached && enforcing as usize == args.nodes, "{answer:?}");
+            let asked = Instant::now();
+            for line in &mut lines {
+                ensure!(line.get(&path, &key).await?.status == 401, "a node that is told of refuses the key");
+            }
+            sweeps.push(asked.elapsed().as_secs_f64() * 1e3);
+            report.round("all nodes told", round, told[told.len() - 1], "ms");
+        }
     }
-    let note = format!("of {} `rr-edge`, asked in turn; asked for: at most 250 ms", args.nodes);
+    let note = format!("of {} `rr-edge`, asked without a pause; asked for: at most 250 ms", args.nodes);
     report.percentiles("revoke", "refused by the last", &last, "ms", &note);
-    let note = "to ask all of them once, which the figure above has in it";
-    report.percentiles("revoke", "a round of questions", &sweeps, "ms", note);
-    let note = "WaitForRevision: every node says that its workers refuse the key";
+    let note =
+        "WaitForRevision names each, and each refuses when it is asked then; asked for: at most 250 ms";
     report.percentiles("revoke", "all nodes told", &told, "ms", note);
+    report.percentiles("revoke", "a round of questions", &sweeps, "ms", "to ask all of them once, in turn");
     Ok(())
 }
 
@@ -120,20 +120,17 @@ async fn revoke(sample: &Sample, round: usize) -> anyhow::Result<u64> {
     Ok(reply.into_inner().revision)
 }
 
-/// Asks each node until it refuses, all in turn.
+/// Asks all nodes at once, each until it refuses; how long the last one took.
 async fn refused(lines: &mut [Kept], path: &str, key: &str, since: Instant) -> anyhow::Result<Duration> {
-    let mut left: Vec<&mut Kept> = lines.iter_mut().collect();
-    while !left.is_empty() {
-        let mut still = Vec::new();
-        for line in left {
+    let each = lines.iter_mut().map(|line| async move {
+        loop {
             match line.get(path, key).await?.status.as_u16() {
-                401 => {}
-                200 => still.push(line),
+                401 => return anyhow::Ok(since.elapsed()),
+                200 => ensure!(since.elapsed() < LIMIT, "a node still takes the key"),
                 other => anyhow::bail!("a node answered {other}"),
             }
         }
-        left = still;
-        ensure!(since.elapsed() < LIMIT, "{} nodes still take the key", left.len());
-    }
-    Ok(since.elapsed())
+    });
+    let all = futures_util::future::try_join_all(each).await?;
+    Ok(all.into_iter().max().unwrap_or_default())
 }

@@ -111,7 +111,8 @@ async fn again(
         let spec =
             spec("https://api.example.com", &format!("secret number {n}"), Means::sent(Slot::bearer()));
         let sealed = SealedSecret::seal(&context, &spec, &[&statement], &SystemEntropy)?.to_wire();
-        let upstream = mg::Upstream { sealed: Some(sealed), ..mg::Upstream::default() };
+        let kind = mg::UpstreamKind::Bearer.into();
+        let upstream = mg::Upstream { kind, sealed: Some(sealed), ..mg::Upstream::default() };
         documents.push(Document {
             resource: Some(Resource::Credential(mg::Credential {
                 id: credential.to_string(),

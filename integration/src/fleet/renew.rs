@@ -58,13 +58,18 @@ impl Late {
             let (place, tls) = (self.place.clone(), Arc::clone(tls));
             let comes = began + SPREAD.mul_f64(number as f64 / count as f64);
             all.push(tasks.spawn("renew", async move {
-                for turn in 0..TRIES {
+                let mut turn = 0;
+                loop {
                     sleep_until(comes + SPREAD * turn).await;
-                    if renew(&place, &tls).await.is_ok() {
-                        return Ok(began.elapsed());
+                    turn += 1;
+                    match renew(&place, &tls).await {
+                        Ok(()) => return Ok(began.elapsed()),
+                        Err(error) if turn == TRIES => {
+                            return Err(error.context(format!("a node was refused {TRIES} times")));
+                        }
+                        Err(_) => {}
                     }
                 }
-                anyhow::bail!("a node was refused {TRIES} times")
             }));
         }
         let mut took = Vec::with_capacity(count);
@@ -100,6 +105,7 @@ fn ended(
     let mut params = CertificateParams::default();
     params.serial_number = Some(SerialNumber::from_slice(parsed.raw_serial()));
     params.subject_alt_names = vec![SanType::URI(name.context("a node")?.try_into()?)];
+    params.use_authority_key_identifier_extension = true;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let now = SystemTime::now();
