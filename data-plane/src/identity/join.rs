@@ -65,7 +65,7 @@ pub enum JoinError {
     Grant(#[source] GrantError),
     /// The control plane has older secrets for us than the token knows of.
     #[error(
-        "the control plane does not show that its secrets are as new as the node token; where it was restored from a backup, the holder of the region's key runs `rrctl region attest`"
+        "the control plane does not show that its secrets are as new as the node token; where it was restored from a backup, the holder of the region's key runs `rrctl region attest REGION --after-restore`"
     )]
     Attestation(#[source] AttestationError),
     /// The answer is incomplete or malformed.
