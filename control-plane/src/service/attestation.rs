@@ -4,13 +4,14 @@
 //! kept is about the very versions that were there when it came.
 
 use rr_contract::model::id::CredentialId;
-use rr_contract::seal::attestation::{Attestation, Versions};
+use rr_contract::model::sealed::SealedSecret;
+use rr_contract::seal::attestation::{Attestation, Newest, Versions};
 use rr_contract::wire::fleet;
 use rr_contract::wire::management::{Region, SecretVersion};
 
 use super::draft::restage;
 use super::resource::show;
-use super::rewrap::is_sealed_to;
+use super::rewrap::sealed_to;
 use super::{Caller, Page, PageRequest, Reason, ServiceError, Services, fields, region};
 use crate::store::{self, Reader, StoreError, Stored, Written};
 
@@ -29,16 +30,23 @@ impl Services {
         let limit = usize::try_from(page.limit()).unwrap_or(usize::MAX);
         let listed = if attested {
             let kept = store::region_attestation::of_region(&self.store, &region.row.id).await?;
-            let mut texts: Vec<(String, u64)> =
-                kept.iter().flat_map(|(_, versions)| versions.iter()).map(|(id, v)| (id.text(), v)).collect();
-            texts.sort_unstable();
+            let mut texts: Vec<(String, Newest)> = kept
+                .iter()
+                .flat_map(|(_, versions)| versions.iter())
+                .map(|(id, newest)| (id.text(), newest))
+                .collect();
+            texts.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
             texts.retain(|(id, _)| *id > after);
             texts.truncate(limit);
             texts
         } else {
             behind(&self.store, &region.row.id, after, limit).await?
         };
-        let items = listed.into_iter().map(|(credential, version)| SecretVersion { credential, version });
+        let items = listed.into_iter().map(|(credential, newest)| SecretVersion {
+            credential,
+            version: newest.version,
+            content: newest.content.to_vec(),
+        });
         Ok(page.cut(items.collect(), |item| vec![item.credential.clone()]))
     }
 
@@ -94,11 +102,11 @@ impl Services {
 /// The versions of all secrets that are sealed to a region, of every organization.
 async fn present(db: &impl Reader, region: &str) -> Result<Versions, ServiceError> {
     let all = behind(db, region, String::new(), usize::MAX).await?;
-    let version = |(id, version): (String, u64)| {
+    let parsed = |(id, newest): (String, Newest)| {
         let id: CredentialId = id.parse().map_err(|_| StoreError::Damaged("secret"))?;
-        Ok::<_, StoreError>((id, version))
+        Ok::<_, StoreError>((id, newest))
     };
-    Ok(Versions::new(all.into_iter().map(version).collect::<Result<Vec<_>, _>>()?))
+    Ok(Versions::new(all.into_iter().map(parsed).collect::<Result<Vec<_>, _>>()?))
 }
 
 /// Up to `limit` of them, by the text of their ids, behind one.
@@ -107,15 +115,17 @@ async fn behind(
     region: &str,
     mut after: String,
     limit: usize,
-) -> Result<Vec<(String, u64)>, ServiceError> {
+) -> Result<Vec<(String, Newest)>, ServiceError> {
     let mut found = Vec::new();
     loop {
         let rows = store::secret::sealed_behind(db, &after, ROWS).await?;
         let Some(end) = rows.last() else { return Ok(found) };
         after.clone_from(&end.credential);
         for row in rows {
-            if is_sealed_to(&row, region)? {
-                found.push((row.credential, row.version.unsigned_abs()));
+            if let Some(sealed) = sealed_to(&row, region)? {
+                let secret = SealedSecret::try_from(sealed).map_err(|_| StoreError::Damaged("secret"))?;
+                let newest = Newest { version: row.version.unsigned_abs(), content: secret.content_id() };
+                found.push((row.credential, newest));
             }
             if found.len() >= limit {
                 return Ok(found);

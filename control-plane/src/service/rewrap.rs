@@ -267,10 +267,14 @@ impl Services {
     }
 }
 
-/// Whether the secret of now is sealed to a region.
-pub(super) fn is_sealed_to(row: &secret_row::Model, region: &str) -> Result<bool, StoreError> {
-    let Some(sealed) = row.sealed.as_deref() else { return Ok(false) };
-    Ok(decode(sealed)?.wraps.iter().any(|wrap| wrap.region == region))
+/// The secret of now, where it is sealed to a region.
+pub(super) fn sealed_to(
+    row: &secret_row::Model,
+    region: &str,
+) -> Result<Option<fleet::SealedSecret>, StoreError> {
+    let Some(sealed) = row.sealed.as_deref().map(decode).transpose()? else { return Ok(None) };
+    let is_to_it = sealed.wraps.iter().any(|wrap| wrap.region == region);
+    Ok(is_to_it.then_some(sealed))
 }
 
 fn is_wanted(row: &secret_row::Model, region: &str, epoch: u32, wanted: Wanted) -> Result<bool, StoreError> {

@@ -23,7 +23,7 @@ use crate::control_plane::{ControlPlane, ControlPlaneAddress, tls};
 use super::{Identity, region_keys};
 
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// The answer holds 24 bytes for each secret that was attested.
+/// The answer holds 56 bytes for each secret that was attested.
 const ANSWER_MAX: usize = 64 << 20;
 
 /// Why a machine could not join.

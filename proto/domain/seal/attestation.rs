@@ -1,8 +1,8 @@
 //! Attestations: the region's word on how new its secrets are, for nodes that never had them.
 //!
-//! Whoever has the region's key signs the version of every secret that is sealed to the region. A node token carries the
-//! counter of the newest; a node that joins with it takes no attestation before that one, and no secret before the attested
-//! version. It says nothing about secrets that came later, and nothing about those that were deleted since.
+//! Whoever has the region's key signs the version of every secret that is sealed to the region, and which secret that is. A
+//! node token carries the counter of the newest; a node that joins with it takes no attestation before that one, no secret before
+//! the attested version, and no other secret under its number that would bring the one before it back. It says nothing about secrets that came later, and nothing about those that were deleted since.
 
 use std::time::SystemTime;
 
@@ -15,12 +15,21 @@ use crate::model::time;
 use super::region_key::{RegionKeys, RegionStatement, verifies};
 use super::transcript::Transcript;
 
-/// An id and a version.
-const ENTRY: usize = 16 + 8;
+/// An id, a version and a content id.
+const ENTRY: usize = 16 + 8 + 32;
 
-/// The versions of secrets, by credential. Each credential is there once.
+/// The newest secret of a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newest {
+    /// Starts at 1.
+    pub version: u64,
+    /// As [`SealedSecret::content_id`](crate::model::sealed::SealedSecret::content_id) tells secrets apart.
+    pub content: [u8; 32],
+}
+
+/// The newest secrets, by credential. Each credential is there once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Versions(Box<[(CredentialId, u64)]>);
+pub struct Versions(Box<[(CredentialId, Newest)]>);
 
 /// An attestation that nobody takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,21 +58,26 @@ pub enum AttestationError {
 
 impl Versions {
     /// Of some credentials. Where one comes twice, its higher version counts.
-    pub fn new(list: impl IntoIterator<Item = (CredentialId, u64)>) -> Self {
+    pub fn new(list: impl IntoIterator<Item = (CredentialId, Newest)>) -> Self {
         let mut list: Vec<_> = list.into_iter().collect();
-        list.sort_unstable_by_key(|(id, version)| (*id.as_bytes(), u64::MAX - version));
+        list.sort_unstable_by_key(|(id, newest)| (*id.as_bytes(), u64::MAX - newest.version));
         list.dedup_by_key(|(id, _)| *id);
         Self(list.into())
     }
 
-    /// The version of one; 0: it is not among them.
-    pub fn of(&self, id: &CredentialId) -> u64 {
+    /// The newest of one; `None`: it is not among them.
+    pub fn get(&self, id: &CredentialId) -> Option<Newest> {
         let found = self.0.binary_search_by_key(id.as_bytes(), |(id, _)| *id.as_bytes());
-        found.map_or(0, |place| self.0[place].1)
+        found.ok().map(|place| self.0[place].1)
+    }
+
+    /// The version of one; 0: it is not among them.
+    pub fn version(&self, id: &CredentialId) -> u64 {
+        self.get(id).map_or(0, |newest| newest.version)
     }
 
     /// All of them, by credential.
-    pub fn iter(&self) -> impl Iterator<Item = (CredentialId, u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (CredentialId, Newest)> {
         self.0.iter().copied()
     }
 
@@ -77,12 +91,13 @@ impl Versions {
         self.0.is_empty()
     }
 
-    /// For the wire and for stores: the bytes of each id and its version, big-endian, by id.
+    /// For the wire and for stores: the bytes of each id, its version, big-endian, and its content id, by id.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.0.len() * ENTRY);
-        for (id, version) in &self.0 {
+        for (id, newest) in &self.0 {
             bytes.extend_from_slice(id.as_bytes());
-            bytes.extend_from_slice(&version.to_be_bytes());
+            bytes.extend_from_slice(&newest.version.to_be_bytes());
+            bytes.extend_from_slice(&newest.content);
         }
         bytes
     }
@@ -91,8 +106,10 @@ impl Versions {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let (entries, []) = bytes.as_chunks::<ENTRY>() else { return None };
         let entry = |entry: &[u8; ENTRY]| {
-            let (id, version) = entry.split_first_chunk::<16>()?;
-            Some((CredentialId::from_random(*id), u64::from_be_bytes(version.try_into().ok()?)))
+            let (id, rest) = entry.split_first_chunk::<16>()?;
+            let (version, content) = rest.split_first_chunk::<8>()?;
+            let newest = Newest { version: u64::from_be_bytes(*version), content: content.try_into().ok()? };
+            Some((CredentialId::from_random(*id), newest))
         };
         let list: Box<[_]> = entries.iter().map(entry).collect::<Option<_>>()?;
         list.is_sorted_by(|(a, _), (b, _)| a.as_bytes() < b.as_bytes()).then_some(Self(list))

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use rr_contract::model::id::CredentialId;
-use rr_contract::seal::attestation::{Attestation, Versions};
+use rr_contract::seal::attestation::{Attestation, Newest, Versions};
 use rr_contract::seal::region_key::RegionKeys;
 use rr_contract::seam::SystemEntropy;
 use rr_contract::wire::management as mg;
@@ -77,7 +77,7 @@ impl AttestArgs {
                 attestation.counter()
             );
             session.print.written(&region, &what, done.revision)?;
-            let gone = before.iter().filter(|(id, _)| versions.of(id) == 0).count();
+            let gone = before.iter().filter(|(id, _)| versions.get(id).is_none()).count();
             if gone > 0 {
                 note(&format!(
                     "{} of the attestation before it not sealed to the region any more",
@@ -148,13 +148,21 @@ pub(crate) fn newest(
     ))
 }
 
-/// Refuses a list in which something is older than it was.
+/// Refuses a list in which something is older than it was, or another secret under the same number.
 fn compare(before: &Versions, now: &Versions, region: &str) -> Result<()> {
     let older: Vec<String> = before
         .iter()
-        .filter_map(|(id, version)| {
-            let now = now.of(&id);
-            (now != 0 && now < version).then(|| format!("{id} (version {now}, and {version} was attested)"))
+        .filter_map(|(id, was)| {
+            let now = now.get(&id)?;
+            let same = now.version == was.version;
+            if same && now.content != was.content {
+                return Some(format!(
+                    "{id} (version {}, with another secret than was attested)",
+                    was.version
+                ));
+            }
+            (now.version < was.version)
+                .then(|| format!("{id} (version {}, and {} was attested)", now.version, was.version))
         })
         .collect();
     if older.is_empty() {
@@ -162,7 +170,7 @@ fn compare(before: &Versions, now: &Versions, region: &str) -> Result<()> {
     }
     Err(fault::ended(
         &format!(
-            "the control plane shows older versions of {} of region {region} than were attested: {}",
+            "the control plane shows {} of region {region} older or other than attested: {}",
             count(older.len() as u64, "secret"),
             few(&older)
         ),
@@ -183,7 +191,9 @@ async fn list(connection: &Connection, region: &str, attested: bool) -> Result<V
         let reply = stub.list_secret_versions(ask).await?.into_inner();
         for secret in reply.secrets {
             let id: CredentialId = secret.credential.parse().context("credential id in the answer")?;
-            found.push((id, secret.version));
+            let content = secret.content.try_into();
+            let content = content.ok().context("content of a secret in the answer: it is not 32 bytes")?;
+            found.push((id, Newest { version: secret.version, content }));
         }
         page_token = reply.next_page_token;
         if page_token.is_empty() {
@@ -202,15 +212,20 @@ mod tests {
 
     #[test]
     fn a_version_that_went_back_is_named_and_new_and_gone_ones_are_not() {
-        let before = Versions::new([(id(1), 3), (id(2), 7), (id(3), 1)]);
-        let same = Versions::new([(id(1), 3), (id(2), 8), (id(4), 1)]);
+        let newest = |n, version, byte| (id(n), Newest { version, content: [byte; 32] });
+        let before = Versions::new([newest(1, 3, 9), newest(2, 7, 9), newest(3, 1, 9)]);
+        let same = Versions::new([newest(1, 3, 9), newest(2, 8, 1), newest(4, 1, 9)]);
         compare(&before, &same, "eu").expect("nothing is older");
-        let older = Versions::new([(id(1), 2), (id(2), 7)]);
+        let older = Versions::new([newest(1, 2, 9), newest(2, 7, 9)]);
         let said = format!("{:#}", compare(&before, &older, "eu").expect_err("one is older"));
         assert!(
             said.contains(&id(1).to_string()) && said.contains("version 2, and 3 was attested"),
             "{said}"
         );
         assert!(!said.contains(&id(2).to_string()), "{said}");
+        let other = Versions::new([newest(1, 3, 9), newest(2, 7, 8)]);
+        let said = format!("{:#}", compare(&before, &other, "eu").expect_err("one is another"));
+        assert!(said.contains(&id(2).to_string()) && said.contains("another secret"), "{said}");
+        assert!(!said.contains(&id(1).to_string()), "{said}");
     }
 }

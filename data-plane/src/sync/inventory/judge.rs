@@ -177,7 +177,7 @@ impl Compiler<'_> {
                     && self.versions.had_other(&id, credential.version, secret.content_id())
                 {
                     let detail = format!(
-                        "version {had} has another secret than when this node first had it, and does not bring the version before back; `rrctl credential replace-secret` gives it the next number"
+                        "version {had} has another secret than the region attested or this node first had under that number, and does not bring the version before back; `rrctl credential replace-secret` gives it the next number"
                     );
                     return Err(Reason::new(Why::Stale, detail));
                 }

@@ -35,12 +35,12 @@ pub(super) struct Versions {
 impl Versions {
     /// 0: none is known.
     pub(super) fn highest(&self, id: &CredentialId) -> u64 {
-        self.highest.get(id).map_or(0, |had| had.version).max(self.attested.of(id))
+        self.highest.get(id).map_or(0, |had| had.version).max(self.attested.version(id))
     }
 
     /// Whether the region itself said of a version that it is the newest.
     pub(super) fn is_attested(&self, id: &CredentialId, version: u64) -> bool {
-        self.attested.of(id) == version
+        self.attested.version(id) == version
     }
 
     /// Nothing before these was ever the newest.
@@ -48,10 +48,11 @@ impl Versions {
         self.attested = attested;
     }
 
-    /// Whether this very version came with another secret before.
+    /// Whether this very version came with another secret before, or was attested of another.
     pub(super) fn had_other(&self, id: &CredentialId, version: u64, content: [u8; 32]) -> bool {
-        let had = self.highest.get(id).filter(|had| had.version == version);
-        had.and_then(|had| had.content).is_some_and(|had| had != content)
+        let had = self.highest.get(id).filter(|had| had.version == version).and_then(|had| had.content);
+        let attested = self.attested.get(id).filter(|newest| newest.version == version);
+        had.into_iter().chain(attested.map(|newest| newest.content)).any(|had| had != content)
     }
 
     /// A version was accepted. Of one number, the first secret counts.
@@ -98,12 +99,18 @@ impl Versions {
 
 #[cfg(test)]
 mod tests {
+    use rr_contract::seal::attestation::Newest;
+
     use super::*;
 
     fn id(n: u64) -> CredentialId {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&n.to_be_bytes());
         CredentialId::from_random(bytes)
+    }
+
+    fn attested(version: u64, byte: u8) -> Newest {
+        Newest { version, content: [byte; 32] }
     }
 
     fn plain(version: u64) -> Known {
@@ -127,6 +134,16 @@ mod tests {
     }
 
     #[test]
+    fn of_an_attested_version_the_secret_that_was_attested_is_the_first() {
+        let mut versions = Versions::default();
+        versions.attested(Arc::new(Attested::new([(id(1), attested(2, 7))])));
+        assert!(versions.had_other(&id(1), 2, [8; 32]) && !versions.had_other(&id(1), 2, [7; 32]));
+        assert!(!versions.had_other(&id(1), 3, [8; 32]), "of later ones it says nothing");
+        versions.accept(id(1), Known { version: 2, content: Some([8; 32]) });
+        assert!(versions.had_other(&id(1), 2, [8; 32]), "nor once it came without the one before");
+    }
+
+    #[test]
     fn of_credentials_that_come_and_go_without_end_only_the_newest_are_kept_in_mind() {
         let mut versions = Versions::default();
         versions.accept(id(0), plain(7));
@@ -138,7 +155,7 @@ mod tests {
         assert_eq!((versions.highest(&id(0)), versions.highest(&id(500))), (7, 0));
         assert_eq!(versions.highest(&id(501)), 3);
         // What the region said is remembered, whatever comes and goes.
-        versions.attested(Arc::new(Attested::new([(id(0), 6), (id(500), 9)])));
+        versions.attested(Arc::new(Attested::new([(id(0), attested(6, 1)), (id(500), attested(9, 1))])));
         assert_eq!((versions.highest(&id(0)), versions.highest(&id(500))), (7, 9));
         // One that came back is here, however long ago that was.
         versions.arrive(&id(501));

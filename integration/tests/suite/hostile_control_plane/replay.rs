@@ -2,10 +2,13 @@
 
 use http::Response;
 use http_body_util::Full;
+use rr_contract::seal::attestation::{Newest, Versions};
+use rr_contract::seal::node_token::NodeToken;
 use rr_contract::seal::{Means, Slot};
 use rr_contract::wire::fleet::{CredentialResource, Kind, TargetResource};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential_service_client::CredentialServiceClient;
+use rr_contract::wire::management::region_key_service_client::RegionKeyServiceClient;
 use rr_integration::api::spec;
 use rr_integration::process::Edge;
 use rr_integration::sample::{ORG, REGION};
@@ -65,7 +68,8 @@ async fn a_node_that_had_a_newer_version_takes_no_older_one_and_says_so() {
 
     // A node that never had the newer one takes it: what is served is whole, and only what the node remembers tells.
     let at = it.upstream.seen().len();
-    let (early, it) = Box::pin(late(it)).await;
+    let token = token(&it).await;
+    let (early, it) = Box::pin(late(it, token)).await;
     arrives(&it, "echo", &it.upstream, SECRET).await;
     assert!(it.upstream.seen().len() > at);
     drop(early);
@@ -100,13 +104,33 @@ async fn an_older_version_under_a_newer_number_does_not_open() {
     assert!(has(&it.upstream, SECRET), "it was there before");
 }
 
-/// A node of the region that knows nothing but what it is told now, in the place of the one that was there.
-async fn late(it: Installation) -> (Edge, Installation) {
-    let token = it.sample.api.node_token(REGION, &it.sample.keys, 1).await.expect("a token").to_secret();
-    let late = Edge::start(&it.folder().join("late"), it.sample.control.fleet, token.expose());
+/// A token for a node that knows nothing but what it is told.
+async fn token(it: &Installation) -> NodeToken {
+    it.sample.api.node_token(REGION, &it.sample.keys, 1).await.expect("a token")
+}
+
+/// A node that joins with it, in the place of the one that was there.
+async fn late(it: Installation, token: NodeToken) -> (Edge, Installation) {
+    let folder = it.folder().join(token.id().to_string());
+    let late = Edge::start(&folder, it.sample.control.fleet, token.to_secret().expose());
     late.ready().await;
     let early = it.edge;
     (early, Installation { edge: late, ..it })
+}
+
+/// The region attests what there is now.
+async fn attest(it: &mut Installation) {
+    let mut stub = RegionKeyServiceClient::new(it.sample.api.connection());
+    let region = REGION.to_owned();
+    let ask =
+        mg::ListSecretVersionsRequest { region: region.clone(), page_size: 1_000, ..Default::default() };
+    let listed = stub.list_secret_versions(ask).await.expect("answers").into_inner().secrets;
+    let versions = Versions::new(listed.into_iter().map(|secret| {
+        let content = secret.content.try_into().expect("32 bytes");
+        (secret.credential.parse().expect("an id"), Newest { version: secret.version, content })
+    }));
+    let attestation = Some(it.sample.keys.attest(&versions, std::time::SystemTime::now()).to_wire());
+    stub.attest_region(mg::AttestRegionRequest { region, attestation }).await.expect("is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,6 +155,10 @@ async fn the_version_before_does_not_come_back_beside_a_forged_one() {
     let (api, origin) = (&it.sample.api, it.upstream.url());
     api.replace_secret(ORG, &made, &it.sample.keys, &origin, NEXT).await.expect("is replaced");
     arrives(&it, "narrowed", &it.upstream, NEXT).await;
+    let mut it = it;
+    let naive = token(&it).await;
+    attest(&mut it).await;
+    let aware = token(&it).await;
 
     // The attacker seals a second version for that place, and puts the first one beside it.
     let theirs = spec(&former.url(), "of-the-attacker", Means::sent(Slot::bearer()));
@@ -150,12 +178,22 @@ async fn the_version_before_does_not_come_back_beside_a_forged_one() {
     })
     .await;
     let said = explained(&it, "narrowed", "(stale)").await;
-    assert!(said.contains("another secret than when this node first had it"), "{said}");
+    assert!(said.contains("another secret than the region attested or this node first had"), "{said}");
     refused(&it, "narrowed", "other-origin").await;
     assert!(!has(&former, SECRET), "the first version was sent");
 
-    // A node that never had the second version of its owner sends the first one there.
-    let (early, it) = Box::pin(late(it)).await;
+    // A node that never had the second version of its owner knows which one was attested.
+    let (early, it) = Box::pin(late(it, aware)).await;
+    refused(&it, "narrowed", "no-version").await;
+    assert!(!has(&former, SECRET), "the first version was sent");
+    drop(early);
+
+    // One that does not know, as its token is older than the attestation, which is kept from it, sends the first one there.
+    let it = hold(it, async |database| {
+        assert_eq!(database.run("DELETE FROM region_attestation", &[]).await, 1);
+    })
+    .await;
+    let (early, it) = Box::pin(late(it, naive)).await;
     eventually("the first version is sent", || async {
         get(&it, "narrowed").await;
         has(&former, SECRET).then_some(())

@@ -19,8 +19,13 @@ fn statement(keys: &RegionKeys) -> RegionStatement {
     keys.statement(now, now + Duration::from_secs(3600))
 }
 
+/// With the same content whatever the version.
+fn newest(version: u64) -> Newest {
+    Newest { version, content: [5; 32] }
+}
+
 fn versions() -> Versions {
-    Versions::new([(id(3), 9), (id(1), 4), (id(3), 2)])
+    Versions::new([(id(3), newest(9)), (id(1), newest(4)), (id(3), newest(2))])
 }
 
 fn offered(
@@ -35,7 +40,9 @@ fn offered(
 #[test]
 fn versions_are_found_by_credential_and_survive_their_bytes() {
     let versions = versions();
-    assert_eq!((versions.len(), versions.of(&id(3)), versions.of(&id(1)), versions.of(&id(2))), (2, 9, 4, 0));
+    let [three, one, two] = [3, 1, 2].map(|n| versions.version(&id(n)));
+    assert_eq!((versions.len(), three, one, two), (2, 9, 4, 0));
+    assert_eq!((versions.get(&id(3)), versions.get(&id(2))), (Some(newest(9)), None));
     assert_eq!(Versions::parse(&versions.to_bytes()), Some(versions.clone()));
     assert_eq!(Versions::parse(&versions.to_bytes()[1..]), None);
     let turned = [&versions.to_bytes()[ENTRY..], &versions.to_bytes()[..ENTRY]].concat();
@@ -73,7 +80,13 @@ fn where_one_was_made_none_is_refused() {
 fn versions_that_were_not_signed_are_refused() {
     let mut keys = keys();
     let wire = keys.attest(&versions(), UNIX_EPOCH).to_wire();
-    for other in [Versions::new([(id(1), 4), (id(3), 8)]), Versions::new([(id(3), 9)]), Versions::default()] {
+    let other_secret = Newest { content: [6; 32], ..newest(9) };
+    for other in [
+        Versions::new([(id(1), newest(4)), (id(3), newest(8))]),
+        Versions::new([(id(1), newest(4)), (id(3), other_secret)]),
+        Versions::new([(id(3), newest(9))]),
+        Versions::default(),
+    ] {
         assert_eq!(offered(&keys, Some(wire.clone()), &other, 0), Err(AttestationError::Versions));
     }
 }
@@ -107,7 +120,7 @@ fn each_field_of_an_attestation_is_signed_and_another_region_signs_for_itself() 
 proptest::proptest! {
     #[test]
     fn no_bytes_panic_and_what_is_read_is_written_the_same(
-        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..120),
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..240),
     ) {
         if let Some(versions) = Versions::parse(&bytes) {
             proptest::prop_assert_eq!(versions.to_bytes(), bytes);

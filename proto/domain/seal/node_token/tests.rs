@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::id::CredentialId;
+use crate::seal::attestation::Newest;
 use rr_seam::SystemEntropy;
 
 struct Made {
@@ -104,7 +105,8 @@ fn who_knows_only_what_was_uploaded_cannot_slip_in_a_region_of_his_own() {
 #[test]
 fn a_token_carries_the_number_of_the_newest_attestation_in_its_sealed_part() {
     let mut region = RegionKeys::generate(RegionId::from_random([7; 16]), &SystemEntropy);
-    let versions = Versions::new([(CredentialId::from_random([1; 16]), 4)]);
+    let versions =
+        Versions::new([(CredentialId::from_random([1; 16]), Newest { version: 4, content: [9; 32] })]);
     let first = region.attest(&versions, UNIX_EPOCH).to_wire();
     let second = region.attest(&versions, UNIX_EPOCH).to_wire();
     let draft = NodeTokenDraft::draw(&SystemEntropy);
