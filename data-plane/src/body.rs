@@ -6,6 +6,7 @@
 //! requests have their turn.
 
 mod budget;
+mod buffer;
 mod decode;
 mod gzip;
 mod whole;
@@ -19,6 +20,7 @@ use http::header::CONTENT_ENCODING;
 use http_body::Body;
 
 pub(crate) use budget::{BodyBudget, Held, NoRoom};
+pub(crate) use buffer::Buffer;
 pub(crate) use decode::{DecodeError, Decoding, decode};
 pub(crate) use gzip::gzip;
 #[cfg(test)]
@@ -96,7 +98,7 @@ where
     held.check(announced)?;
     let mut first = Bytes::new();
     // Empty until there is a second frame.
-    let mut whole = Vec::new();
+    let mut whole = Buffer::default();
     while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         let Ok(data) = frame.map_err(GatherError::Body)?.into_data() else { continue };
         let came = first.len() + whole.len();
@@ -122,7 +124,7 @@ where
         return Ok(first);
     }
     held.fit(&mut whole);
-    Ok(whole.into())
+    Ok(whole.into_bytes())
 }
 
 #[cfg(test)]

@@ -7,12 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use rr_contract::runtime::{AdminToken, Shutdown, chain, memory, observe};
 use rr_contract::seam::Seams;
 use rr_contract::secret::Secret;
 use rr_data_plane::config::NODE_TOKEN_VARIABLE;
 use rr_data_plane::standalone::{self, Overview, Standalone};
 use rr_data_plane::{Config, Running, Settings, StartError};
+use zeroizing_alloc::ZeroAlloc;
+
+/// Whatever is freed is wiped: open secrets, keys, and pieces of requests that bore them.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<MiMalloc> = ZeroAlloc(MiMalloc);
 
 /// The exit code of a node that was revoked.
 const REVOKED: u8 = 3;

@@ -16,12 +16,14 @@ use tracing::warn;
 
 use crate::counters::{Counters, Gathered};
 
+use super::buffer::Buffer;
+
 /// Which part of all bytes one organization holds at the most.
 const ORG_PART: usize = 2;
 /// Which part of all bytes is kept for organizations that hold few, and which part is few.
 const KEPT_PART: usize = 8;
 const FEW_PART: usize = 64;
-/// Up to here, what a buffer has beyond its bytes is not worth a copy.
+/// Up to here, what a buffer has beyond its bytes is not worth a copy, unless it is more than these.
 const SPARE_MAX: usize = 64 * 1024;
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
@@ -130,13 +132,14 @@ impl Held {
 
     /// Refuses what could not be held as it is announced. Holds nothing: what is announced need not come.
     pub(crate) fn check(&self, bytes: usize) -> Result<(), NoRoom> {
-        if self.has_room(bytes) {
-            return Ok(());
-        }
+        if self.has_room(bytes) { Ok(()) } else { Err(self.refuse()) }
+    }
+
+    fn refuse(&self) -> NoRoom {
         let Share { budget, org, held } = &*self.share;
         budget.counters.not_gathered(self.what);
         budget.tell(*org, held.get());
-        Err(NoRoom)
+        NoRoom
     }
 
     /// Holds so many bytes in all, if there is room for them; what it has held it goes on holding.
@@ -156,31 +159,44 @@ impl Held {
     }
 
     /// Makes room in a buffer, whose bytes this holds, for `more` of them and, up to `most` in all, for what comes next.
+    /// Holds both copies while it moves.
     pub(crate) fn grow(
         &mut self,
-        buffer: &mut Vec<u8>,
+        buffer: &mut Buffer,
         more: usize,
         ahead: usize,
         most: usize,
     ) -> Result<(), NoRoom> {
         let needed = buffer.len() + more;
-        if needed <= buffer.capacity() {
+        if needed <= buffer.room() {
             return Ok(());
         }
-        // By as much again as it has, at least.
-        let to = needed.saturating_add(ahead).max(buffer.capacity().saturating_mul(2));
-        let to = to.min(most).max(needed);
-        self.hold(to)?;
-        buffer.reserve_exact(to - buffer.len());
-        Ok(())
+        // What grows where it is needs no more than a step; what moves gets as much again as it has, at least.
+        let step = if buffer.is_long() { needed.saturating_add(SPARE_MAX) } else { buffer.room() * 2 };
+        let to = needed.saturating_add(ahead).max(step).min(most).max(needed);
+        self.hold(buffer.costs(to))?;
+        let made = buffer.make_room(to, most);
+        self.keep(buffer.room());
+        made.map_err(|_| self.refuse())
     }
 
     /// Gives back what a buffer has beyond its bytes, once all of them are there.
-    pub(crate) fn fit(&mut self, buffer: &mut Vec<u8>) {
-        if buffer.capacity() - buffer.len() > SPARE_MAX {
-            buffer.shrink_to_fit();
+    pub(crate) fn fit(&mut self, buffer: &mut Buffer) {
+        let room = buffer.fit(SPARE_MAX.min(buffer.len()), |both| self.is_held(both));
+        self.keep(room);
+    }
+
+    /// The same of a copy that is a vector.
+    pub(crate) fn fit_copy(&mut self, copy: &mut Vec<u8>) {
+        if copy.capacity() - copy.len() > SPARE_MAX && self.is_held(copy.capacity() + copy.len()) {
+            copy.shrink_to_fit();
         }
-        self.keep(buffer.capacity());
+        self.keep(copy.capacity());
+    }
+
+    /// Holds so many bytes in all, if there is room, of which nobody is told if there is none.
+    fn is_held(&mut self, bytes: usize) -> bool {
+        self.has_room(bytes) && self.hold(bytes).is_ok()
     }
 }
 

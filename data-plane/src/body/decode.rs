@@ -9,7 +9,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 use zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge as WINDOW_TOO_LARGE;
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
-use super::{Coding, Held, NoRoom};
+use super::{Buffer, Coding, Held, NoRoom};
 
 mod stream;
 
@@ -49,7 +49,7 @@ struct Decoder {
     encoded: Bytes,
     /// How much of it was read.
     at: usize,
-    decoded: Vec<u8>,
+    decoded: Buffer,
     max: usize,
 }
 
@@ -85,7 +85,7 @@ impl Decoder {
     fn new(coding: Coding, encoded: Bytes) -> Self {
         let engine = Engine::new(coding);
         let max = encoded.len().saturating_mul(RATIO_MAX).clamp(RATIO_FREE, DECODED_MAX);
-        Self { engine, encoded, at: 0, decoded: Vec::new(), max }
+        Self { engine, encoded, at: 0, decoded: Buffer::default(), max }
     }
 
     /// Decodes some more. `None`: there is more to be done. Not to be called again after the end or an error.
@@ -98,7 +98,7 @@ impl Decoder {
                 Err(DecodeError::TooLarge)
             };
         }
-        if self.decoded.capacity() == 0 {
+        if self.decoded.room() == 0 {
             // In proportion to what came, so nothing is to be had by lying.
             let most = self.max + 1;
             let ahead = self.encoded.len().saturating_mul(4).clamp(LITTLE, most);
@@ -114,7 +114,7 @@ impl Decoder {
             let all_read = self.at == self.encoded.len();
             if ran.ended && all_read {
                 held.fit(&mut self.decoded);
-                return Ok(Some(std::mem::take(&mut self.decoded).into()));
+                return Ok(Some(std::mem::take(&mut self.decoded).into_bytes()));
             }
             // No step goes on for ever, whatever an engine says.
             if ran.read == 0 && ran.wrote == 0 {
@@ -132,15 +132,17 @@ impl Decoder {
     }
 
     fn run(&mut self, read_max: usize, wrote_max: usize, held: &mut Held) -> Result<Ran, DecodeError> {
-        let from = self.decoded.len();
         // One more than may be, to see that it is too much.
         let most = self.max + 1;
         held.grow(&mut self.decoded, 1, LITTLE, most)?;
-        let room = (self.decoded.capacity() - from).min(wrote_max).min(most - from);
-        self.decoded.resize(from + room, 0);
+        let room = wrote_max.min(most - self.decoded.len());
         let rest = &self.encoded[self.at..];
-        let ran = self.engine.run(&rest[..rest.len().min(read_max)], &mut self.decoded[from..]);
-        self.decoded.truncate(from + ran.as_ref().map_or(0, |ran| ran.wrote));
+        let rest = &rest[..rest.len().min(read_max)];
+        let engine = &mut self.engine;
+        let ran = self.decoded.fill(room, |spare| {
+            let ran = engine.run(rest, spare);
+            (ran.as_ref().map_or(0, |ran| ran.wrote), ran)
+        });
         self.at += ran.as_ref().map_or(0, |ran| ran.read);
         ran
     }

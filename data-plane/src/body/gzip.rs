@@ -1,13 +1,13 @@
 //! Compresses a body for a caller that takes it so, piece by piece: others have their turn in between.
 
-use std::io::Write as _;
+use std::io::Write;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::task::yield_now;
 
-use super::Held;
+use super::{Buffer, Held};
 
 /// What is compressed without a rest: less than a millisecond.
 const PIECE: usize = 64 * 1024;
@@ -19,30 +19,31 @@ pub(crate) async fn gzip(body: &[u8], held: &mut Held) -> Option<Bytes> {
     if !held.has_room(most) {
         return None;
     }
-    held.hold(most).ok()?;
-    let mut encoder = encoder(body);
+    let mut compressed = Buffer::default();
+    held.grow(&mut compressed, most, 0, most).ok()?;
+    let mut encoder = encoder(compressed);
     let mut pieces = body.chunks(PIECE).peekable();
     while let Some(piece) = pieces.next() {
-        encoder.write_all(piece).expect("memory takes every write");
+        encoder.write_all(piece).expect("there is room for all that it can come to");
         if pieces.peek().is_some() {
             yield_now().await;
         }
     }
-    let mut compressed = encoder.finish().expect("memory takes every write");
+    let mut compressed = encoder.finish().expect("there is room for all that it can come to");
     held.fit(&mut compressed);
-    Some(compressed.into())
+    Some(compressed.into_bytes())
 }
 
 /// The same at once.
 #[cfg(test)]
 pub(crate) fn gzipped(body: &[u8]) -> Bytes {
-    let mut encoder = encoder(body);
-    encoder.write_all(body).expect("memory takes every write");
-    encoder.finish().expect("memory takes every write").into()
+    let mut encoder = encoder(Vec::new());
+    encoder.write_all(body).expect("there is room for all that it can come to");
+    encoder.finish().expect("there is room for all that it can come to").into()
 }
 
-fn encoder(body: &[u8]) -> GzEncoder<Vec<u8>> {
-    GzEncoder::new(Vec::with_capacity(body.len() / 4 + 64), Compression::fast())
+fn encoder<W: Write>(to: W) -> GzEncoder<W> {
+    GzEncoder::new(to, Compression::fast())
 }
 
 #[cfg(test)]

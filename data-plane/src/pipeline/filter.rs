@@ -257,7 +257,7 @@ async fn go_over(
     let filtered = pass.finish();
     draft.filtered(&filtered, document.len(), began.elapsed());
     let Cow::Owned(mut left) = filtered.document else { return Ok(document) };
-    of_left.fit(&mut left);
+    of_left.fit_copy(&mut left);
     Ok(Whole::new(left.into(), of_left))
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-use crate::body::{Coding, DecodeError, Held, NoRoom, Whole, decode};
+use crate::body::{Buffer, Coding, DecodeError, Held, NoRoom, Whole, decode};
 
 /// How much is copied of a body, in bytes as it comes. A longer one has no number.
 const COPY_MAX: usize = 8 * 1024 * 1024;
@@ -22,7 +22,7 @@ pub(crate) struct Tee {
 enum Copy {
     /// The usual case: one frame, shared and not copied.
     One(Bytes),
-    Many(Vec<u8>),
+    Many(Buffer),
 }
 
 impl Tee {
@@ -94,7 +94,7 @@ impl Copy {
                 held.hold(data.len())?;
                 return Ok(Self::One(data.clone()));
             }
-            Self::One(before) => (before, Vec::new()),
+            Self::One(before) => (before, Buffer::default()),
             Self::Many(whole) => (Bytes::new(), whole),
         };
         held.grow(&mut whole, before.len() + data.len(), 0, COPY_MAX)?;
@@ -106,7 +106,7 @@ impl Copy {
     fn into_bytes(self) -> Bytes {
         match self {
             Self::One(bytes) => bytes,
-            Self::Many(bytes) => bytes.into(),
+            Self::Many(bytes) => bytes.into_bytes(),
         }
     }
 }

@@ -94,9 +94,10 @@ impl<'f, 'd> Pass<'f, 'd> {
         Ok(false)
     }
 
-    /// How many bytes [`Self::finish`] would have copied by now: none, as long as nothing was taken.
+    /// How many bytes its copy has room for, or [`Self::finish`] would have copied by now: none, as long as nothing was taken.
     pub fn copies(&self) -> usize {
-        if self.taken > 0 { self.out.len() + self.document.len() - self.copied } else { 0 }
+        let copied = self.out.len() + self.document.len() - self.copied;
+        if self.taken > 0 { copied.max(self.out.capacity()) } else { 0 }
     }
 
     /// What is left of the document, once all of it was gone over.

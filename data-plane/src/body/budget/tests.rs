@@ -73,22 +73,52 @@ fn what_a_body_holds_grows_and_shrinks_with_it_and_a_refusal_takes_nothing() {
 #[test]
 fn a_buffer_is_held_with_its_room_and_fitted_to_its_bytes() {
     let mut held = Held::ample();
-    let mut buffer = Vec::new();
-    held.grow(&mut buffer, 100_000, 50_000, usize::MAX).expect("there is room");
-    assert_eq!((held.bytes(), buffer.capacity()), (150_000, 150_000));
-    buffer.resize(150_000, 0);
+    let mut buffer = Buffer::default();
+    held.grow(&mut buffer, 10_000, 50_000, usize::MAX).expect("there is room");
+    assert_eq!((held.bytes(), buffer.room()), (60_000, 60_000));
+    buffer.extend_from_slice(&[0; 60_000]);
     held.grow(&mut buffer, 1, 0, usize::MAX).expect("there is room");
-    assert_eq!((held.bytes(), buffer.capacity()), (300_000, 300_000));
+    assert_eq!((held.bytes(), buffer.room()), (120_000, 120_000), "as much again");
+    held.grow(&mut buffer, 120_000, 0, usize::MAX).expect("there is room");
+    assert_eq!((held.bytes(), buffer.room()), (240_000, 240_000), "it moves into a mapping");
+    buffer.extend_from_slice(&[0; 180_000]);
+    held.grow(&mut buffer, 1, 0, usize::MAX).expect("there is room");
+    assert_eq!((held.bytes(), buffer.room()), (240_001 + SPARE_MAX, 240_001 + SPARE_MAX), "a step");
+    held.grow(&mut buffer, SPARE_MAX, 1_000, 240_010 + SPARE_MAX).expect("there is room");
     held.fit(&mut buffer);
-    assert_eq!((held.bytes(), buffer.capacity()), (150_000, 150_000));
-    held.grow(&mut buffer, 10, 1_000, 150_010).expect("there is room");
-    assert_eq!((held.bytes(), buffer.capacity()), (150_010, 150_010));
-    held.fit(&mut buffer);
-    assert_eq!(held.bytes(), 150_010, "a little is not worth a copy");
-    let mut small = Held::of(100);
-    let mut buffer = Vec::new();
-    assert_eq!(small.grow(&mut buffer, 51, 0, 100), Err(NoRoom));
-    assert_eq!((small.bytes(), buffer.capacity()), (0, 0));
+    assert_eq!((held.bytes(), buffer.room()), (241_664, 241_664), "its pages");
+}
+
+#[test]
+fn of_a_buffer_that_moves_both_copies_are_held() {
+    let grown = |most: usize| {
+        let (mut held, mut buffer) = (Held::of(2 * most), Buffer::default());
+        held.grow(&mut buffer, 100_000, 0, usize::MAX).expect("there is room");
+        buffer.extend_from_slice(&[0; 100_000]);
+        let grown = held.grow(&mut buffer, 100_000, 0, 200_000);
+        (grown, held.bytes(), buffer.room())
+    };
+    assert_eq!(grown(300_000), (Ok(()), 200_000, 200_000));
+    assert_eq!(grown(299_999), (Err(NoRoom), 100_000, 100_000));
+}
+
+#[test]
+fn what_is_spare_is_given_back_by_a_copy_where_there_is_room_for_both() {
+    for (most, left) in [(120_000, 10_000), (100_000, 100_000)] {
+        let (mut held, mut buffer) = (Held::of(2 * most), Buffer::default());
+        held.grow(&mut buffer, 100_000, 0, 100_000).expect("there is room");
+        buffer.extend_from_slice(&[0; 10_000]);
+        held.fit(&mut buffer);
+        assert_eq!((held.bytes(), buffer.room()), (left, left));
+        let (mut held, mut copy) = (Held::of(2 * most), Vec::with_capacity(100_000));
+        held.hold(100_000).expect("there is room");
+        copy.resize(10_000, 0);
+        held.fit_copy(&mut copy);
+        assert_eq!((held.bytes(), copy.capacity()), (left, left));
+    }
+    let (mut held, mut buffer) = (Held::of(100), Buffer::default());
+    assert_eq!(held.grow(&mut buffer, 51, 0, 100), Err(NoRoom));
+    assert_eq!((held.bytes(), buffer.room()), (0, 0));
 }
 
 #[test]
