@@ -261,6 +261,16 @@ impl Control {
         control
     }
 
+    /// SIGTERM, and the start after it, with a variable that is another then.
+    pub async fn restart_with(mut self, name: &str, value: String) -> Self {
+        assert!(self.process.terminate().await.success(), "it ends in order");
+        self.variables.retain(|(had, _)| had != name);
+        self.variables.push((name.to_owned(), value));
+        let control = self.relaunch();
+        ready(control.admin, "rr-control").await;
+        control
+    }
+
     /// The database, where it is a file.
     pub fn database(&self) -> PathBuf {
         self.folder.join("state/control.db")

@@ -63,6 +63,12 @@ impl Authority {
                 Err(_) => {}
             }
         }
+        // Whoever starts it anew with other keys need not wait until it is forgotten.
+        if held_at.is_some()
+            && let Err(error) = authority_root::release(&store, replica).await
+        {
+            warn!(error = %chain(&error), "the keys of this replica stay in the database until it is forgotten");
+        }
     }
 
     /// Takes in what the database says of the roots.

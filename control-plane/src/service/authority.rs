@@ -149,7 +149,7 @@ impl Services {
             return Err(refused(
                 Reason::InUse,
                 format!(
-                    "replicas of the control plane do not have the key of this root ({}): start each of them with it (--authority-key); one that has ended is forgotten within 30 s",
+                    "replicas of the control plane do not have the key of this root ({}): start each of them with it (--authority-key); one that was killed is forgotten within 30 s",
                     if without.is_empty() { "this one".to_owned() } else { without.join(", ") }
                 ),
             ));

@@ -142,6 +142,20 @@ pub(crate) async fn hold(store: &Store, replica: String, pins: Vec<String>) -> R
     noted.await
 }
 
+/// A replica has ended: it needs no key.
+pub(crate) async fn release(store: &Store, replica: String) -> Result<(), StoreError> {
+    let noted = store.note(move |txn| {
+        Box::pin(async move {
+            authority_holder::Entity::delete_by_id(replica)
+                .exec(txn.tx())
+                .await
+                .map_err(StoreError::statement("forget a replica"))?;
+            Ok::<_, StoreError>(())
+        })
+    });
+    noted.await
+}
+
 /// Replicas that were seen lately and do not have the key of a root.
 pub(crate) async fn without(db: &impl Reader, pin: &str, now: i64) -> Result<Vec<String>, StoreError> {
     use authority_holder::{Column, Entity};

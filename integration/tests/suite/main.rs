@@ -1,6 +1,7 @@
 //! The system tests: one binary, because linking is the cost.
 
 mod attestation;
+mod authority_replicas;
 mod authority_rollover;
 mod back_again;
 mod backup;

@@ -70,6 +70,8 @@ async fn replicas_that_lack_a_key_are_named_until_they_are_gone() {
         assert_eq!(without(NEXT, now).await, ["two"]);
         assert_eq!(without(OLD, now).await, [""; 0]);
         assert_eq!(without(NEXT, now + 60_000_000).await, [""; 0], "a replica that is gone needs no key");
+        authority_root::release(&store, "two".to_owned()).await.expect("is written");
+        assert_eq!(without(NEXT, now).await, [""; 0], "a replica that has ended needs no key");
     })
     .await;
 }
