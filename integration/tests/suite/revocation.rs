@@ -120,7 +120,10 @@ async fn a_revoked_node_removes_its_keys_and_ends_for_good_and_its_operator_is_t
     let said = it.done(&["node", "revoke", &node, "--yes"]).await;
     assert!(said.contains(&format!("revoked node {node} at revision ")), "{said}");
     assert!(said.contains("could read the secrets of 1 credential:") && said.contains("acme ("), "{said}");
-    assert!(said.contains(&format!("`rrctl region rotate-key eu --exclude {node}`")), "{said}");
+    assert!(
+        said.contains(&format!("`rrctl region rotate-key eu --exclude {node} --now --region-key FILE`")),
+        "{said}"
+    );
     assert!(said.contains("still lets nodes join: `rrctl node token revoke eu nt_"), "{said}");
     assert_eq!(it.ends().await, REVOKED);
     assert_eq!(files(&it.state()), ["edge.lock", "revoked"]);

@@ -143,6 +143,23 @@ pub fn read_dev(text: &Secret) -> Result<RegionKeys, KeyFileError> {
     KeyFile::open_dev(text).map(|file| file.keys)
 }
 
+/// What can be read of a key file without a passphrase. Only those who can open the file know whether it is true.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// Whose keys it holds.
+    pub region: RegionId,
+    /// Who can open it, by name.
+    pub recipients: Vec<String>,
+}
+
+/// Reads the header of a key file.
+pub fn outline(text: &Secret) -> Result<Outline, KeyFileError> {
+    let file = parse(text)?;
+    let owner = (file.format == FIRST_FORMAT).then(|| OWNER.to_owned());
+    let recipients = owner.into_iter().chain(file.recipients.iter().map(|it| it.name.clone())).collect();
+    Ok(Outline { region: region(&file)?, recipients })
+}
+
 impl KeyFile {
     /// Opens a key file under the passphrase of any recipient. One made by `rrctl dev` is refused.
     pub fn open(text: &Secret, passphrase: Option<&Secret>) -> Result<Self, KeyFileError> {

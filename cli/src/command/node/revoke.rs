@@ -51,7 +51,7 @@ fn said(done: &fleet::RevokeNodeResponse, with_token: bool) -> String {
         lines.push(format!("  … and {more} more"));
     }
     lines.push(format!(
-        "keep from it what is written from now on: `rrctl region rotate-key {} --exclude {}`; then replace these \
+        "keep from it what is written from now on: `rrctl region rotate-key {} --exclude {} --now --region-key FILE`; then replace these \
          secrets at their upstreams if you do not trust the machine",
         node.region, node.id
     ));
@@ -102,7 +102,7 @@ mod tests {
             "  acme (or_1)  stripe (cr_1)",
             "  or_1  cr_1",
             "  … and 1 more",
-            "`rrctl region rotate-key eu --exclude nd_1`",
+            "`rrctl region rotate-key eu --exclude nd_1 --now --region-key FILE`",
             "`rrctl node token revoke eu nt_1`",
         ] {
             assert!(text.contains(line), "{line} is not in:\n{text}");

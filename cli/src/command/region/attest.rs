@@ -48,7 +48,7 @@ impl AttestArgs {
     pub(super) async fn run(self, session: Session) -> Result<()> {
         let connection = session.endpoint.connect().await?;
         let mut file = self.key.open_file()?;
-        let copies = copies(&self.recovery_copy)?;
+        let copies = copies(&self.recovery_copy, &self.key, &file)?;
         for _ in 0..TRIES {
             let present = present(&connection, &self.region, &file).await?;
             let before = known(&connection, &present.region, &mut file.keys, self.after_restore).await?;

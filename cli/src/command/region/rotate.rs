@@ -75,7 +75,7 @@ impl RotateArgs {
         let connection = session.endpoint.connect().await?;
         let mut file = self.key.open_file()?;
         let present = present(&connection, &self.region, &file).await?;
-        let copies = copies(&self.recovery_copy)?;
+        let copies = copies(&self.recovery_copy, &self.key, &file)?;
         let begun = Begun::of(&file, &present, &self.key)?;
         let (region, revision) = match begun {
             // Whoever has the key that is in place keeps it: to pass the wish over would leave them in unseen.

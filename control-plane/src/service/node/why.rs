@@ -65,9 +65,9 @@ pub(super) fn why(node: &fleet::Node, state: NodeState, too_old: bool) -> String
     let wanted = revision(&node.desired);
     if state == NodeState::Revoked {
         return format!(
-            "it was revoked: nothing is sent to it or taken from it; `rrctl region rotate-key {}` keeps from it what is \
-             written from then on",
-            node.region
+            "it was revoked: nothing is sent to it or taken from it; `rrctl region rotate-key {} --exclude {}` \
+             keeps from it what is written from then on, unless that was done",
+            node.region, node.id
         );
     }
     if state == NodeState::Diverged {
