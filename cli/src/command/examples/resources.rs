@@ -44,7 +44,7 @@ pub(super) const ALL: &[Examples] = &[
         &[
             "credential delete partner --cascade proxy/internal --dry-run",
             "credential delete reports --yes",
-            "credential delete partner --yes --wait --timeout 5s",
+            "credential delete partner --cascade proxy/internal --yes \\\n    --wait --timeout 5s",
         ],
     ),
     (
