@@ -104,6 +104,13 @@ impl Desk {
             mg::DeleteTargetResponse { changes: vec![gone.clone()], change_count: 1, ..Default::default() };
         let back =
             mg::RollbackOrgResponse { deleted: 1, changes: gone.changes.clone(), ..Default::default() };
+        // A rollover of which the last step is left.
+        let root =
+            |byte: &str, issues| mg::AuthorityRoot { pin: byte.repeat(32), issues, ..Default::default() };
+        let authority = mg::GetAuthorityResponse {
+            roots: vec![root("0a", false), root("0b", true)],
+            ..Default::default()
+        };
         let adopted = fleet::AdoptRevisionResponse { plan: vec![1; 32], ..Default::default() };
         Answers::from([
             (
@@ -120,6 +127,7 @@ impl Desk {
                 Ok(mg::GetCredentialResponse { credential: Some(credential) }.encode_to_vec()),
             ),
             ("OrgService.GetOrg", Ok(mg::GetOrgResponse { org: Some(org) }.encode_to_vec())),
+            ("AuthorityService.GetAuthority", Ok(authority.encode_to_vec())),
             ("InstallationService.GetInstallation", Ok(installation.encode_to_vec())),
             ("ApplyService.Apply", Ok(mg::ApplyResponse { outcome: Some(outcome) }.encode_to_vec())),
             ("FleetService.AdoptRevision", Ok(adopted.encode_to_vec())),
