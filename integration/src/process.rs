@@ -1,5 +1,8 @@
 //! The real programs as real processes, to be killed with a real `kill -9`.
 
+mod control;
+mod edge;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,9 +11,11 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use rustix::process::{Pid, Resource, Rlimit, geteuid, prlimit};
 use tokio::net::TcpSocket;
 
-use crate::api::Api;
 use crate::caller::{self, Reply};
 use crate::wait::eventually;
+
+pub use self::control::Control;
+pub use self::edge::Edge;
 
 /// A port of loopback that nobody else gets for as long as this lives.
 ///
@@ -190,242 +195,6 @@ impl Drop for Process {
             self.kill();
         }
     }
-}
-
-/// `rr-control` on a folder.
-pub struct Control {
-    folder: PathBuf,
-    variables: Vec<(String, String)>,
-    ports: [Port; 3],
-    /// Management API.
-    pub management: SocketAddr,
-    /// Where nodes connect.
-    pub fleet: SocketAddr,
-    /// Admin port.
-    pub admin: SocketAddr,
-    /// The process.
-    pub process: Process,
-}
-
-impl Control {
-    /// Starts on free ports, and waits until it is ready.
-    pub async fn start(folder: &Path) -> Self {
-        Self::start_with(folder, &[]).await
-    }
-
-    /// The same with variables of the environment.
-    pub async fn start_with(folder: &Path, variables: &[(&str, String)]) -> Self {
-        let control = Self::launch(folder, reserve(), variables, false);
-        ready(control.admin, "rr-control").await;
-        control
-    }
-
-    /// The same with a pipe for its log that nobody reads.
-    pub async fn start_unread(folder: &Path, variables: &[(&str, String)]) -> Self {
-        let control = Self::launch(folder, reserve(), variables, true);
-        ready(control.admin, "rr-control").await;
-        control
-    }
-
-    fn launch(folder: &Path, ports: [Port; 3], variables: &[(&str, String)], unread: bool) -> Self {
-        std::fs::create_dir_all(folder).expect("a folder");
-        let [management, fleet, admin] = ports.each_ref().map(Port::address);
-        let mut command = Command::new(program("rr-control"));
-        command.arg("--state-dir").arg(folder.join("state"));
-        command.args(["--management", &management.to_string(), "--fleet", &fleet.to_string()]);
-        command.args(["--admin", &admin.to_string()]).envs(variables.iter().cloned());
-        let process = launch(&mut command, folder, unread);
-        let folder = folder.to_owned();
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        Self { folder, variables, ports, management, fleet, admin, process }
-    }
-
-    fn relaunch(self) -> Self {
-        let variables: Vec<(&str, String)> =
-            self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        Self::launch(&self.folder, self.ports, &variables, false)
-    }
-
-    /// `kill -9`.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
-
-    /// Starts it again on the same folder and ports, and with the same variables.
-    pub async fn restart(mut self) -> Self {
-        if matches!(self.process.child.try_wait(), Ok(None)) {
-            self.process.kill();
-        }
-        let control = self.relaunch();
-        ready(control.admin, "rr-control").await;
-        control
-    }
-
-    /// SIGTERM, and the start after it, with a variable that is another then.
-    pub async fn restart_with(mut self, name: &str, value: String) -> Self {
-        assert!(self.process.terminate().await.success(), "it ends in order");
-        self.variables.retain(|(had, _)| had != name);
-        self.variables.push((name.to_owned(), value));
-        let control = self.relaunch();
-        ready(control.admin, "rr-control").await;
-        control
-    }
-
-    /// The database, where it is a file.
-    pub fn database(&self) -> PathBuf {
-        self.folder.join("state/control.db")
-    }
-
-    /// Its state folder.
-    pub fn state(&self) -> PathBuf {
-        self.folder.join("state")
-    }
-
-    /// Another replica over the same database, with the same authority, and with variables that name the database.
-    pub async fn replica(&self, folder: &Path) -> Self {
-        let state = folder.join("state");
-        std::fs::create_dir_all(&state).expect("a folder");
-        for file in ["authority.key", "authority.crt"] {
-            std::fs::copy(self.state().join(file), state.join(file)).expect("the authority is copied");
-        }
-        let variables: Vec<(&str, String)> =
-            self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        Self::start_with(folder, &variables).await
-    }
-
-    /// Kills it, waits, and starts it again on the same folder and ports; it is not waited for.
-    pub async fn away(mut self, how_long: std::time::Duration) -> Self {
-        self.process.kill();
-        tokio::time::sleep(how_long).await;
-        self.relaunch()
-    }
-
-    /// An operator's API, by way of the bootstrap token.
-    pub async fn bootstrap(&self) -> Api {
-        let path = self.folder.join("state/bootstrap-token");
-        let token = std::fs::read_to_string(&path).expect("the first start writes a bootstrap token");
-        Api::bootstrap(self.management, token.trim()).await.expect("the bootstrap token works once")
-    }
-}
-
-/// `rr-edge` on a folder.
-pub struct Edge {
-    program: String,
-    variables: Vec<(String, String)>,
-    folder: PathBuf,
-    fleet: SocketAddr,
-    ports: [Port; 2],
-    /// Where callers call.
-    pub listen: SocketAddr,
-    /// Admin port.
-    pub admin: SocketAddr,
-    /// The process.
-    pub process: Process,
-}
-
-impl Edge {
-    /// Starts on free ports with a node token. Upstreams on loopback are allowed.
-    pub fn start(folder: &Path, fleet: SocketAddr, token: &[u8]) -> Self {
-        Self::start_with(folder, fleet, token, &[])
-    }
-
-    /// The same with variables of the environment.
-    pub fn start_with(folder: &Path, fleet: SocketAddr, token: &[u8], variables: &[(&str, String)]) -> Self {
-        Self::start_program("rr-edge", folder, fleet, token, variables)
-    }
-
-    /// Another program with the same command line: beside the running one, or an absolute path.
-    pub fn start_program(
-        program: &str,
-        folder: &Path,
-        fleet: SocketAddr,
-        token: &[u8],
-        variables: &[(&str, String)],
-    ) -> Self {
-        Self::start_on(program, folder, fleet, token, variables, false)
-    }
-
-    /// `rr-edge` with a pipe for its log that nobody reads.
-    pub fn start_unread(
-        folder: &Path,
-        fleet: SocketAddr,
-        token: &[u8],
-        variables: &[(&str, String)],
-    ) -> Self {
-        Self::start_on("rr-edge", folder, fleet, token, variables, true)
-    }
-
-    fn start_on(
-        program: &str,
-        folder: &Path,
-        fleet: SocketAddr,
-        token: &[u8],
-        variables: &[(&str, String)],
-        unread: bool,
-    ) -> Self {
-        std::fs::create_dir_all(folder).expect("a folder");
-        std::fs::write(folder.join("token"), token).expect("a token file");
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let ports = [Port::reserve(), Port::reserve()];
-        Self::launch(program, folder, fleet, ports, variables, unread)
-    }
-
-    fn launch(
-        name: &str,
-        folder: &Path,
-        fleet: SocketAddr,
-        ports: [Port; 2],
-        variables: Vec<(String, String)>,
-        unread: bool,
-    ) -> Self {
-        let [listen, admin] = ports.each_ref().map(Port::address);
-        let mut command = Command::new(program(name));
-        command.arg("--state-dir").arg(folder.join("state"));
-        command.arg("--node-token-file").arg(folder.join("token"));
-        command.args(["--control-plane", &format!("https://{fleet}")]);
-        command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
-        command.args(["--allow-upstream", "127.0.0.0/8"]).envs(variables.iter().cloned());
-        let process = launch(&mut command, folder, unread);
-        Self {
-            program: name.to_owned(),
-            variables,
-            folder: folder.to_owned(),
-            fleet,
-            ports,
-            listen,
-            admin,
-            process,
-        }
-    }
-
-    /// Waits until it can decide requests.
-    pub async fn ready(&self) {
-        ready(self.admin, "rr-edge").await;
-    }
-
-    /// `kill -9`.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
-
-    /// The same at another replica of the control plane.
-    pub fn restart_at(mut self, fleet: SocketAddr) -> Self {
-        self.fleet = fleet;
-        self.restart()
-    }
-
-    /// Starts it again on the same folder and ports.
-    pub fn restart(mut self) -> Self {
-        if matches!(self.process.child.try_wait(), Ok(None)) {
-            self.process.kill();
-        }
-        let variables = std::mem::take(&mut self.variables);
-        Self::launch(&self.program, &self.folder, self.fleet, self.ports, variables, false)
-    }
-}
-
-fn reserve() -> [Port; 3] {
-    [Port::reserve(), Port::reserve(), Port::reserve()]
 }
 
 fn launch(command: &mut Command, folder: &Path, unread: bool) -> Process {

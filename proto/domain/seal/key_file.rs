@@ -6,8 +6,8 @@
 //! keys into text and back; who writes the file gives it mode 0600.
 
 mod content;
+mod recipient;
 
-use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chacha20poly1305::aead::{Aead as _, Payload};
@@ -22,11 +22,11 @@ use rr_seam::{Entropy, draw};
 use super::region_key::RegionKeys;
 use super::transcript::Transcript;
 
+use self::recipient::{Argon2Header, Recipient, stretch};
+
 /// With one epoch and one passphrase. Read, never written.
 const FIRST_FORMAT: &str = "requestrocket region key 1";
 const FORMAT: &str = "requestrocket region key 2";
-/// 64 MiB, three passes: about a third of a second on a small machine.
-const ARGON2: (u32, u32, u32) = (64 * 1024, 3, 1);
 /// Each of them may have to be tried.
 const RECIPIENTS_MAX: usize = 16;
 /// Who a file is for, where nobody said.
@@ -61,26 +61,6 @@ struct File {
     nonce: String,
     /// First format: 32 bytes to open secrets with, then 32 to sign with. Second: what `content` says.
     keys: String,
-}
-
-/// Somebody whose passphrase opens the file.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Recipient {
-    name: String,
-    argon2: Argon2Header,
-    nonce: String,
-    /// The file key.
-    key: String,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Argon2Header {
-    salt: String,
-    kib: u32,
-    passes: u32,
-    lanes: u32,
 }
 
 /// A key file that cannot be used.
@@ -264,34 +244,6 @@ impl KeyFile {
     }
 }
 
-impl Recipient {
-    fn new(name: &str, passphrase: &Secret, region: RegionId, file_key: &Key, entropy: &dyn Entropy) -> Self {
-        let (kib, passes, lanes) = ARGON2;
-        let argon2 = Argon2Header { salt: BASE64.encode(draw::<16>(entropy)), kib, passes, lanes };
-        let stretched = stretch(passphrase, &argon2).expect("our own parameters are within Argon2's limits");
-        Self::seal(name, argon2, &stretched, region, file_key, entropy)
-    }
-
-    fn seal(
-        name: &str,
-        argon2: Argon2Header,
-        stretched: &Key,
-        region: RegionId,
-        file_key: &Key,
-        entropy: &dyn Entropy,
-    ) -> Self {
-        let (nonce, key) = seal(stretched, &**file_key, &recipient_aad(region, name), entropy);
-        Self { name: name.to_owned(), argon2, nonce, key }
-    }
-
-    fn open(&self, passphrase: &Secret, region: RegionId) -> Result<Key, KeyFileError> {
-        let stretched = stretch(passphrase, &self.argon2)?;
-        let plain = unseal(&stretched, &self.nonce, &self.key, &recipient_aad(region, &self.name))?;
-        let key: [u8; 32] = plain.as_slice().try_into().map_err(|_| KeyFileError::Damaged("bad file key"))?;
-        Ok(Zeroizing::new(key))
-    }
-}
-
 fn parse(text: &Secret) -> Result<File, KeyFileError> {
     let file: File =
         serde_json::from_slice(text.expose()).map_err(|error| KeyFileError::Syntax(place(&error)))?;
@@ -370,21 +322,6 @@ fn unseal(key: &Key, nonce: &str, sealed: &str, aad: &[u8]) -> Result<Zeroizing<
         .map_err(|_| KeyFileError::Passphrase)
 }
 
-fn stretch(passphrase: &Secret, header: &Argon2Header) -> Result<Key, KeyFileError> {
-    // Bounds, because the header is read from a file: a hostile one must not take all memory.
-    if header.kib > 1024 * 1024 || header.passes > 64 || header.lanes > 16 {
-        return Err(KeyFileError::Damaged("argon2 parameters out of bounds"));
-    }
-    let salt = BASE64.decode(&header.salt).map_err(|_| KeyFileError::Damaged("bad salt"))?;
-    let params = Params::new(header.kib, header.passes, header.lanes, Some(32))
-        .map_err(|_| KeyFileError::Damaged("bad argon2 parameters"))?;
-    let mut key = Zeroizing::new([0; 32]);
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(passphrase.expose(), &salt, &mut *key)
-        .map_err(|_| KeyFileError::Damaged("bad argon2 parameters"))?;
-    Ok(key)
-}
-
 fn dev_key() -> Key {
     Zeroizing::new(blake3::derive_key("requestrocket dev region key file 1", b"not a secret"))
 }
@@ -394,13 +331,6 @@ fn aad(region: RegionId, epoch: u32, fingerprint: &str) -> Vec<u8> {
         .bytes(region.as_bytes())
         .number(epoch.into())
         .bytes(fingerprint.as_bytes())
-        .finish()
-}
-
-fn recipient_aad(region: RegionId, name: &str) -> Vec<u8> {
-    Transcript::new("requestrocket region key recipient 1")
-        .bytes(region.as_bytes())
-        .bytes(name.as_bytes())
         .finish()
 }
 

@@ -9,7 +9,7 @@ use prost::Message as _;
 use rr_contract::model::caller::certificate::Certificate;
 use rr_contract::model::caller::jwt::{JwksUrl, JwtVerify};
 use rr_contract::model::caller::{Basic, Caller, CallerKind};
-use rr_contract::model::credential::{Credential, Upstream, Usage};
+use rr_contract::model::credential::Usage;
 use rr_contract::model::effect::Effect;
 use rr_contract::model::feature;
 use rr_contract::model::id::{CredentialId, OrgId};
@@ -116,8 +116,11 @@ impl Inventory {
             if let Some(lacks) = lacks {
                 return Err(Reason { caller: refused_caller(key, model), ..lacks });
             }
-            let known =
-                if let Model::Credential(credential) = &model { known(credential) } else { Known::default() };
+            let known = if let Model::Credential(credential) = &model {
+                Known::of(credential)
+            } else {
+                Known::default()
+            };
             Ok((compiler.part(key, model, unseal)?, known))
         })?;
         if let ResourceId::Credential(id) = key.id {
@@ -125,15 +128,6 @@ impl Inventory {
         }
         Ok(part)
     }
-}
-
-/// The version of a credential, and its secret where it is one for an upstream.
-fn known(credential: &Credential) -> Known {
-    let content = match &credential.usage {
-        Usage::Upstream(Upstream::Sealed { secret, .. }) => Some(secret.content_id()),
-        _ => None,
-    };
-    Known { version: credential.version, content }
 }
 
 /// The parts of an inventory that compiling needs.
@@ -160,25 +154,7 @@ impl Compiler<'_> {
             }
             Model::Credential(credential) => {
                 let ResourceId::Credential(id) = key.id else { return Err(mismatch()) };
-                let had = self.versions.highest(&id);
-                if credential.version < had {
-                    let detail = format!(
-                        "version {} is older than version {had}, which {}",
-                        credential.version,
-                        match self.versions.is_attested(&id, had) {
-                            true => "the region attested before this node joined",
-                            false => "this node had before",
-                        }
-                    );
-                    return Err(Reason::new(Why::Stale, detail));
-                }
-                // Whoever seals another secret under this number would have the one before shown to upstreams again.
-                if let Usage::Upstream(Upstream::Sealed { secret, previous: Some(_), .. }) = &credential.usage
-                    && self.versions.had_other(&id, credential.version, secret.content_id())
-                {
-                    let detail = format!(
-                        "version {had} has another secret than the region attested or this node first had under that number, and does not bring the version before back; `rrctl credential replace-secret` gives it the next number"
-                    );
+                if let Some(detail) = self.versions.stale(&id, &credential) {
                     return Err(Reason::new(Why::Stale, detail));
                 }
                 match credential.usage {

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use rr_contract::model::credential::{Credential, Upstream, Usage};
 use rr_contract::model::id::CredentialId;
 use rr_contract::seal::attestation::Versions as Attested;
 
@@ -19,6 +20,16 @@ pub(super) const GONE_MAX: usize = 100_000;
 pub(crate) struct Known {
     pub(crate) version: u64,
     pub(crate) content: Option<[u8; 32]>,
+}
+
+impl Known {
+    pub(super) fn of(credential: &Credential) -> Self {
+        let content = match &credential.usage {
+            Usage::Upstream(Upstream::Sealed { secret, .. }) => Some(secret.content_id()),
+            _ => None,
+        };
+        Self { version: credential.version, content }
+    }
 }
 
 #[derive(Default)]
@@ -38,9 +49,25 @@ impl Versions {
         self.highest.get(id).map_or(0, |had| had.version).max(self.attested.version(id))
     }
 
-    /// Whether the region itself said of a version that it is the newest.
-    pub(super) fn is_attested(&self, id: &CredentialId, version: u64) -> bool {
-        self.attested.version(id) == version
+    /// Why a credential is not taken, if it is older than what is known of it.
+    pub(super) fn stale(&self, id: &CredentialId, credential: &Credential) -> Option<String> {
+        let (version, had) = (credential.version, self.highest(id));
+        if version < had {
+            let whose = match self.attested.version(id) == had {
+                true => "the region attested before this node joined",
+                false => "this node had before",
+            };
+            return Some(format!("version {version} is older than version {had}, which {whose}"));
+        }
+        // Whoever seals another secret under this number would have the one before shown to upstreams again.
+        let Usage::Upstream(Upstream::Sealed { secret, previous: Some(_), .. }) = &credential.usage else {
+            return None;
+        };
+        self.had_other(id, version, secret.content_id()).then(|| {
+            format!(
+                "version {version} has another secret than the region attested or this node first had under that number, and does not bring the version before back; `rrctl credential replace-secret` gives it the next number"
+            )
+        })
     }
 
     /// Nothing before these was ever the newest.
@@ -49,7 +76,7 @@ impl Versions {
     }
 
     /// Whether this very version came with another secret before, or was attested of another.
-    pub(super) fn had_other(&self, id: &CredentialId, version: u64, content: [u8; 32]) -> bool {
+    fn had_other(&self, id: &CredentialId, version: u64, content: [u8; 32]) -> bool {
         let had = self.highest.get(id).filter(|had| had.version == version).and_then(|had| had.content);
         let attested = self.attested.get(id).filter(|newest| newest.version == version);
         had.into_iter().chain(attested.map(|newest| newest.content)).any(|had| had != content)

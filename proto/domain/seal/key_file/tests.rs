@@ -1,5 +1,6 @@
 //! Key files: who opens them, what is refused, and that a file written again is opened by all who could open it before.
 
+use super::recipient::ARGON2;
 use super::*;
 use rr_seam::SystemEntropy;
 
