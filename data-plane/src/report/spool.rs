@@ -95,6 +95,8 @@ pub(super) struct State {
     pub(super) sent: std::collections::VecDeque<(u64, u64)>,
     /// Batches up to here may be stored at the control plane, acknowledged or not: by this process or the one before.
     pub(super) handed: u64,
+    /// These batches are being given up for room. None of them is read for upload meanwhile.
+    pub(super) given_up: Option<std::ops::RangeInclusive<u64>>,
     /// Numbers up to here are in use at the control plane.
     pub(super) skip: u64,
     dropped: u64,
@@ -108,6 +110,18 @@ pub(super) struct State {
 pub(super) const SENT: usize = 64;
 
 impl State {
+    /// The segment from which batch `next` is read; `None`: there is none yet, or it is being given up. From here on it is
+    /// taken for one that may be stored, so that it is not given up between this and the reading.
+    fn take_up(&mut self, next: u64) -> Option<segment::Segment> {
+        let holds = |segment: &&segment::Segment| segment.first <= next && next <= segment.last;
+        let segment = self.segments.iter().find(holds)?.clone();
+        if self.given_up.as_ref().is_some_and(|given_up| given_up.contains(&segment.first)) {
+            return None;
+        }
+        self.handed = self.handed.max(segment.first);
+        Some(segment)
+    }
+
     /// Batch `number` was read, to be sent; with it, the spool had been given `total` records.
     pub(super) fn hand_out(&mut self, number: u64, total: u64) {
         self.handed = self.handed.max(number);

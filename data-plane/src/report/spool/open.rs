@@ -67,6 +67,7 @@ impl Store {
             acked_total: 0,
             sent: VecDeque::new(),
             handed: 0,
+            given_up: None,
             skip: 0,
             dropped,
             damaged,

@@ -128,15 +128,14 @@ impl Cursor {
 
     fn find(&mut self, spool: &SpoolHandle) -> io::Result<Option<(u64, Bytes)>> {
         let (id, segment) = {
-            let state = spool.shared.state();
+            let mut state = spool.shared.state();
             if let Some(oldest) = state.segments.front().filter(|oldest| self.next < oldest.first) {
                 // Acknowledged once, deleted here, and then lost there: only the numbers are left to give.
                 *self = Self { gap: Some((oldest.first - 1, Bytes::new())), ..Self::at(self.next) };
                 return Ok(self.tell_gap());
             }
-            let holds = |segment: &&Segment| segment.first <= self.next && self.next <= segment.last;
-            let Some(segment) = state.segments.iter().find(holds) else { return Ok(None) };
-            (state.id, segment.clone())
+            let Some(segment) = state.take_up(self.next) else { return Ok(None) };
+            (state.id, segment)
         };
         if self.segment != Some((segment.first, segment.version)) {
             *self = Self { segment: Some((segment.first, segment.version)), ..Self::at(self.next) };

@@ -249,19 +249,30 @@ impl Store {
     /// Turns the two oldest files into one that says what is gone. One with batches that the control plane may have stored
     /// stays: nobody could say whether they are lost.
     fn make_room(&mut self) -> io::Result<()> {
-        let disk = self.handle.seams.disk.clone();
-        let (at, oldest, following) = {
-            let state = self.handle.shared.state();
-            let at = state.segments.partition_point(|segment| segment.first <= state.handed);
-            (at, state.segments.get(at).cloned(), state.segments.get(at + 1).cloned())
-        };
-        let (Some(oldest), Some(following)) = (oldest, following) else { return Ok(()) };
         let active = self.active.as_ref().map(|active| active.first);
+        let (at, oldest, following) = {
+            let mut state = self.handle.shared.state();
+            let at = state.segments.partition_point(|segment| segment.first <= state.handed);
+            let (oldest, following) = (state.segments.get(at).cloned(), state.segments.get(at + 1).cloned());
+            let (Some(oldest), Some(following)) = (oldest, following) else { return Ok(()) };
+            let through = if oldest.is_gap { &following } else { &oldest };
+            if Some(through.first) == active {
+                return Ok(());
+            }
+            // Whoever reads it before it is gone would send what was counted as lost.
+            state.given_up = Some(oldest.first..=through.last);
+            (at, oldest, following)
+        };
+        let done = self.give_up(at, &oldest, &following);
+        self.handle.shared.state().given_up = None;
+        self.handle.shared.appended.notify_one();
+        done
+    }
+
+    fn give_up(&mut self, at: usize, oldest: &Segment, following: &Segment) -> io::Result<()> {
+        let disk = self.handle.seams.disk.clone();
         // A gap takes the next file in; a file becomes a gap by itself.
-        let through = if oldest.is_gap { &following } else { &oldest };
-        if Some(through.first) == active {
-            return Ok(());
-        }
+        let through = if oldest.is_gap { following } else { oldest };
         // Last uses are written once more, behind all that waits: a caller does not look unused because records found no room.
         // Sums stay here, for they count where they come twice.
         let (mut sums, mut told) = (Sums::default(), Vec::new());

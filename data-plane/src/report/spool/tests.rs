@@ -2,6 +2,7 @@
 
 mod damage;
 mod ends;
+mod given_up;
 mod kept;
 mod last_uses;
 mod made_sure;
