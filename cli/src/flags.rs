@@ -12,6 +12,7 @@ pub(crate) mod moment;
 pub(crate) mod page;
 pub(crate) mod parent;
 pub(crate) mod plan;
+pub(crate) mod reading;
 pub(crate) mod recording;
 pub(crate) mod resilience;
 pub(crate) mod role;

@@ -40,6 +40,7 @@ mod hop;
 mod inject;
 mod keep;
 mod numbers;
+mod parts;
 mod presented;
 mod query;
 mod reply_body;
@@ -48,6 +49,7 @@ mod rewrite;
 mod second;
 mod settle;
 mod sign;
+mod stream_filter;
 mod tee;
 mod test_request;
 #[cfg(test)]
@@ -123,7 +125,7 @@ pub(crate) async fn handle(
             reply::sign(head.headers_mut(), Code::Granted, request_id);
             draft.answered(Code::Granted, head.status());
             head.map(|()| match body {
-                Behind::Body(FilteredBody::Passing(body, tee)) => ReplyBody::upstream(body, tee, draft),
+                Behind::Body(FilteredBody::Passing(body, beside)) => ReplyBody::upstream(body, beside, draft),
                 Behind::Body(FilteredBody::Whole(body)) => ReplyBody::whole(body, draft),
                 Behind::Tunnel(open) => ReplyBody::tunnel(Tunnel::new(*open, draft)),
             })

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use pbjson_types::{Duration, Timestamp};
-use rr_wire::fleet::{self, Balance, EchoGuard, Effect, FilterAction, ForwardedHeaders};
+use rr_wire::fleet::{self, Balance, EchoGuard, Effect, FilterAction, ForwardedHeaders, MeterFold};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -364,6 +364,23 @@ part! {
         reserve: u64,
         #[serde(deserialize_with = "optional_number")]
         on_missing: Option<u64>,
+        readings: Vec<MeterReading>,
+    }
+}
+
+part! {
+    /// One number of several.
+    MeterReading {
+        body_paths: Vec<String>,
+        header: String,
+        #[serde(deserialize_with = "spelled")]
+        fold: MeterFold,
+    }
+}
+
+impl From<MeterReading> for fleet::MeterReading {
+    fn from(said: MeterReading) -> Self {
+        Self { body_paths: said.body_paths, header: said.header, fold: said.fold.into() }
     }
 }
 

@@ -187,6 +187,19 @@ impl Spelled for fleet::EchoGuard {
     }
 }
 
+impl Spelled for fleet::MeterFold {
+    const PREFIX: &'static str = "METER_FOLD_";
+    const EXPECTED: &'static str = "LAST, MAX or SUM";
+
+    fn named(name: &str) -> Option<Self> {
+        Self::from_str_name(name)
+    }
+
+    fn numbered(number: i32) -> Option<Self> {
+        Self::try_from(number).ok()
+    }
+}
+
 impl Spelled for fleet::FilterAction {
     const PREFIX: &'static str = "FILTER_ACTION_";
     const EXPECTED: &'static str = "retain, destroy or mask";

@@ -55,6 +55,10 @@ pub struct FilterChain<'f> {
     pub proxy: &'f FilterStage,
 }
 
+/// The filters of a chain in the order in which they run, kept for a stream.
+#[derive(Debug)]
+pub struct FilterRun(Box<[Arc<CompiledFilter>]>);
+
 /// A document that filters went over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filtered<'d> {
@@ -121,8 +125,30 @@ impl<'f> FilterChain<'f> {
         through(self.begin(document)?)
     }
 
+    /// The same filters, to go over each part of a stream.
+    pub fn to_run(&self) -> FilterRun {
+        FilterRun(self.stages().into_iter().flat_map(FilterStage::filters).cloned().collect())
+    }
+
     fn stages(&self) -> [&'f FilterStage; 4] {
         [self.upstream, self.target, self.caller, self.proxy]
+    }
+}
+
+impl FilterRun {
+    /// How many filters there are.
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.0.len()).expect("a view is bounded, so filters are")
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Runs all of them in one go.
+    pub fn apply<'d>(&self, document: &'d [u8]) -> Result<Filtered<'d>, JsonError> {
+        through(Pass::begin(self.0.iter().map(|filter| &**filter).collect(), document)?)
     }
 }
 

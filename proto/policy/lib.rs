@@ -9,6 +9,7 @@
 //! * [`request`]: what of a request is looked at;
 //! * [`condition`]: which requests a rule or a meter is about;
 //! * [`verdict`]: whether the rules of four scopes let a request pass;
+//! * [`stream`]: where documents of a stream begin and end;
 //! * [`filter`]: what a response may still hold;
 //! * [`meter`]: what is counted;
 //! * [`token`]: signed tokens, taken apart;
@@ -31,5 +32,6 @@ pub mod path;
 pub mod pattern;
 pub mod public_key;
 pub mod request;
+pub mod stream;
 pub mod token;
 pub mod verdict;

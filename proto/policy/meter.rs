@@ -2,25 +2,26 @@
 //!
 //! Keeps no counters: windows and limits are the edge node's.
 
-use std::fmt;
+mod amount;
+mod readings;
+
+pub use self::amount::Amount;
+pub use self::readings::Tally;
 
 use http::HeaderMap;
 
 use rr_domain::model::id::MeterId;
-use rr_domain::model::meter::{Counts, Meter, Place, Value as Read, Windows};
+use rr_domain::model::meter::{Counts, Meter, Windows};
 use rr_domain::model::name::Name;
 
 use super::condition::{BodyIndex, Condition, Found, Purpose, Seen};
-use super::json::{JsonError, Value};
+use super::json::JsonError;
 use super::pace::{HeadWork, Pace, at_once};
-use super::path::{Batch, Event, Paths, Search};
 use super::pattern::{Patterns, Uncompilable};
 use super::request::RequestView;
+use super::stream::{Framing, Unit};
 
-/// Millionths in one.
-const SCALE: u64 = 1_000_000;
-/// What it is worth as work to find a number and to add it.
-const NUMBER: u64 = 4;
+use self::readings::{At, Readings};
 
 /// A meter that can be run.
 #[derive(Debug)]
@@ -47,8 +48,7 @@ pub struct CompiledMeter {
 #[derive(Debug)]
 enum CompiledCounts {
     Requests,
-    Body(Paths),
-    Header(http::HeaderName),
+    Value(Readings),
 }
 
 /// Whether a meter is about a request.
@@ -64,10 +64,6 @@ pub enum Applies {
     Unreadable(JsonError),
 }
 
-/// How much was counted: an exact count of millionths, what is less rounded up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Amount(u64);
-
 /// A response that a meter could not read its number from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadingError {
@@ -80,6 +76,9 @@ pub enum ReadingError {
     /// It is more than can be counted.
     #[error("has more to be metered than can be counted")]
     TooLarge,
+    /// A part of it was too long to be looked at.
+    #[error("has a part too long to be looked at for a value to be metered")]
+    Unseen,
     /// The body cannot be read.
     #[error("has a body to be metered that cannot be read")]
     Body(#[source] JsonError),
@@ -92,8 +91,7 @@ impl CompiledMeter {
         let body = BodyIndex::new(condition.looks().iter());
         let counts = match &meter.counts {
             Counts::Requests => CompiledCounts::Requests,
-            Counts::Value(Read { place: Place::Body(path), .. }) => CompiledCounts::Body(Paths::new([path])),
-            Counts::Value(Read { place: Place::Header(name), .. }) => CompiledCounts::Header(name.clone()),
+            Counts::Value(value) => CompiledCounts::Value(Readings::compile(&value.readings)),
         };
         let (reserve, on_missing) = match &meter.counts {
             Counts::Requests => (0, 0),
@@ -150,145 +148,60 @@ impl CompiledMeter {
         matches!(self.counts, CompiledCounts::Requests)
     }
 
-    /// Whether it reads its number from the response's body.
+    /// Whether it reads numbers from the response's body.
     pub fn reads_response_body(&self) -> bool {
-        matches!(self.counts, CompiledCounts::Body(_))
+        matches!(&self.counts, CompiledCounts::Value(readings) if readings.read_body())
     }
 
-    /// What a response adds, read in one go: for what is short.
-    pub fn reading(&self, headers: &HeaderMap, body: &[u8]) -> Result<Amount, ReadingError> {
-        at_once(async |pace| self.reading_at(headers, body, pace).await)
-    }
-
-    /// What a response adds: one for a meter of requests, else the sum of the numbers at its place. `body` is not
-    /// looked at unless [`Self::reads_response_body`]. Rests as `pace` says, which bounds the work for all meters.
-    pub async fn reading_at<R: AsyncFnMut()>(
-        &self,
-        headers: &HeaderMap,
-        body: &[u8],
-        pace: &mut Pace<R>,
-    ) -> Result<Amount, ReadingError> {
-        let mut sum: Option<Result<Amount, ReadingError>> = None;
-        let mut add = |number: Option<&str>| {
-            let number = number.ok_or(ReadingError::NotANumber).and_then(Amount::parse);
-            sum = Some(match sum {
-                None => number,
-                Some(sum) => sum.and_then(|sum| sum.plus(number?).ok_or(ReadingError::TooLarge)),
-            });
-        };
+    /// Of a response of which nothing has come.
+    pub fn tally(&self) -> Tally {
         match &self.counts {
-            CompiledCounts::Requests => return Ok(Amount(SCALE)),
-            CompiledCounts::Header(name) => {
-                for value in headers.get_all(name) {
-                    add(value.to_str().ok().map(str::trim));
-                }
-            }
-            CompiledCounts::Body(paths) => {
-                // Whatever is at the place, all of it is gone over.
-                pace.spend(1 + body.len() as u64 / 16).await.map_err(ReadingError::Body)?;
-                let mut search = Search::new(body, paths, Batch::Values).map_err(ReadingError::Body)?;
-                while let Some(event) = search.next().map_err(ReadingError::Body)? {
-                    pace.spend(NUMBER).await.map_err(ReadingError::Body)?;
-                    match event {
-                        Event::Found(Value::Number(raw), _) => add(Some(raw)),
-                        Event::Found(..) => add(None),
-                        Event::End => {}
-                    }
-                }
-            }
+            CompiledCounts::Requests => Tally::default(),
+            CompiledCounts::Value(readings) => readings.tally(),
         }
-        sum.unwrap_or(Err(ReadingError::Missing))
-    }
-}
-
-impl Amount {
-    /// A whole number; what is too large is the largest.
-    pub const fn whole(number: u64) -> Self {
-        Self(number.saturating_mul(SCALE))
     }
 
-    /// So many millionths.
-    pub const fn of_millionths(millionths: u64) -> Self {
-        Self(millionths)
-    }
-
-    /// In millionths.
-    pub const fn millionths(self) -> u64 {
-        self.0
-    }
-
-    /// Rounded up.
-    pub const fn rounded_up(self) -> u64 {
-        self.0.div_ceil(SCALE)
-    }
-
-    /// The sum, unless it is too large.
-    pub fn plus(self, other: Self) -> Option<Self> {
-        self.0.checked_add(other.0).map(Self)
-    }
-
-    /// Reads a number as JSON writes it, from zero up: digit by digit, so nothing is rounded but what is below a
-    /// millionth, and that up.
-    fn parse(text: &str) -> Result<Self, ReadingError> {
-        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-            // An exponent that is no i32 is beyond anything; its sign still says which way.
-            Some((mantissa, exponent)) => (mantissa, parse_exponent(exponent)?),
-            None => (text, 0),
-        };
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
-        let negative = whole.starts_with('-');
-        let whole = whole.strip_prefix('-').unwrap_or(whole);
-        let digits = || whole.bytes().chain(fraction.bytes());
-        if whole.is_empty() || fraction.is_empty() || !digits().all(|b| b.is_ascii_digit()) {
-            return Err(ReadingError::NotANumber);
+    /// Adds the numbers that stand in the head of a response.
+    pub fn read_headers(&self, headers: &HeaderMap, tally: &mut Tally) {
+        if let CompiledCounts::Value(readings) = &self.counts {
+            readings.read_headers(headers, tally);
         }
-        if digits().all(|b| b == b'0') {
-            return Ok(Self(0));
-        }
-        if negative {
-            return Err(ReadingError::NotANumber);
-        }
-        // The place of the last digit that is kept: a millionth is place 0.
-        let mut place = exponent.saturating_add(whole.len() as i64).saturating_add(6);
-        let (mut value, mut more) = (0_u64, false);
-        for digit in digits() {
-            place = place.saturating_sub(1);
-            if place >= 0 {
-                let digit = u64::from(digit - b'0');
-                let next = value.checked_mul(10).and_then(|value| value.checked_add(digit));
-                value = next.ok_or(ReadingError::TooLarge)?;
-            } else {
-                more |= digit != b'0';
+    }
+
+    /// Adds the numbers of a whole document, read in one go: for one that is short.
+    pub fn read_document(&self, document: &[u8], tally: &mut Tally) -> Result<(), ReadingError> {
+        at_once(async |pace| self.read_document_at(document, tally, pace).await)
+    }
+
+    /// The same, but rests as `pace` says, which bounds the work for all meters.
+    pub async fn read_document_at<R: AsyncFnMut()>(
+        &self,
+        document: &[u8],
+        tally: &mut Tally,
+        pace: &mut Pace<R>,
+    ) -> Result<(), ReadingError> {
+        match &self.counts {
+            CompiledCounts::Requests => Ok(()),
+            CompiledCounts::Value(readings) => {
+                readings.read(document, At::Root, tally, pace).await.map_err(ReadingError::Body)
             }
         }
-        // 20 more places are beyond u64 for anything but zero.
-        for _ in 0..place.clamp(0, 20) {
-            value = value.checked_mul(10).ok_or(ReadingError::TooLarge)?;
-        }
-        if more {
-            value = value.checked_add(1).ok_or(ReadingError::TooLarge)?;
-        }
-        Ok(Self(value))
     }
-}
 
-fn parse_exponent(text: &str) -> Result<i64, ReadingError> {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(ReadingError::NotANumber);
-    }
-    let size = digits.parse::<i64>().unwrap_or(i64::MAX);
-    Ok(if text.starts_with('-') { -size } else { size })
-}
-
-impl fmt::Display for Amount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (whole, rest) = (self.0 / SCALE, self.0 % SCALE);
-        if rest == 0 {
-            return write!(f, "{whole}");
+    /// Adds the numbers of a part of a stream.
+    pub fn read_unit(&self, framing: Framing, unit: Unit<'_>, tally: &mut Tally, joined: &mut Vec<u8>) {
+        if let CompiledCounts::Value(readings) = &self.counts {
+            readings.read_unit(framing, unit, tally, joined);
         }
-        let fraction = format!("{rest:06}");
-        write!(f, "{whole}.{}", fraction.trim_end_matches('0'))
+    }
+
+    /// What a response adds by what has come of it: one for a meter of requests, else the sum of the numbers at its
+    /// places. `Missing`: there was none.
+    pub fn total(&self, tally: &Tally) -> Result<Amount, ReadingError> {
+        match self.counts {
+            CompiledCounts::Requests => Ok(Amount::whole(1)),
+            CompiledCounts::Value(_) => tally.total(),
+        }
     }
 }
 

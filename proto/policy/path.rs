@@ -84,7 +84,7 @@ impl Paths {
 
     /// The node at which a document starts.
     pub(crate) const ROOT: u32 = 0;
-    /// In its place at a root array of [`Batch::Values`].
+    /// In its place at a root array whose elements are [`Batch::Elements`].
     pub(crate) const BATCH: u32 = u32::MAX;
     /// The root for an element of such an array: only keys lead on, since `*` was the step to the element.
     const ELEMENT: u32 = u32::MAX - 1;
@@ -145,9 +145,11 @@ impl<'p> Walk<'p> {
     /// The place at which it starts.
     const START: Place = Place { from: 0, to: 1 };
 
-    /// Starts at a root array of [`Batch::Values`] after all.
-    fn start_at_batch(&mut self) {
-        self.reached[0] = Paths::BATCH;
+    /// Starts at an element of a root array, and not at the root; where that is.
+    fn start_at_element(&mut self) -> Place {
+        self.reached.clear();
+        self.reached.extend(self.paths.below(Paths::BATCH, None).into_iter().flatten());
+        Place { from: 0, to: self.reached.len() }
     }
 
     /// One step down from `place`, by a key or, without one, to an element. To be undone with [`Walk::back`].
@@ -181,8 +183,8 @@ impl<'p> Walk<'p> {
 pub(crate) enum Batch {
     /// Each element is a document of its own.
     Documents,
-    /// It is one document, and paths that start with a key start at each element.
-    Values,
+    /// The same, but a path that starts with `*` starts with the step to the element.
+    Elements,
 }
 
 /// What a search comes upon.
@@ -190,7 +192,7 @@ pub(crate) enum Batch {
 pub(crate) enum Event<'d> {
     /// A value at which paths end: those of the place.
     Found(Value<'d>, Place),
-    /// The end of a document. A root array without elements is one document, in which nothing is found.
+    /// The end of a document. A root array without elements is one, in which nothing is found.
     End,
 }
 
@@ -199,6 +201,8 @@ pub(crate) struct Search<'d, 'p> {
     reader: Reader<'d>,
     walk: Walk<'p>,
     batch: Batch,
+    /// Where documents begin.
+    start: Place,
     at: At,
     /// The containers that are open and looked into, outermost first. Nesting is bounded by the reader.
     open: Vec<Open>,
@@ -207,6 +211,8 @@ pub(crate) struct Search<'d, 'p> {
 #[derive(Debug, Clone, Copy)]
 enum At {
     Start,
+    /// Before the only document, whatever it is.
+    Element,
     /// In the only document.
     Document,
     /// In a batch: before its first element, or not; and whether an element is open.
@@ -232,9 +238,18 @@ impl<'d, 'p> Search<'d, 'p> {
             reader: Reader::new(document)?,
             walk: paths.walk(),
             batch,
+            start: Walk::START,
             at: At::Start,
             open: Vec::new(),
         })
+    }
+
+    /// In one element of a root array, which stands alone.
+    pub(crate) fn of_element(document: &'d [u8], paths: &'p Paths) -> Result<Self, JsonError> {
+        let mut search = Self::new(document, paths, Batch::Elements)?;
+        search.start = search.walk.start_at_element();
+        search.at = At::Element;
+        Ok(search)
     }
 
     /// The numbers of the paths that end at a place that was just found.
@@ -275,16 +290,22 @@ impl<'d, 'p> Search<'d, 'p> {
             match self.at {
                 At::Start => {
                     let value = self.reader.value()?;
-                    let is_array = matches!(value, Value::Array);
-                    if is_array && self.batch == Batch::Documents {
+                    if matches!(value, Value::Array) {
+                        if self.batch == Batch::Elements {
+                            self.start = self.walk.start_at_element();
+                        }
                         self.at = At::Batch { first: true, is_open: false };
                         continue;
                     }
-                    if is_array {
-                        self.walk.start_at_batch();
-                    }
                     self.at = At::Document;
-                    if let Some(found) = self.enter(value, Walk::START) {
+                    if let Some(found) = self.enter(value, self.start) {
+                        return Ok(Some(found));
+                    }
+                }
+                At::Element => {
+                    self.at = At::Document;
+                    let value = self.reader.value()?;
+                    if let Some(found) = self.enter(value, self.start) {
                         return Ok(Some(found));
                     }
                 }
@@ -300,7 +321,7 @@ impl<'d, 'p> Search<'d, 'p> {
                     if self.reader.element(first)? {
                         self.at = At::Batch { first: false, is_open: true };
                         let value = self.reader.value()?;
-                        if let Some(found) = self.enter(value, Walk::START) {
+                        if let Some(found) = self.enter(value, self.start) {
                             return Ok(Some(found));
                         }
                     } else {
@@ -334,7 +355,7 @@ mod tests {
     fn found(paths: &[&str], document: &str) -> Vec<(u32, String)> {
         let paths: Vec<JsonPath> = paths.iter().map(|path| path.parse().expect("a path")).collect();
         let paths = Paths::new(&paths);
-        let mut search = Search::new(document.as_bytes(), &paths, Batch::Values).expect("UTF-8");
+        let mut search = Search::new(document.as_bytes(), &paths, Batch::Elements).expect("UTF-8");
         let mut all = Vec::new();
         while let Some(event) = search.next().expect("JSON") {
             let Event::Found(value, place) = event else { continue };

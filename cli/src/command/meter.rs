@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use rr_contract::wire::fleet::{MeterRequests, MeterValue, meter_value::Location};
+use rr_contract::wire::fleet::{MeterFold, MeterReading, MeterRequests, MeterValue, meter_value::Location};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::meter::Counts;
 use rr_contract::wire::management::meter_service_client::MeterServiceClient;
@@ -16,6 +16,7 @@ use crate::flags::limits;
 use crate::flags::matching::{self, OnlyWhen, Typed};
 use crate::flags::page::Listing;
 use crate::flags::parent::{self, Parent};
+use crate::flags::reading::{self, Tokens};
 use crate::print::{Row, at_revision};
 use crate::session::Session;
 
@@ -78,38 +79,48 @@ pub(crate) enum Verb {
 
 /// The count of a new meter.
 #[derive(Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 pub(crate) struct Counted {
     /// Counts requests.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["tokens", "value_path", "value_header"])]
     requests: bool,
-    /// Adds up a number in a JSON response, as `usage.total_tokens`.
-    #[arg(long, value_name = "PATH")]
-    value_path: Option<String>,
-    /// Adds up a number in a header of the response.
-    #[arg(long, value_name = "HEADER")]
-    value_header: Option<String>,
+    /// Adds up the tokens that an API of models says a request took, in its answer or in the events of a stream.
+    #[arg(long, value_name = "API", value_enum, conflicts_with_all = ["value_path", "value_header"])]
+    tokens: Option<Tokens>,
+    /// Adds up a number in a JSON response or stream, as `usage.total_tokens`. Of several paths with commas the first with
+    /// a number counts. Behind `=`, what several numbers of a stream come to: last, max or sum; last when not given. Can be
+    /// given several times: all of them are added.
+    #[arg(long, value_name = "PATH[,PATH]...[=FOLD]", value_parser = reading::of_path)]
+    value_path: Vec<MeterReading>,
+    /// Adds up a number in a header of the response. Can be given several times, and beside --value-path.
+    #[arg(long, value_name = "HEADER[=FOLD]", value_parser = reading::of_header)]
+    value_header: Vec<MeterReading>,
 }
 
 /// A new count, or none.
 #[derive(Args)]
-#[group(multiple = false)]
+#[group(multiple = true)]
 pub(crate) struct CountedNow {
     /// Counts requests.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["tokens", "value_path", "value_header"])]
     requests: bool,
-    /// Adds up a number in a JSON response, as `usage.total_tokens`.
-    #[arg(long, value_name = "PATH")]
-    value_path: Option<String>,
-    /// Adds up a number in a header of the response.
-    #[arg(long, value_name = "HEADER")]
-    value_header: Option<String>,
+    /// Adds up the tokens that an API of models says a request took, in its answer or in the events of a stream.
+    #[arg(long, value_name = "API", value_enum, conflicts_with_all = ["value_path", "value_header"])]
+    tokens: Option<Tokens>,
+    /// Adds up a number in a JSON response or stream, as `usage.total_tokens`. Of several paths with commas the first with
+    /// a number counts. Behind `=`, what several numbers of a stream come to: last, max or sum; last when not given. Can be
+    /// given several times: all of them are added.
+    #[arg(long, value_name = "PATH[,PATH]...[=FOLD]", value_parser = reading::of_path)]
+    value_path: Vec<MeterReading>,
+    /// Adds up a number in a header of the response. Can be given several times, and beside --value-path.
+    #[arg(long, value_name = "HEADER[=FOLD]", value_parser = reading::of_header)]
+    value_header: Vec<MeterReading>,
 }
 
 #[derive(Args)]
 pub(crate) struct Settings {
     /// Charged when a request is admitted, and settled when its number is known; 0 means nothing. Only with
-    /// --value-path or --value-header.
+    /// --tokens, --value-path or --value-header.
     #[arg(long, value_name = "COUNT", value_parser = count::whole)]
     reserve: Option<u64>,
     /// Charged where a response does not have the number. Required where such a meter has a limit.
@@ -141,33 +152,49 @@ pub(crate) struct Settings {
 }
 
 impl From<Counted> for CountedNow {
-    fn from(Counted { requests, value_path, value_header }: Counted) -> Self {
-        Self { requests, value_path, value_header }
+    fn from(Counted { requests, tokens, value_path, value_header }: Counted) -> Self {
+        Self { requests, tokens, value_path, value_header }
     }
 }
 
 impl CountedNow {
     const fn is_value(&self) -> bool {
-        self.value_path.is_some() || self.value_header.is_some()
+        self.tokens.is_some() || !self.value_path.is_empty() || !self.value_header.is_empty()
     }
 
     /// Sets what is counted, and keeps what is charged for it.
     fn put(self, meter: &mut mg::Meter, mask: &mut Mask) {
-        let location = self
-            .value_path
-            .map(Location::BodyPath)
-            .or(self.value_header.map(|header| Location::Header(header.to_lowercase())));
         if self.requests {
             meter.counts = Some(Counts::Requests(MeterRequests {}));
             mask.name("requests");
-        } else if location.is_some() {
+        } else if self.is_value() {
             let there = match meter.counts.take() {
                 Some(Counts::Value(value)) => value,
                 Some(Counts::Requests(_)) | None => MeterValue::default(),
             };
-            meter.counts = Some(Counts::Value(MeterValue { location, ..there }));
+            let of_tokens = self.tokens.map(Tokens::readings).unwrap_or_default();
+            let readings: Vec<_> =
+                of_tokens.into_iter().chain(self.value_path).chain(self.value_header).collect();
+            let (location, readings) = match short(&readings) {
+                Some(location) => (Some(location), Vec::new()),
+                None => (None, readings),
+            };
+            meter.counts = Some(Counts::Value(MeterValue { location, readings, ..there }));
             mask.name("value");
         }
+    }
+}
+
+/// The only place of a number, where nothing more is said of it: as older nodes know it.
+fn short(readings: &[MeterReading]) -> Option<Location> {
+    match readings {
+        [reading] if reading.fold() != MeterFold::Unspecified => None,
+        [MeterReading { body_paths, header, .. }] => match &**body_paths {
+            [] => Some(Location::Header(header.clone())),
+            [path] => Some(Location::BodyPath(path.clone())),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -187,7 +214,7 @@ impl Settings {
             let Some(Counts::Value(value)) = &mut meter.counts else {
                 return Err(fault::usage(
                     "--reserve and --on-missing are about a number of responses, and the meter counts requests",
-                    "give --value-path or --value-header too, or leave them out",
+                    "give --tokens, --value-path or --value-header too, or leave them out",
                 ));
             };
             value.reserve = self.reserve.unwrap_or(value.reserve);
@@ -329,7 +356,7 @@ fn valued(value: &MeterValue) -> String {
     let mut text = match &value.location {
         Some(Location::BodyPath(path)) => format!("body {path}"),
         Some(Location::Header(header)) => format!("header {header}"),
-        None => String::new(),
+        None => value.readings.iter().map(reading::text).collect::<Vec<_>>().join(" + "),
     };
     if value.reserve > 0 {
         text.push_str(&format!(", reserves {}", value.reserve));
@@ -356,7 +383,7 @@ mod tests {
 
     fn there() -> mg::Meter {
         let location = Some(Location::Header("x-cost".to_owned()));
-        let value = MeterValue { location, reserve: 5, on_missing: Some(0) };
+        let value = MeterValue { location, reserve: 5, on_missing: Some(0), ..Default::default() };
         mg::Meter { counts: Some(Counts::Value(value)), ..mg::Meter::default() }
     }
 
@@ -368,7 +395,26 @@ mod tests {
     }
 
     fn counts(value_path: Option<&str>, requests: bool) -> CountedNow {
-        CountedNow { requests, value_path: value_path.map(str::to_owned), value_header: None }
+        let value_path = value_path.into_iter().map(|path| reading::of_path(path).expect("a path")).collect();
+        CountedNow { requests, tokens: None, value_path, value_header: Vec::new() }
+    }
+
+    #[test]
+    fn numbers_of_an_api_are_added_and_older_nodes_know_a_single_place() {
+        let tokens = |api| CountedNow { tokens: Some(api), ..counts(None, false) };
+        let shown = |counts| updated(mg::Meter::default(), counts, settings(None, None)).expect("is good");
+        assert_eq!(shown(tokens(Tokens::Openai)), "body usage.total_tokens or response.usage.total_tokens");
+        assert!(shown(tokens(Tokens::Anthropic)).contains(" + body usage.output_tokens or message."));
+        for (api, wanted) in
+            [(Tokens::Gemini, "usageMetadata.totalTokenCount"), (Tokens::Bedrock, "usage.totalTokens")]
+        {
+            let mut meter = mg::Meter::default();
+            tokens(api).put(&mut meter, &mut Mask::default());
+            let Some(Counts::Value(value)) = meter.counts else { panic!("a value") };
+            assert_eq!(value.location, Some(Location::BodyPath(wanted.to_owned())));
+            assert!(value.readings.is_empty());
+        }
+        assert_eq!(shown(counts(Some("n=max"), false)), "body n (max)");
     }
 
     #[test]

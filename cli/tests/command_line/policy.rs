@@ -88,7 +88,7 @@ async fn a_limit_of_a_proxy_that_is_not_given_stays_and_sizes_have_units() {
 #[tokio::test]
 async fn a_charge_of_a_meter_changes_and_the_rest_of_its_value_stays() {
     let location = Some(Location::BodyPath("usage.total".into()));
-    let value = MeterValue { location, reserve: 500, on_missing: None };
+    let value = MeterValue { location, reserve: 500, on_missing: None, ..Default::default() };
     let there =
         mg::Meter { counts: Some(Counts::Value(value.clone())), etag: "e1".into(), ..Default::default() };
     let reply = mg::GetMeterResponse { meter: Some(there) };

@@ -396,7 +396,7 @@ fn every_field_of_a_rule_a_filter_and_a_meter_is_sent() {
     assert_eq!(compiled(Resource::Filter(said)), (wanted, vec![feature::FILTERS]));
 
     let location = Some(fleet::meter_value::Location::BodyPath("usage.total".to_owned()));
-    let value = fleet::MeterValue { location, reserve: 11, on_missing: Some(0) };
+    let value = fleet::MeterValue { location, reserve: 11, on_missing: Some(0), ..Default::default() };
     let said = wire::Meter {
         id: MeterId::from_random([1; 16]).to_string(),
         org: org(),

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use http::HeaderMap;
 use rr_contract::model::meter::Windows;
 use rr_contract::model::proxy::Limits;
-use rr_contract::policy::meter::{Amount, ReadingError};
+use rr_contract::policy::meter::{Amount, ReadingError, Tally};
 use rr_contract::policy::pace::Pace;
+use rr_contract::policy::stream::{Framing, Unit};
 use rr_contract::wire::fleet::LimitKind;
 use tokio::task::yield_now;
 
@@ -64,6 +65,8 @@ enum LimitCharge {
 struct ChargedMeter {
     running: RunningMeter,
     charge: MeterCharge,
+    /// What has come of its numbers.
+    tally: Tally,
     /// `None`: not known yet.
     found: Option<Result<Amount, ReadingError>>,
 }
@@ -156,7 +159,7 @@ impl Charges {
             .charge(caller, amount.millionths(), &running.limits, at)
             .map_err(|full| of_meter(running, full, at))?;
         let found = is_requests.then_some(Ok(amount));
-        self.meters.push(ChargedMeter { running: running.clone(), charge, found });
+        self.meters.push(ChargedMeter { running: running.clone(), charge, tally: meter.tally(), found });
         Ok(())
     }
 
@@ -168,21 +171,46 @@ impl Charges {
     /// Has meters read their numbers from the head of the response.
     pub(super) fn read_headers(&mut self, headers: &HeaderMap) {
         for one in &mut self.meters {
+            if one.found.is_some() {
+                continue;
+            }
             let meter = &one.running.meter;
-            if one.found.is_none() && !meter.reads_response_body() {
-                one.found = Some(meter.reading(headers, &[]));
+            meter.read_headers(headers, &mut one.tally);
+            if !meter.reads_response_body() {
+                one.found = Some(meter.total(&one.tally));
             }
         }
     }
 
     /// Has meters read their numbers from the response's document; `None` where there is none.
     pub(super) fn read_document(&mut self, document: Option<&[u8]>) {
-        for one in &mut self.meters {
-            if one.found.is_none() && one.running.meter.reads_response_body() {
-                let read = |document| one.running.meter.reading(&HeaderMap::new(), document);
-                one.found = Some(document.map_or(Err(ReadingError::Missing), read));
-            }
+        for one in self.readers() {
+            let meter = &one.running.meter;
+            let read = document.map_or(Ok(()), |document| meter.read_document(document, &mut one.tally));
+            one.found = Some(read.and_then(|()| meter.total(&one.tally)));
         }
+    }
+
+    /// Has meters read their numbers from a part of a stream.
+    pub(super) fn read_unit(&mut self, framing: Framing, unit: Unit<'_>) {
+        let mut joined = Vec::new();
+        for one in self.readers() {
+            one.running.meter.read_unit(framing, unit, &mut one.tally, &mut joined);
+        }
+    }
+
+    /// No more of a stream comes; `readable`: all of it could be read.
+    pub(super) fn read_all(&mut self, readable: bool) {
+        for one in self.readers() {
+            let total = one.running.meter.total(&one.tally);
+            one.found = Some(if readable { total } else { Err(ReadingError::Unseen) });
+        }
+    }
+
+    /// The meters that read numbers in bodies, and do not know theirs.
+    fn readers(&mut self) -> impl Iterator<Item = &mut ChargedMeter> {
+        let unknown = self.meters.iter_mut().filter(|one| one.found.is_none());
+        unknown.filter(|one| one.running.meter.reads_response_body())
     }
 
     /// Whether a document of this length is read in no time.
@@ -194,12 +222,12 @@ impl Charges {
     /// Has meters read their numbers from a document of any length, and lets others go on meanwhile. Where it is not
     /// `whole`, only what is a document all the same has a number.
     pub(super) async fn read_in_turn(&mut self, document: &[u8], whole: bool) {
-        let (headers, mut pace) = (HeaderMap::new(), Pace::new(yield_now));
-        for one in &mut self.meters {
-            if one.found.is_none() && one.running.meter.reads_response_body() {
-                let read = one.running.meter.reading_at(&headers, document, &mut pace).await;
-                one.found = if whole { Some(read) } else { read.ok().map(Ok) };
-            }
+        let mut pace = Pace::new(yield_now);
+        for one in self.readers() {
+            let meter = &one.running.meter;
+            let read = meter.read_document_at(document, &mut one.tally, &mut pace).await;
+            let read = read.and_then(|()| meter.total(&one.tally));
+            one.found = if whole { Some(read) } else { read.ok().map(Ok) };
         }
     }
 
@@ -240,10 +268,10 @@ impl Charges {
 
     /// Has meters read their numbers from what came of a response's document before it broke off, if that is whole.
     pub(super) fn read_broken(&mut self, document: &[u8]) {
-        for one in &mut self.meters {
-            if one.found.is_none() && one.running.meter.reads_response_body() {
-                one.found = one.running.meter.reading(&HeaderMap::new(), document).ok().map(Ok);
-            }
+        for one in self.readers() {
+            let meter = &one.running.meter;
+            let read = meter.read_document(document, &mut one.tally);
+            one.found = read.and_then(|()| meter.total(&one.tally)).ok().map(Ok);
         }
     }
 
@@ -259,7 +287,13 @@ impl Charges {
         }
         for one in &self.meters {
             let meter = &one.running.meter;
-            let amount = match (one.found, done) {
+            // What a response told before it broke off.
+            let told = if one.found.is_none() && one.tally.has_begun() && done == Done::Perhaps {
+                meter.total(&one.tally).ok()
+            } else {
+                None
+            };
+            let amount = match (one.found.or(told.map(|told| Ok(told.max(meter.reserve)))), done) {
                 // Nothing was done, so nothing was used.
                 (None | Some(Err(_)), Done::Nothing) => Amount::default(),
                 (None | Some(Err(_)), Done::All) => meter.on_missing,
@@ -274,7 +308,8 @@ impl Charges {
             record.meters.push(MeterState {
                 meter: one.running.meter.id,
                 charged: amount.millionths(),
-                missing: !matches!(one.found, Some(Ok(_))) && done != Done::Nothing,
+                missing: !matches!(one.found, Some(Ok(_))) && told.is_none() && done != Done::Nothing,
+                partial: told.is_some(),
                 exceeded: None,
             });
         }

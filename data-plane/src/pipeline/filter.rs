@@ -1,6 +1,7 @@
 //! What callers see of a response: the filters of the upstream credential, the target, the caller and the proxy.
 //!
-//! Changes JSON of successful responses alone, and has the whole of it before a byte goes out. The invariant: where
+//! Changes JSON of successful responses alone, and has the whole of it before a byte goes out; of a stream, the whole of
+//! each part. The invariant: where
 //! filters exist, no body of a successful response goes out that they did not go over.
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use http::header::{
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body::Body as _;
 use rr_contract::policy::filter::FilterChain;
+use rr_contract::policy::stream::Framing;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
@@ -24,6 +26,7 @@ use crate::snapshot::{CompiledCaller, Route, Shape};
 use super::echo::{Guard, Search, search_head};
 use super::forward::Forwarded;
 use super::settle::Draft;
+use super::stream_filter::{StreamFilter, filtered_framing};
 use super::tee::{Tee, may_be_json};
 use super::upstream_body::{BodyError, UpstreamBody};
 
@@ -50,10 +53,18 @@ pub(crate) struct Filtered {
 
 /// Its body.
 pub(crate) enum FilteredBody {
-    /// As it comes; with a copy for meters.
-    Passing(UpstreamBody, Option<Box<Tee>>),
+    /// As it comes.
+    Passing(UpstreamBody, Option<Box<Beside>>),
     /// What filters left of it.
     Whole(Whole),
+}
+
+/// What looks at a body on its way. Boxed: few have one, and all would carry it.
+pub(crate) enum Beside {
+    /// Meters, of which it knows nothing.
+    Meters(Tee),
+    /// Filters, which leave of it what goes out.
+    Filters(Box<StreamFilter>),
 }
 
 impl FilteredBody {
@@ -133,9 +144,15 @@ pub(super) fn pass(
     let (mut parts, body) = response.into_parts();
     // A status without a body is not trusted to have none: whatever body there is, filters go over it.
     let is_filtered = !chain.is_empty() && parts.status.is_success() && draft.method() != Method::HEAD;
-    let most = if is_filtered { most.min(GATHERED_MAX) } else { most };
+    let framing = if is_filtered { filtered_framing(&parts.headers) } else { None };
+    let most = if is_filtered && framing.is_none() { most.min(GATHERED_MAX) } else { most };
     let mut body = UpstreamBody::new(body, lease, waits, most).map_err(broken)?;
     draft.read_headers(&parts.headers);
+    if let Some(framing) = framing
+        && !body.is_end_stream()
+    {
+        return stream(parts, body, (chain, framing), search, draft).map(Passed::As);
+    }
     if is_filtered && !body.is_end_stream() {
         return Ok(Passed::ToFilter(Unfiltered { parts, body }));
     }
@@ -159,13 +176,37 @@ pub(super) fn pass(
         let body = FilteredBody::Passing(body, None);
         return Ok(Passed::ToSearch(Filtered { head: Response::from_parts(parts, ()), body }));
     }
-    let tee = if draft.reads_bodies() {
-        Tee::of(&parts.headers, || draft.holds(Gathered::Copy)).map(Box::new)
+    let beside = if draft.reads_bodies() {
+        let tee = Tee::of(&parts.headers, || draft.holds(Gathered::Copy));
+        tee.map(|tee| Box::new(Beside::Meters(tee)))
     } else {
         None
     };
-    let body = FilteredBody::Passing(body, tee);
+    let body = FilteredBody::Passing(body, beside);
     Ok(Passed::As(Filtered { head: Response::from_parts(parts, ()), body }))
+}
+
+/// Has filters go over each part of a stream.
+fn stream(
+    mut parts: http::response::Parts,
+    mut body: UpstreamBody,
+    (chain, framing): (&FilterChain<'_>, Framing),
+    search: Option<Search<'_>>,
+    draft: &Draft,
+) -> Result<Filtered, Failure> {
+    if parts.status == StatusCode::PARTIAL_CONTENT {
+        return Err(Failure::Unreadable(Unreadable::Partial));
+    }
+    let mut coding = Coding::of(&parts.headers).map_err(|_| Failure::Unreadable(Unreadable::Coding))?;
+    if let Some(search) = search {
+        body.is_searched(Guard::new(search, coding, || draft.holds(Gathered::Response)));
+        // Whoever searches it has undone that.
+        coding = Coding::Identity;
+    }
+    of_other_bytes(&mut parts.headers);
+    let filter = StreamFilter::new(chain, framing, coding, draft.holds(Gathered::Response));
+    let body = FilteredBody::Passing(body, Some(Box::new(Beside::Filters(Box::new(filter)))));
+    Ok(Filtered { head: Response::from_parts(parts, ()), body })
 }
 
 /// Has all of a short body before a byte goes out, so that it can be refused.

@@ -9,13 +9,33 @@ use hyper::rt::Executor as _;
 use crate::body::DecodeError;
 use crate::executor::LocalExec;
 
+use super::parts::PartsError;
 use super::settle::Draft;
-use super::tee::Tee;
+use super::tee::{Document, Stream, Tee};
 
 /// Has meters read their numbers in a copy, if there is one: in a long one later, when the draft goes along. `whole`: all
 /// of the document has come.
-pub(super) fn read(draft: &mut Option<Draft>, tee: Option<Box<Tee>>, whole: bool) {
+pub(super) fn read(draft: &mut Option<Draft>, tee: Option<Tee>, whole: bool) {
     let (Some(known), Some(tee)) = (draft.as_mut(), tee) else { return };
+    match tee {
+        Tee::Stream(stream) => read_stream(known, stream, whole),
+        Tee::Document(document) => read_document(draft, document, whole),
+    }
+}
+
+/// Of a stream all but its end was read as it came.
+fn read_stream(draft: &mut Draft, stream: Stream, whole: bool) {
+    match stream.finish(|framing, unit| draft.read_unit(framing, unit)) {
+        Err(PartsError::NoRoom(_)) => draft.unread(),
+        Ok(()) if whole => draft.read_all(true),
+        Err(_) if whole => draft.read_all(false),
+        // What it told until then is known.
+        Ok(()) | Err(_) => {}
+    }
+}
+
+fn read_document(draft: &mut Option<Draft>, tee: Document, whole: bool) {
+    let Some(known) = draft.as_mut() else { return };
     if tee.is_refused() {
         return known.unread();
     }

@@ -1,7 +1,7 @@
 //! The body of a reply on its way to the caller, and the end of its request.
 //!
-//! Changes no byte. A number that a meter reads is looked for in a copy, so nothing is delayed; in a long one, by
-//! `numbers`. The invariant: a record says that a response was delivered only if the caller's side took all of it.
+//! Changes no byte. A number that a meter reads is looked for in a copy, or in the parts of a stream once they are on
+//! their way, so nothing is delayed; in a long copy, by `numbers`. The invariant: a record says that a response was delivered only if the caller's side took all of it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,9 +13,10 @@ use http_body::{Body, Frame, SizeHint};
 use crate::body::Whole;
 use crate::outcome::Code;
 
+use super::filter::Beside;
 use super::numbers;
 use super::settle::Draft;
-use super::tee::Tee;
+use super::stream_filter::{Step, StreamFilter};
 use super::tunnel::Tunnel;
 use super::upstream_body::{BodyError, UpstreamBody};
 
@@ -24,8 +25,7 @@ pub(crate) struct ReplyBody {
     inner: Inner,
     /// `None`: not a proxied request.
     draft: Option<Draft>,
-    /// What meters read their numbers from. Boxed: few replies have one, and all would carry it.
-    tee: Option<Box<Tee>>,
+    beside: Option<Box<Beside>>,
 }
 
 enum Inner {
@@ -39,7 +39,7 @@ enum Inner {
 
 impl ReplyBody {
     pub(super) fn tunnel(tunnel: Tunnel) -> Self {
-        Self { inner: Inner::Tunnel(Some(Box::new(tunnel))), draft: None, tee: None }
+        Self { inner: Inner::Tunnel(Some(Box::new(tunnel))), draft: None, beside: None }
     }
 
     /// The tunnel that begins behind the head, if one does.
@@ -50,8 +50,8 @@ impl ReplyBody {
         }
     }
 
-    pub(super) fn upstream(body: UpstreamBody, tee: Option<Box<Tee>>, draft: Draft) -> Self {
-        let mut reply = Self { inner: Inner::Upstream(body), draft: Some(draft), tee };
+    pub(super) fn upstream(body: UpstreamBody, beside: Option<Box<Beside>>, draft: Draft) -> Self {
+        let mut reply = Self { inner: Inner::Upstream(body), draft: Some(draft), beside };
         reply.settle_at_end();
         reply
     }
@@ -60,7 +60,7 @@ impl ReplyBody {
         if body.is_empty() {
             return Self::own(Bytes::new(), draft);
         }
-        Self { inner: Inner::Whole(body, 0), draft: Some(draft), tee: None }
+        Self { inner: Inner::Whole(body, 0), draft: Some(draft), beside: None }
     }
 
     pub(super) fn own(body: Bytes, mut draft: Draft) -> Self {
@@ -69,12 +69,12 @@ impl ReplyBody {
             draft.delivered();
         }
         let body = Some(body).filter(|body| !body.is_empty());
-        Self { inner: Inner::Own(body), draft: Some(draft), tee: None }
+        Self { inner: Inner::Own(body), draft: Some(draft), beside: None }
     }
 
     /// A response about this node, without a record.
     pub(super) fn unrecorded(body: Bytes) -> Self {
-        Self { inner: Inner::Own(Some(body)), draft: None, tee: None }
+        Self { inner: Inner::Own(Some(body)), draft: None, beside: None }
     }
 
     fn settle_at_end(&mut self) {
@@ -86,7 +86,49 @@ impl ReplyBody {
     fn settle(&mut self) {
         if let Some(draft) = &mut self.draft {
             draft.delivered();
-            numbers::read(&mut self.draft, self.tee.take(), true);
+            self.read_numbers(true);
+        }
+    }
+
+    /// Has meters come to their numbers; `whole`: all of the body has come.
+    fn read_numbers(&mut self, whole: bool) {
+        let tee = self.beside.take().and_then(|beside| match *beside {
+            Beside::Meters(tee) => Some(tee),
+            Beside::Filters(_) => None,
+        });
+        numbers::read(&mut self.draft, tee, whole);
+    }
+}
+
+/// What comes next of a stream that filters go over.
+fn filtered(
+    body: &mut UpstreamBody,
+    filters: &mut StreamFilter,
+    draft: &mut Draft,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    loop {
+        match filters.next(draft) {
+            Step::Goes(frame) => return Poll::Ready(frame.map(Ok)),
+            Step::Fails(broken) => return Poll::Ready(Some(Err(BodyError::Broken(broken)))),
+            Step::Rests => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Step::Waits => {}
+        }
+        match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                if body.has_echoed() {
+                    draft.echoed(false);
+                }
+                match frame {
+                    Some(Ok(frame)) => filters.take(frame, body.is_end_stream()),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None => filters.end(),
+                }
+            }
+            Poll::Pending => return Poll::Pending,
         }
     }
 }
@@ -94,7 +136,7 @@ impl ReplyBody {
 impl Drop for ReplyBody {
     /// A caller that has the number does not leave without it.
     fn drop(&mut self) {
-        numbers::read(&mut self.draft, self.tee.take(), false);
+        self.read_numbers(false);
     }
 }
 
@@ -107,8 +149,23 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let frame = match &mut this.inner {
-            Inner::Upstream(body) => match Pin::new(&mut *body).poll_frame(cx) {
+        if let (Some(Beside::Meters(tee)), Some(draft)) = (this.beside.as_deref_mut(), &mut this.draft)
+            && tee.is_behind(|framing, unit| draft.read_unit(framing, unit))
+        {
+            // Others have their turn before more comes.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let filters = match this.beside.as_deref_mut() {
+            Some(Beside::Filters(filters)) => this.draft.as_mut().map(|draft| (filters, draft)),
+            Some(Beside::Meters(_)) | None => None,
+        };
+        let frame = match (&mut this.inner, filters) {
+            (Inner::Upstream(body), Some((filters, draft))) => match filtered(body, filters, draft, cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return Poll::Pending,
+            },
+            (Inner::Upstream(body), None) => match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Ready(frame) => {
                     if let Some(draft) = &mut this.draft
                         && body.has_echoed()
@@ -119,20 +176,20 @@ impl Body for ReplyBody {
                 }
                 Poll::Pending => return Poll::Pending,
             },
-            Inner::Own(body) => body.take().map(|bytes| Ok(Frame::data(bytes))),
-            Inner::Whole(whole, at) if *at < whole.len() => {
+            (Inner::Own(body), _) => body.take().map(|bytes| Ok(Frame::data(bytes))),
+            (Inner::Whole(whole, at), _) if *at < whole.len() => {
                 let piece = whole.piece(*at);
                 *at += piece.len();
                 Some(Ok(Frame::data(piece)))
             }
-            Inner::Whole(..) | Inner::Tunnel(_) => None,
+            (Inner::Whole(..) | Inner::Tunnel(_), _) => None,
         };
         match &frame {
             Some(Ok(frame)) => {
                 if let (Some(data), Some(draft)) = (frame.data_ref(), &mut this.draft) {
                     draft.sent(data.remaining() as u64);
-                    if let Some(tee) = &mut this.tee {
-                        tee.copy(data);
+                    if let Some(Beside::Meters(tee)) = this.beside.as_deref_mut() {
+                        tee.push(data, |framing, unit| draft.read_unit(framing, unit));
                     }
                 }
                 this.settle_at_end();
@@ -154,7 +211,10 @@ impl Body for ReplyBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.inner {
-            Inner::Upstream(body) => body.is_end_stream(),
+            Inner::Upstream(body) => match self.beside.as_deref() {
+                Some(Beside::Filters(filters)) => filters.is_at_end(body.is_end_stream()),
+                Some(Beside::Meters(_)) | None => body.is_end_stream(),
+            },
             Inner::Own(body) => body.is_none(),
             Inner::Whole(whole, at) => *at == whole.len(),
             Inner::Tunnel(_) => true,
@@ -163,7 +223,10 @@ impl Body for ReplyBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
-            Inner::Upstream(body) => body.size_hint(),
+            Inner::Upstream(body) => match self.beside.as_deref() {
+                Some(Beside::Filters(_)) => SizeHint::default(),
+                Some(Beside::Meters(_)) | None => body.size_hint(),
+            },
             Inner::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Inner::Whole(whole, at) => SizeHint::with_exact((whole.len() - at) as u64),
             Inner::Tunnel(_) => SizeHint::with_exact(0),

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rr_contract::model::id::OrgId;
 use rr_contract::policy::filter::Filtered;
+use rr_contract::policy::stream::{Framing, Unit};
 use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verdict};
 use rr_contract::wire::fleet::{EchoOutcome, Effect, TunnelEnd};
 use tokio::time::{Instant, timeout};
@@ -325,6 +326,16 @@ impl Draft {
         self.charges.read_document(document);
     }
 
+    /// Has meters read their numbers from a part of a stream.
+    pub(super) fn read_unit(&mut self, framing: Framing, unit: Unit<'_>) {
+        self.charges.read_unit(framing, unit);
+    }
+
+    /// No more of a stream comes; `readable`: all of it could be read.
+    pub(super) fn read_all(&mut self, readable: bool) {
+        self.charges.read_all(readable);
+    }
+
     /// Whether meters read a document of this length in no time.
     pub(super) fn reads_at_once(&self, length: usize) -> bool {
         self.charges.reads_at_once(length)
@@ -364,6 +375,13 @@ impl Draft {
             bytes_before: before as u64,
         });
         record.filter_duration = Some(took);
+    }
+
+    /// What the filters have done with a stream so far, and how long they took this time.
+    pub(super) fn filtered_stream(&mut self, effect: FilterEffect, took: Duration) {
+        let record = self.record();
+        record.filters = Some(effect);
+        record.filter_duration = Some(record.filter_duration.unwrap_or_default() + took);
     }
 
     pub(super) fn method(&self) -> &Method {

@@ -1,22 +1,49 @@
-//! A copy of a response's body for the meters that read a number in it.
+//! What meters see of a response's body on its way to the caller.
 //!
-//! Bounded, and dropped where it would not be JSON anyway, or where there is no room for it: then the number is missing.
+//! Of a document a copy, bounded, and dropped where there is no room for it: then the number is missing. Of a stream
+//! each part as it comes, of which nothing is kept. Delays and changes no byte.
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use rr_contract::policy::stream::{Framing, Unit};
 
-use crate::body::{Buffer, Coding, DecodeError, Held, NoRoom, Whole, decode};
+use crate::body::{Buffer, Coding, DecodeError, Decoding, Held, NoRoom, Whole, decode};
+
+use super::parts::{Parts, PartsError, framing};
 
 /// How much is copied of a body, in bytes as it comes. A longer one has no number.
 const COPY_MAX: usize = 8 * 1024 * 1024;
 
-pub(crate) struct Tee {
+pub(crate) enum Tee {
+    Document(Document),
+    Stream(Stream),
+}
+
+/// A body that is one document.
+pub(crate) struct Document {
     coding: Coding,
+    /// Tells whether it is an array, whose elements come one by one; `None`: it is known to be none.
+    look: Option<Look>,
     /// `None`: it was too long, or there was no room.
     copy: Option<Copy>,
     held: Held,
     is_refused: bool,
+}
+
+/// Looks for the first byte of a document.
+struct Look {
+    /// `None`: it has no coding.
+    decoding: Option<Box<Decoding>>,
+}
+
+/// A body that is many.
+pub(crate) struct Stream {
+    parts: Parts,
+    /// It cannot be gone on with.
+    broken: Option<PartsError>,
+    /// There is more to go over than was done in one go.
+    is_behind: bool,
 }
 
 enum Copy {
@@ -29,11 +56,109 @@ impl Tee {
     /// For a response with these headers; `None` where no number can be in it.
     pub(super) fn of(headers: &HeaderMap, hold: impl FnOnce() -> Held) -> Option<Self> {
         let coding = Coding::of(headers).ok()?;
-        let copy = Some(Copy::One(Bytes::new()));
-        may_be_json(headers).then(|| Self { coding, copy, held: hold(), is_refused: false })
+        if let Some(framing) = framing(headers) {
+            return Some(Self::Stream(Stream::new(Parts::new(framing, coding, hold()))));
+        }
+        may_be_json(headers).then(|| Self::Document(Document::new(coding, hold())))
     }
 
-    pub(super) fn copy(&mut self, data: &Bytes) {
+    /// Takes more of the body, and calls `take` with each part of a stream that ends in it.
+    pub(super) fn push(&mut self, data: &Bytes, take: impl FnMut(Framing, Unit<'_>)) {
+        match self {
+            Self::Stream(stream) => stream.push(data, take),
+            Self::Document(document) => {
+                if let Some((mut stream, piece)) = document.push(data) {
+                    stream.begin(&piece, take);
+                    *self = Self::Stream(stream);
+                }
+            }
+        }
+    }
+
+    /// Goes on with what was not gone over in one go. Whether there is still more.
+    pub(super) fn is_behind(&mut self, take: impl FnMut(Framing, Unit<'_>)) -> bool {
+        match self {
+            Self::Stream(stream) if stream.is_behind => {
+                stream.go_on(take);
+                stream.is_behind
+            }
+            Self::Stream(_) | Self::Document(_) => false,
+        }
+    }
+}
+
+impl Stream {
+    fn new(parts: Parts) -> Self {
+        Self { parts, broken: None, is_behind: false }
+    }
+
+    /// Goes over its first piece, and on.
+    fn begin(&mut self, piece: &[u8], mut take: impl FnMut(Framing, Unit<'_>)) {
+        let framing = self.parts.framing();
+        match self.parts.take(piece, |unit| take(framing, unit)) {
+            Ok(()) => self.go_on(take),
+            Err(error) => self.broken = Some(error),
+        }
+    }
+
+    fn push(&mut self, data: &Bytes, mut take: impl FnMut(Framing, Unit<'_>)) {
+        // Who sends on is made to wait while this is behind; what is there already is gone over here.
+        while self.is_behind {
+            self.go_on(&mut take);
+        }
+        if self.broken.is_none() {
+            self.parts.push(data.clone());
+            self.go_on(take);
+        }
+    }
+
+    fn go_on(&mut self, mut take: impl FnMut(Framing, Unit<'_>)) {
+        let framing = self.parts.framing();
+        match self.parts.advance(|unit| take(framing, unit)) {
+            Ok(is_done) => self.is_behind = !is_done,
+            Err(error) => (self.broken, self.is_behind) = (Some(error), false),
+        }
+    }
+
+    /// The body has ended. Why not all of it was read, if so.
+    pub(super) fn finish(mut self, mut take: impl FnMut(Framing, Unit<'_>)) -> Result<(), PartsError> {
+        while self.is_behind {
+            self.go_on(&mut take);
+        }
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        let framing = self.parts.framing();
+        self.parts.finish(|unit| take(framing, unit))
+    }
+}
+
+impl Document {
+    fn new(coding: Coding, held: Held) -> Self {
+        let decoding = (coding != Coding::Identity).then(|| Box::new(Decoding::new(coding, held.another())));
+        let (look, copy) = (Some(Look { decoding }), Some(Copy::One(Bytes::new())));
+        Self { coding, look, copy, held, is_refused: false }
+    }
+
+    /// Takes more of it; `Some`: it is an array that begins with this piece, and has nothing more to do with this.
+    fn push(&mut self, data: &Bytes) -> Option<(Stream, Bytes)> {
+        if let Some(mut look) = self.look.take() {
+            match look.first(data) {
+                // Nothing but space: it is copied and looked at again.
+                Ok(None) => self.look = Some(look),
+                Ok(Some((b'[', piece))) => {
+                    let parts = Parts::of_decoding(Framing::Array, look.decoding, self.held.another());
+                    return Some((Stream::new(parts), piece));
+                }
+                // Whatever is wrong with it will be found once it has come whole.
+                Ok(Some(_)) | Err(_) => {}
+            }
+        }
+        self.copy(data);
+        None
+    }
+
+    fn copy(&mut self, data: &Bytes) {
         let Some(copy) = self.copy.take() else { return };
         if copy.length() + data.len() <= COPY_MAX {
             match copy.longer(data, &mut self.held) {
@@ -76,6 +201,22 @@ impl Tee {
     pub(super) fn plain(self) -> Option<Whole> {
         let Self { copy, held, .. } = self;
         copy.map(|copy| Whole::new(copy.into_bytes(), held))
+    }
+}
+
+impl Look {
+    /// The first byte that is no space, and what came with it, decoded; behind that, the decoding goes on.
+    fn first(&mut self, data: &Bytes) -> Result<Option<(u8, Bytes)>, DecodeError> {
+        let Some(decoding) = &mut self.decoding else {
+            return Ok(data.trim_ascii_start().first().map(|first| (*first, data.clone())));
+        };
+        decoding.push(data.clone());
+        while let Some(piece) = decoding.next()? {
+            if let Some(first) = piece.trim_ascii_start().first() {
+                return Ok(Some((*first, piece)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -144,15 +285,18 @@ mod tests {
         }
     }
 
+    fn document(held: Held) -> Document {
+        Document::new(Coding::Identity, held)
+    }
+
     #[test]
     fn a_body_of_many_frames_is_put_together_and_one_that_is_too_long_is_dropped() {
-        let tee = || Tee::of(&HeaderMap::new(), Held::ample).expect("it may be JSON");
-        let mut two = tee();
-        two.copy(&Bytes::from_static(b"[1,"));
-        two.copy(&Bytes::from_static(b"2]"));
-        assert_eq!((two.length(), two.is_plain()), (5, true));
-        assert_eq!(two.plain().expect("it is whole").bytes(), "[1,2]");
-        let mut long = tee();
+        let mut two = document(Held::ample());
+        assert!(two.push(&Bytes::from_static(b"{\"a\":")).is_none());
+        assert!(two.push(&Bytes::from_static(b"2}")).is_none());
+        assert_eq!((two.length(), two.is_plain()), (7, true));
+        assert_eq!(two.plain().expect("it is whole").bytes(), "{\"a\":2}");
+        let mut long = document(Held::ample());
         long.copy(&Bytes::from(vec![b' '; COPY_MAX]));
         long.copy(&Bytes::from_static(b"1"));
         assert!(long.copy.is_none() && long.held.bytes() == 0, "nothing of it is kept");
@@ -162,11 +306,56 @@ mod tests {
 
     #[test]
     fn a_copy_without_room_is_dropped_and_says_so() {
-        let mut tee = Tee::of(&HeaderMap::new(), || Held::of(200)).expect("it may be JSON");
+        let mut document = document(Held::of(200));
         for (piece, held) in [(40, 40), (20, 60), (60, 0), (1, 0)] {
-            tee.copy(&Bytes::from(vec![b' '; piece]));
-            assert_eq!((tee.held.bytes(), tee.is_refused()), (held, held == 0), "{piece}");
+            document.copy(&Bytes::from(vec![b' '; piece]));
+            assert_eq!((document.held.bytes(), document.is_refused()), (held, held == 0), "{piece}");
         }
-        assert!(tee.length() == 0 && tee.is_plain() && tee.plain().is_none());
+        assert!(document.length() == 0 && document.is_plain() && document.plain().is_none());
+    }
+
+    /// Units of a body with these headers that comes in such pieces, and whether it ended well.
+    fn units(headers: &[(&'static str, &'static str)], pieces: &[&[u8]]) -> Option<(Vec<String>, bool)> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let mut tee = Tee::of(&headers.collect(), Held::ample).expect("a number can be in it");
+        let mut all = Vec::new();
+        let mut take = |_: Framing, unit: Unit<'_>| match unit {
+            Unit::Whole(unit) => all.push(String::from_utf8_lossy(unit).into_owned()),
+            Unit::TooLong => all.push("too long".to_owned()),
+        };
+        for piece in pieces {
+            tee.push(&Bytes::copy_from_slice(piece), &mut take);
+            while tee.is_behind(&mut take) {}
+        }
+        let Tee::Stream(stream) = tee else { return None };
+        let ended = stream.finish(&mut take).is_ok();
+        Some((all, ended))
+    }
+
+    #[test]
+    fn an_array_is_told_by_its_first_byte_and_comes_in_elements_whatever_its_coding() {
+        let json = ("content-type", "application/json");
+        let wanted = ["[", "{\"a\":[1,2]},", "2]"].map(str::to_owned).to_vec();
+        let whole: &[u8] = b"  [{\"a\":[1,2]},2]";
+        let mut spaced = wanted.clone();
+        spaced[0] = "  [".to_owned();
+        assert_eq!(units(&[json], &[whole]), Some((spaced, true)));
+        assert_eq!(units(&[json], &[b"  ", b"[", &whole[3..7], &whole[7..]]), Some((wanted.clone(), true)));
+        assert_eq!(units(&[json], &[b"[1,"]), Some((vec!["[".to_owned(), "1,".to_owned()], false)));
+        assert_eq!(units(&[json], &[b" ", b"{\"a\":[1]}"]), None, "one document");
+        let packed = crate::body::gzipped(whole);
+        let cut: Vec<&[u8]> = packed.chunks(1).collect();
+        let coded = units(&[json, ("content-encoding", "gzip")], &cut).expect("an array");
+        assert_eq!((coded.0.concat().trim_start(), coded.1), (wanted.concat().as_str(), true));
+    }
+
+    #[test]
+    fn a_stream_that_decodes_to_much_is_gone_over_in_slices() {
+        let events = "data: {\"a\":1}\n\n".repeat(200_000);
+        let headers = [("content-type", "text/event-stream"), ("content-encoding", "gzip")];
+        let (all, ended) = units(&headers, &[&crate::body::gzipped(events.as_bytes())]).expect("a stream");
+        assert!(ended && all.len() == 200_000, "{}", all.len());
     }
 }

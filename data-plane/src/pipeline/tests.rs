@@ -51,6 +51,7 @@ mod settling;
 mod shown_certificates;
 mod signed_requests;
 mod signed_tokens;
+mod stream_filters;
 mod streams;
 mod timeouts;
 mod token_floods;

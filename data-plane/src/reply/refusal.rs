@@ -216,6 +216,10 @@ pub(crate) enum BodyBroken {
     Echoed,
     #[error("response cannot be decoded, to be searched")]
     Undecodable(#[source] DecodeError),
+    #[error("part of a stream is too long for filters to go over")]
+    PartTooLong,
+    #[error("part of a stream is not JSON, which filters would have to go over")]
+    Unfiltered(#[source] JsonError),
 }
 
 impl BodyBroken {
@@ -228,7 +232,8 @@ impl BodyBroken {
             Self::Stalled => Some(Code::RequestTimeout),
             Self::Echoed => Some(Code::SecretEchoed),
             Self::Undecodable(DecodeError::TooLarge) => Some(Code::ResponseTooLarge),
-            Self::Undecodable(DecodeError::Malformed | DecodeError::NoRoom(_)) => {
+            Self::PartTooLong => Some(Code::ResponseTooLarge),
+            Self::Undecodable(DecodeError::Malformed | DecodeError::NoRoom(_)) | Self::Unfiltered(_) => {
                 Some(Code::ResponseUnreadable)
             }
         }
@@ -399,7 +404,7 @@ impl Limited {
             }
             Whose::Meter(id, _) => {
                 let exceeded = Some(window.to_wire());
-                (None, Some(MeterState { meter: *id, charged: 0, missing: false, exceeded }))
+                (None, Some(MeterState { meter: *id, charged: 0, missing: false, partial: false, exceeded }))
             }
         }
     }

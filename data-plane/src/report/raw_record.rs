@@ -213,6 +213,8 @@ pub(crate) struct MeterState {
     /// In millionths.
     pub(crate) charged: u64,
     pub(crate) missing: bool,
+    /// The response broke off, and told no more.
+    pub(crate) partial: bool,
     pub(crate) exceeded: Option<Window>,
 }
 
@@ -417,6 +419,7 @@ impl MeterState {
             meter: self.meter.to_string(),
             charged_millionths: self.charged,
             missing: self.missing,
+            partial: self.partial,
             exceeded: self.exceeded.unwrap_or(Window::Unspecified).into(),
         }
     }
@@ -450,6 +453,7 @@ mod tests {
                 meter: MeterId::from_random([8; 16]),
                 charged: 1,
                 missing: true,
+                partial: true,
                 exceeded: None,
             }],
             filters: Some(FilterEffect { filters: 1, values: 2, bytes_before: 3 }),

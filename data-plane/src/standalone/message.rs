@@ -424,5 +424,6 @@ fn number_of(said: MeterValue, node: &Node, faults: &mut Faults) -> Option<fleet
             return None;
         }
     };
-    Some(fleet::MeterValue { location, reserve: said.reserve, on_missing: said.on_missing })
+    let readings = said.readings.into_iter().map(Into::into).collect();
+    Some(fleet::MeterValue { location, reserve: said.reserve, on_missing: said.on_missing, readings })
 }

@@ -56,7 +56,7 @@ async fn what_is_applied_decides_requests_and_records_say_what_was_decided() {
     let caller = world.caller_of("echo");
     assert_eq!(caller.get("/admin/users").await.status, 200, "nothing is denied yet");
     let location = Some(fleet::meter_value::Location::BodyPath("usage.total".to_owned()));
-    let value = fleet::MeterValue { location, reserve: 1, on_missing: Some(1) };
+    let value = fleet::MeterValue { location, reserve: 1, on_missing: Some(1), ..Default::default() };
     let set = [
         Resource::Rule(deny("^/admin/")),
         Resource::Filter(mg::Filter {

@@ -5,6 +5,7 @@
 mod back_pressure;
 mod events;
 mod grpc;
+mod models;
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -2,11 +2,12 @@
 
 use std::num::NonZeroU64;
 
+mod value;
+
 use http::HeaderName;
 
 use rr_wire::fleet;
 
-use super::header;
 use super::id::ProxyId;
 use super::invalid::{Invalid, Violations};
 use super::json_path::JsonPath;
@@ -41,24 +42,47 @@ pub enum Counts {
     Value(Value),
 }
 
+/// How many numbers a meter may add up, and how many paths may stand for one of them.
+pub const READINGS_MAX: usize = 8;
+
 /// A number that is read from each response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
-    /// Where it stands.
-    pub place: Place,
+    /// The numbers whose sum it is; at least one.
+    pub readings: Vec<Reading>,
     /// Charged when a request is admitted, and settled when the number is known.
     pub reserve: u64,
     /// Charged where there is no such number. `None` only where there is no limit either, and means 0.
     pub on_missing: Option<u64>,
 }
 
+/// One of the numbers that a meter adds up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// Where it stands.
+    pub place: Place,
+    /// What several of them come to, one from each part of a stream.
+    pub fold: Fold,
+}
+
 /// Where a number stands in a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// In the body.
-    Body(JsonPath),
+    /// In the body: at the first of these paths at which there is one. At least one, none twice.
+    Body(Vec<JsonPath>),
     /// In a header.
     Header(HeaderName),
+}
+
+/// What the numbers of several parts of a stream, or of several headers, come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fold {
+    /// The last one: of counts that go on from part to part.
+    Last,
+    /// The highest.
+    Max,
+    /// All of them together.
+    Sum,
 }
 
 /// Limits for each window, at each node. `None` means no limit.
@@ -86,18 +110,10 @@ impl Meter {
     /// For the wire.
     pub fn to_wire(&self) -> fleet::MeterResource {
         use fleet::meter_resource::Counts as Wire;
-        use fleet::meter_value::Location;
 
         let counts = match &self.counts {
             Counts::Requests => Wire::Requests(fleet::MeterRequests {}),
-            Counts::Value(Value { place, reserve, on_missing }) => Wire::Value(fleet::MeterValue {
-                location: Some(match place {
-                    Place::Body(path) => Location::BodyPath(path.to_string()),
-                    Place::Header(name) => Location::Header(name.as_str().to_owned()),
-                }),
-                reserve: *reserve,
-                on_missing: *on_missing,
-            }),
+            Counts::Value(value) => Wire::Value(value.to_wire()),
         };
         let limit = |limit: Option<NonZeroU64>| limit.map_or(0, NonZeroU64::get);
         fleet::MeterResource {
@@ -168,25 +184,10 @@ impl TryFrom<fleet::MeterResource> for Meter {
 
 fn counts(faults: &mut Violations, wire: Option<fleet::meter_resource::Counts>) -> Option<Counts> {
     use fleet::meter_resource::Counts as Wire;
-    use fleet::meter_value::Location;
 
     match wire {
         Some(Wire::Requests(_)) => Some(Counts::Requests),
-        Some(Wire::Value(fleet::MeterValue { location, reserve, on_missing })) => {
-            let place = match location {
-                Some(Location::BodyPath(path)) => {
-                    faults.take("value.body_path", path.parse()).map(Place::Body)
-                }
-                Some(Location::Header(name)) => {
-                    faults.take("value.header", header::parse(&name)).map(Place::Header)
-                }
-                None => {
-                    faults.add("value.location", "is neither a path nor a header");
-                    None
-                }
-            };
-            place.map(|place| Counts::Value(Value { place, reserve, on_missing }))
-        }
+        Some(Wire::Value(value)) => value::parse(faults, value).map(Counts::Value),
         None => {
             faults.add("counts", "is neither requests nor a value");
             None

@@ -270,7 +270,7 @@ fn any_document(spaced: bool) -> impl Strategy<Value = String> {
 fn standing(document: &[u8], paths: &[&str]) -> Vec<String> {
     let paths: Vec<JsonPath> = paths.iter().map(|path| path.parse().expect("a path")).collect();
     let paths = Paths::new(&paths);
-    let mut search = Search::new(document, &paths, Batch::Values).expect("UTF-8");
+    let mut search = Search::new(document, &paths, Batch::Elements).expect("UTF-8");
     let mut all = Vec::new();
     while let Some(event) = search.next().expect("JSON") {
         if let Event::Found(value, place) = event {

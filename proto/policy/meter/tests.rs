@@ -3,11 +3,14 @@
 use proptest::prelude::*;
 
 use rr_domain::model::id::ProxyId;
+use rr_domain::model::meter::{Fold, Place, Reading, Value};
 use rr_domain::model::pattern::Pattern;
 use rr_domain::model::request_match::{BodyCheck, PairCheck, RequestMatch};
 
 use super::super::request::RequestBody;
 use super::*;
+
+mod streams;
 
 fn meter(counts: Counts, only_when: RequestMatch) -> CompiledMeter {
     let meter = Meter {
@@ -23,7 +26,24 @@ fn meter(counts: Counts, only_when: RequestMatch) -> CompiledMeter {
 }
 
 fn value(place: Place) -> Counts {
-    Counts::Value(Read { place, reserve: 0, on_missing: None })
+    let fold = if let Place::Header(_) = place { Fold::Sum } else { Fold::Last };
+    values(vec![Reading { place, fold }])
+}
+
+fn values(readings: Vec<Reading>) -> Counts {
+    Counts::Value(Value { readings, reserve: 0, on_missing: None })
+}
+
+fn path(path: &str) -> Place {
+    Place::Body(vec![path.parse().expect("a path")])
+}
+
+/// What a meter reads in a response that has come whole.
+fn reading(meter: &CompiledMeter, headers: &HeaderMap, body: &[u8]) -> Result<Amount, ReadingError> {
+    let mut tally = meter.tally();
+    meter.read_headers(headers, &mut tally);
+    meter.read_document(body, &mut tally)?;
+    meter.total(&tally)
 }
 
 /// What a meter says of a request, its body looked at where the head leaves it open.
@@ -42,9 +62,8 @@ fn applies(meter: &CompiledMeter, method: &str, body: RequestBody<'_>) -> Applie
 }
 
 fn of_body(path: &str, body: &str) -> Result<String, ReadingError> {
-    let counts = value(Place::Body(path.parse().expect("a path")));
-    let meter = meter(counts, RequestMatch::default());
-    meter.reading(&HeaderMap::new(), body.as_bytes()).map(|amount| amount.to_string())
+    let meter = meter(value(self::path(path)), RequestMatch::default());
+    reading(&meter, &HeaderMap::new(), body.as_bytes()).map(|amount| amount.to_string())
 }
 
 #[test]
@@ -83,7 +102,7 @@ fn a_number_is_read_exactly_and_several_are_added() {
 fn what_is_no_number_from_zero_up_is_not_counted_as_one() {
     for (body, wanted) in [
         (r#"{"u":{}}"#, ReadingError::Missing),
-        (r#"{"u":{"t":null}}"#, ReadingError::NotANumber),
+        (r#"{"u":{"t":null}}"#, ReadingError::Missing),
         (r#"{"u":{"t":"12"}}"#, ReadingError::NotANumber),
         (r#"{"u":{"t":[1]}}"#, ReadingError::NotANumber),
         (r#"{"u":{"t":-1}}"#, ReadingError::NotANumber),
@@ -100,10 +119,15 @@ fn what_is_no_number_from_zero_up_is_not_counted_as_one() {
 }
 
 #[test]
-fn of_a_batch_the_numbers_of_all_elements_are_added() {
-    let body = r#"[{"u":{"t":1}},{"u":{"t":2}},{},[{"u":{"t":4}}]]"#;
-    assert_eq!(of_body("u.t", body).as_deref(), Ok("3"));
-    assert_eq!(of_body("*.u.t", body).as_deref(), Ok("3"));
+fn of_an_array_the_elements_are_parts_and_count_as_those_of_a_stream() {
+    let body = r#"[{"u":{"t":1}},{"u":{"t":3}},{"u":{"t":2}},{},[{"u":{"t":4}}]]"#;
+    for (fold, wanted) in [(Fold::Last, 2), (Fold::Max, 3), (Fold::Sum, 6)] {
+        for at in ["u.t", "*.u.t"] {
+            let meter = meter(values(vec![Reading { place: path(at), fold }]), RequestMatch::default());
+            let read = reading(&meter, &HeaderMap::new(), body.as_bytes());
+            assert_eq!(read, Ok(Amount::whole(wanted)), "{fold:?} {at}");
+        }
+    }
 }
 
 #[test]
@@ -114,7 +138,10 @@ fn a_header_is_read_like_a_body_and_its_values_are_added() {
         for value in values {
             headers.append("x-cost", value.parse().expect("a value"));
         }
-        meter.reading(&headers, b"not looked at").map(Amount::millionths)
+        assert!(!meter.reads_response_body());
+        let mut tally = meter.tally();
+        meter.read_headers(&headers, &mut tally);
+        meter.total(&tally).map(Amount::millionths)
     };
     assert_eq!(reading(&["1.5", "2"]), Ok(3_500_000));
     assert_eq!(reading(&[]), Err(ReadingError::Missing));
@@ -137,7 +164,7 @@ fn a_condition_on_the_body_decides_which_requests_count() {
     assert_eq!(applies("POST", RequestBody::Read(br#"{"model":"other"}"#)), Applies::No);
     assert_eq!(applies("POST", RequestBody::Read(b"")), Applies::No);
     assert!(matches!(applies("POST", RequestBody::Read(b"{")), Applies::Unreadable(_)));
-    assert_eq!(meter.reading(&HeaderMap::new(), b""), Ok(Amount::whole(1)));
+    assert_eq!(meter.total(&meter.tally()), Ok(Amount::whole(1)));
 }
 
 #[test]
@@ -164,13 +191,14 @@ fn for_a_meter_one_occurrence_is_enough_and_of_a_batch_one_element() {
 #[test]
 fn a_long_document_is_read_with_rests_and_one_that_takes_too_long_has_no_number() {
     let read_from = |body: String| {
-        let meter = meter(value(Place::Body("n".parse().expect("a path"))), RequestMatch::default());
-        let mut rests = 0;
+        let counts = values(vec![Reading { place: path("n"), fold: Fold::Sum }]);
+        let meter = meter(counts, RequestMatch::default());
+        let (mut rests, mut tally) = (0, meter.tally());
         let mut pace = Pace::new(async || rests += 1);
-        let reading = std::pin::pin!(meter.reading_at(&HeaderMap::new(), body.as_bytes(), &mut pace))
+        let read = std::pin::pin!(meter.read_document_at(body.as_bytes(), &mut tally, &mut pace))
             .poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
-        let std::task::Poll::Ready(reading) = reading else { panic!("nothing is waited for but rests") };
-        (reading, rests)
+        let std::task::Poll::Ready(read) = read else { panic!("nothing is waited for but rests") };
+        (read.and_then(|()| meter.total(&tally)), rests)
     };
     let read = |values: usize| read_from(format!("[{}]", vec![r#"{"n":1}"#; values].join(",")));
     // All of it is gone over, whatever it is.
@@ -199,7 +227,7 @@ proptest! {
 
     #[test]
     fn what_is_printed_is_read_back(millionths: u64) {
-        let amount = Amount(millionths);
+        let amount = Amount::of_millionths(millionths);
         prop_assert_eq!(Amount::parse(&amount.to_string()), Ok(amount));
     }
 

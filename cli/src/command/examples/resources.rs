@@ -94,6 +94,7 @@ pub(super) const ALL: &[Examples] = &[
         &[
             "meter create reads --on proxy/pay --requests --only-when-method GET \\\n    --per-minute 1000",
             "meter create tokens --on proxy/pay --value-path usage.total_tokens \\\n    --on-missing 0 --per-day 1000000",
+            "meter create claude --on proxy/pay --tokens anthropic \\\n    --only-when-body model=^claude --per-hour 500000 \\\n    --reserve 2000 --on-missing 2000",
         ],
     ),
     ("meter list", &["meter list", "meter list --on proxy/pay -o wide"]),

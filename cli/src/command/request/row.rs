@@ -175,7 +175,11 @@ fn limit(state: &LimitState) -> String {
 
 /// `tokens +512`; with why it charged what it did.
 fn meter(state: &MeterState, name: &impl Fn(&str) -> String) -> String {
-    let missing = if state.missing { " (number missing)" } else { "" };
+    let missing = match (state.missing, state.partial) {
+        (true, _) => " (number missing)",
+        (false, true) => " (broke off)",
+        (false, false) => "",
+    };
     let window = plain(state.exceeded().as_str_name(), "WINDOW_");
     let exceeded =
         if window.is_empty() { String::new() } else { format!(" (over its limit of the {window})") };
@@ -219,6 +223,7 @@ mod tests {
             meter: "mt_1".to_owned(),
             charged_millionths: 1_500_000,
             missing,
+            partial: !missing && exceeded == Window::Unspecified,
             exceeded: exceeded.into(),
         };
         let record = Record {
@@ -233,7 +238,11 @@ mod tests {
                 limit: 60,
                 used: 7,
             }],
-            meters: vec![meter(Window::Unspecified, true), meter(Window::Day, false)],
+            meters: vec![
+                meter(Window::Unspecified, true),
+                meter(Window::Day, false),
+                meter(Window::Unspecified, false),
+            ],
             filters: Some(FilterEffect { filters: 1, values: 2, bytes_before: 300 }),
             decide_duration: Some(Duration { seconds: 0, nanos: 250_000 }),
             count: 12,
@@ -276,7 +285,10 @@ mod tests {
             ("observed", "unreadable"),
             ("matched", "no-delete, rl_gone"),
             ("limits", "caller 7 of 60/minute"),
-            ("meters", "tokens +1.5 (number missing), tokens +1.5 (over its limit of the day)"),
+            (
+                "meters",
+                "tokens +1.5 (number missing), tokens +1.5 (over its limit of the day), tokens +1.5 (broke off)",
+            ),
             ("filters", "1 filter took 2 values of 300 bytes"),
             ("ms to decide", "0.2"),
             ("ms to filter", ""),

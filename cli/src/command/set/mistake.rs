@@ -55,8 +55,11 @@ fn of_document(node: &Node) -> Vec<Found> {
             let counts =
                 only_one(node, &[("requests", it.requests.is_some()), ("value", it.value.is_some())]);
             let Some(value) = &it.value else { return counts };
-            let places =
-                [("value.body_path", value.body_path.is_some()), ("value.header", value.header.is_some())];
+            let places = [
+                ("value.body_path", value.body_path.is_some()),
+                ("value.header", value.header.is_some()),
+                ("value.readings", !value.readings.is_empty()),
+            ];
             counts.into_iter().chain(only_one(node, &places)).collect()
         }),
         Some(kind) => one(node.line_of("kind"), "", format!("kind {kind:?} is not {KINDS}")),

@@ -206,6 +206,7 @@ mod tests {
                 charged_millionths: 1,
                 missing: true,
                 exceeded: 4,
+                partial: true,
             }],
             filters: Some(FilterEffect { filters: 1, values: 2, bytes_before: 3 }),
             decide_duration: Some(Duration { seconds: 0, nanos: 2 }),

@@ -207,7 +207,7 @@ async fn a_request_that_an_open_circuit_stops_uses_limits_and_no_value_of_a_mete
     let upstream = Script::always(503).await;
     let edge = edge_to(&Region::new(), &upstream.url(), 60_000, |all| {
         let location = Some(fleet::meter_value::Location::BodyPath("n".to_owned()));
-        let value = fleet::MeterValue { location, reserve: 5, on_missing: Some(9) };
+        let value = fleet::MeterValue { location, reserve: 5, on_missing: Some(9), ..Default::default() };
         let meter = fleet::MeterResource {
             counts: Some(fleet::meter_resource::Counts::Value(value)),
             ..fixture::meter_message(1, 1)

@@ -55,7 +55,7 @@ async fn a_response_that_filters_cannot_go_over_does_not_go_out() {
     let edge = edge_with(&upstream, [filter(1, proxy_key(1), FilterAction::Destroy, &["secret"])]);
     for (headers, text) in [
         ("content-type: text/html\r\n", "<secret>"),
-        ("content-type: application/x-ndjson\r\n", "{\"secret\":1}"),
+        ("content-type: application/json-seq\r\n", "{\"secret\":1}"),
         (JSON, "{\"secret\":1"),
         ("content-type: application/json\r\ncontent-encoding: rot13\r\n", "{}"),
         ("content-type: application/json\r\ncontent-encoding: gzip\r\n", "{}"),

@@ -266,7 +266,7 @@ async fn what_a_response_costs_is_charged_to_who_holds_the_token() {
     let key = Key::ed25519();
     let mut all = resources(&region, &upstream.url(""));
     let location = Some(fleet::meter_value::Location::BodyPath("usage.total".to_owned()));
-    let value = fleet::MeterValue { location, reserve: 0, on_missing: Some(0) };
+    let value = fleet::MeterValue { location, reserve: 0, on_missing: Some(0), ..Default::default() };
     let counts = Some(fleet::meter_resource::Counts::Value(value));
     let of_each =
         fleet::MeterResource { counts, per_month_per_node: 14, per_caller: true, ..meter_message(1, 1) };

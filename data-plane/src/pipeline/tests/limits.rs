@@ -31,7 +31,7 @@ fn a_day(limit: u64) -> Option<fleet::Limits> {
 
 pub(super) fn by_body(reserve: u64, on_missing: u64, limit: u64) -> fleet::Resource {
     let location = Some(fleet::meter_value::Location::BodyPath("usage.total".to_owned()));
-    let value = fleet::MeterValue { location, reserve, on_missing: Some(on_missing) };
+    let value = fleet::MeterValue { location, reserve, on_missing: Some(on_missing), ..Default::default() };
     let counts = Some(fleet::meter_resource::Counts::Value(value));
     meter(1, &fleet::MeterResource { counts, per_day_per_node: limit, ..meter_message(1, 1) })
 }
@@ -202,7 +202,7 @@ async fn a_meter_reads_no_number_where_a_response_is_not_json_and_reads_it_befor
 async fn a_meter_reads_a_number_in_a_header_whatever_the_body_is() {
     let upstream = Upstream::told().await;
     let location = Some(fleet::meter_value::Location::Header("x-cost".to_owned()));
-    let value = fleet::MeterValue { location, reserve: 0, on_missing: Some(7) };
+    let value = fleet::MeterValue { location, reserve: 0, on_missing: Some(7), ..Default::default() };
     let counts = Some(fleet::meter_resource::Counts::Value(value));
     let metered = fleet::MeterResource { counts, per_day_per_node: 20, ..meter_message(1, 1) };
     let edge = edge_with(&upstream, [meter(1, &metered)]);

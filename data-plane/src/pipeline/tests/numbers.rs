@@ -125,9 +125,9 @@ async fn where_a_number_is_read_from_bodies_no_caller_asks_for_a_part_or_a_codin
     }
 }
 
-/// Documents with a number each, as one body that the upstream sends back.
-fn batch(documents: usize) -> String {
-    sent_back(&format!("[{}]", vec![r#"{"usage":{"total":1}}"#; documents].join(",")))
+/// A document with so many numbers, as a body that the upstream sends back.
+fn batch(numbers: usize) -> String {
+    sent_back(&format!("{{{}}}", vec![r#""usage":{"total":1}"#; numbers].join(",")))
 }
 
 fn sent_back(body: &str) -> String {
@@ -142,7 +142,7 @@ fn edge_with(upstream: &Upstream, meters: u8, path: &str, more: Option<fleet::Re
     let mut all = resources(&region, &upstream.url(""));
     all.extend((1..=meters).map(|n| {
         let location = Some(fleet::meter_value::Location::BodyPath(path.to_owned()));
-        let value = fleet::MeterValue { location, reserve: 9, on_missing: Some(7) };
+        let value = fleet::MeterValue { location, reserve: 9, on_missing: Some(7), ..Default::default() };
         let counts = Some(fleet::meter_resource::Counts::Value(value));
         meter(n, &fleet::MeterResource { counts, ..meter_message(n, 1) })
     }));
@@ -160,11 +160,11 @@ async fn charged(edge: &Edge) -> Vec<Option<u64>> {
 #[tokio::test]
 async fn what_is_read_at_once_and_what_is_read_at_all_is_bounded_for_all_meters_together() {
     let upstream = Upstream::mirror().await;
-    for (meters, found) in [(3, vec![Some(400); 3]), (4, vec![None; 4])] {
+    for (meters, found) in [(3, vec![Some(450); 3]), (4, vec![None; 4])] {
         let edge = edge_with(&upstream, meters, "usage.total", None);
         // Nothing is read behind a response here.
         edge.stops().await;
-        assert_eq!(edge.send(&batch(400)).await.status, 200);
+        assert_eq!(edge.send(&batch(450)).await.status, 200);
         assert_eq!(charged(&edge).await, found);
     }
     // Of so many numbers seven meters can find all. A filter has them read before it goes over the document.

@@ -159,7 +159,7 @@ async fn a_proxy_that_looks_at_bodies_takes_websockets_only_if_somebody_accepted
     let meter = fleet::MeterResource { only_when: Some(about_body()), ..fixture::meter_message(1, 1) };
     looks.push(("meter over requests".to_owned(), fixture::meter(1, &meter)));
     let location = Some(fleet::meter_value::Location::BodyPath("usage".to_owned()));
-    let value = fleet::MeterValue { location, reserve: 5, on_missing: Some(3) };
+    let value = fleet::MeterValue { location, reserve: 5, on_missing: Some(3), ..Default::default() };
     let counts = Some(fleet::meter_resource::Counts::Value(value));
     let meter = fleet::MeterResource { counts, ..fixture::meter_message(1, 1) };
     looks.push(("meter over responses".to_owned(), fixture::meter(1, &meter)));

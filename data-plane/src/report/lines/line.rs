@@ -104,6 +104,7 @@ struct MeterState<'a> {
     meter: &'a str,
     charged_millionths: u64,
     missing: bool,
+    partial: bool,
     exceeded: Short,
 }
 
@@ -161,6 +162,7 @@ pub(super) fn record(record: &fleet::Record, out: &mut Vec<u8>) {
         meter: &state.meter,
         charged_millionths: state.charged_millionths,
         missing: state.missing,
+        partial: state.partial,
         exceeded: Short(state.exceeded().as_str_name(), "WINDOW_"),
     });
     let kept = record.kept_values.iter().map(|kept| KeptValue {

@@ -68,7 +68,8 @@ fn whatever_callers_and_upstreams_write_makes_no_further_sum() {
 #[test]
 fn requests_that_are_alike_are_one_sum_and_any_difference_makes_another() {
     let meter = MeterId::from_random([4; 16]);
-    let metered = |charged, missing, exceeded| MeterState { meter, charged, missing, exceeded };
+    let metered =
+        |charged, missing, exceeded| MeterState { meter, charged, missing, partial: false, exceeded };
     let mut sums = Sums::default();
     sums.add(&RawRecord { meters: vec![metered(7, false, None)], ..record(NOW) });
     sums.add(&RawRecord {
@@ -135,6 +136,7 @@ fn what_was_written_and_read_again_is_the_same_sum() {
             meter: MeterId::from_random([4; 16]),
             charged: 3,
             missing: true,
+            partial: false,
             exceeded: Some(Window::Day),
         }],
         ..record(NOW)

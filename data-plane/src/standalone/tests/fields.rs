@@ -313,7 +313,7 @@ fn every_field_of_a_document_arrives_in_its_message() {
     let meters = found(|id| matches!(id, ResourceId::Meter(_)));
     let [(_, values), (_, requests)] = meters[..] else { panic!("two meters") };
     let location = Some(fleet::meter_value::Location::BodyPath("usage.total".to_owned()));
-    let value = fleet::MeterValue { location, reserve: 11, on_missing: Some(0) };
+    let value = fleet::MeterValue { location, reserve: 11, on_missing: Some(0), ..Default::default() };
     let when = fleet::RequestMatch { methods: vec!["PUT".to_owned()], ..fleet::RequestMatch::default() };
     let wanted = fleet::MeterResource {
         proxy: proxy.id_text(),

@@ -21,7 +21,12 @@ fn wire(counts: Option<WireCounts>) -> fleet::MeterResource {
 }
 
 fn value(location: Option<Location>) -> Option<WireCounts> {
-    Some(WireCounts::Value(fleet::MeterValue { location, reserve: 1, on_missing: Some(0) }))
+    Some(WireCounts::Value(fleet::MeterValue {
+        location,
+        reserve: 1,
+        on_missing: Some(0),
+        ..Default::default()
+    }))
 }
 
 fn fields(wire: fleet::MeterResource) -> Vec<String> {
@@ -69,7 +74,7 @@ fn every_fault_is_told_at_once_and_each_with_its_field() {
 fn a_limit_on_a_number_says_what_a_response_without_it_is_charged() {
     let value = |on_missing| {
         let location = Some(Location::Header("x-cost".to_owned()));
-        Some(WireCounts::Value(fleet::MeterValue { location, reserve: 0, on_missing }))
+        Some(WireCounts::Value(fleet::MeterValue { location, reserve: 0, on_missing, ..Default::default() }))
     };
     assert_eq!(fields(wire(value(None))), ["value.on_missing"]);
     assert!(Meter::try_from(wire(value(Some(0)))).is_ok());
@@ -81,7 +86,7 @@ fn a_limit_on_a_number_says_what_a_response_without_it_is_charged() {
 fn a_meter_that_reserves_more_than_a_limit_would_let_nothing_pass_and_is_refused() {
     let reserving = |reserve, (minute, day)| {
         let location = Some(Location::BodyPath("usage.total".to_owned()));
-        let value = fleet::MeterValue { location, reserve, on_missing: Some(0) };
+        let value = fleet::MeterValue { location, reserve, on_missing: Some(0), ..Default::default() };
         let counts = Some(WireCounts::Value(value));
         Meter::try_from(fleet::MeterResource {
             per_minute_per_node: minute,
