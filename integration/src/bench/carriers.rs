@@ -20,6 +20,8 @@ use crate::source::Source;
 pub(crate) const EDGE: &str = "rr-edge";
 /// The name of the edge that searches answers for the upstream's secret.
 pub(crate) const SEARCHING: &str = "rr-edge-searching";
+/// The name of the edge that reads numbers in streams.
+pub(crate) const METERING: &str = "rr-edge-metering";
 /// The name of nginx.
 pub(crate) const NGINX: &str = "nginx";
 /// The name of no proxy.
@@ -51,6 +53,22 @@ impl Carrier {
             Held::Nginx(process, _) => process.resident()?,
             Held::Nothing => 0,
         })
+    }
+
+    /// Seconds of the processor that the edge has taken.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<f64> {
+        match &self.held {
+            Held::Edge(node) => Ok(node.process.processor_time()?),
+            Held::Nginx(..) | Held::Nothing => anyhow::bail!("{} is no edge", self.name),
+        }
+    }
+
+    /// The records of the edge, once there are some.
+    pub(crate) async fn records(&self) -> Option<Vec<serde_json::Value>> {
+        match &self.held {
+            Held::Edge(node) => Some(node.records(1).await),
+            Held::Nginx(..) | Held::Nothing => None,
+        }
     }
 
     /// Its process; of nothing, this one.
@@ -93,6 +111,13 @@ pub(crate) fn searching_edge(source: &Source, processor: usize, folder: &Path) -
         file.display()
     );
     started(SEARCHING, behind, &more, processor)
+}
+
+/// The edge, with a meter of the tokens that models say they took.
+pub(crate) fn metering_edge(source: &Source, processor: usize) -> anyhow::Result<Carrier> {
+    let behind = Behind::new("source", &format!("http://{}", source.address()));
+    let more = "---\nkind: meter\nname: tokens\nproxy: source\nvalue: {body_path: usage.total_tokens}\n";
+    started(METERING, behind, more, processor)
 }
 
 fn started(name: &'static str, behind: Behind, more: &str, processor: usize) -> anyhow::Result<Carrier> {

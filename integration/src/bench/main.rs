@@ -42,6 +42,7 @@ mod source;
 mod sse;
 mod stages;
 mod stream;
+mod stream_meter;
 mod telemetry;
 mod telemetry_outage;
 
@@ -113,6 +114,8 @@ enum Bench {
     Stream(stream::Args),
     /// How long a server-sent event takes through the edge, beside no proxy.
     Sse(sse::Args),
+    /// What a meter of a stream's numbers takes, beside the same stream without one.
+    StreamMeter(stream_meter::Args),
     /// What callers cost that do not read or send a byte a second, and how others fare meanwhile.
     Slow(slow::Args),
     /// How long requests take at a moderate load, beside the same.
@@ -162,6 +165,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Kinds(args) => stages::kinds(args, &mut report).await?,
         Bench::Stream(args) => stream::run(args, &mut report).await?,
         Bench::Sse(args) => sse::run(args, &mut report).await?,
+        Bench::StreamMeter(args) => stream_meter::run(args, &mut report).await?,
         Bench::Slow(args) => slow::run(args, &mut report).await?,
         Bench::Latency(args) => latency::run(args, &mut report).await?,
         Bench::LkgFaults(args) => block_in_place(|| lkg_faults::run(&args, &mut report))?,

@@ -1,5 +1,6 @@
 //! The system tests: one binary, because linking is the cost.
 
+mod agents_page;
 mod attestation;
 mod authority_replicas;
 mod authority_rollover;
