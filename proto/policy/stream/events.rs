@@ -107,8 +107,11 @@ pub(super) fn rewrite(unit: &[u8], data: &[u8], out: &mut Vec<u8>) {
             continue;
         }
         // What is one line to one reader and two to another must be two here.
+        let mut before = if before.ends_with(b"data") { b"data:" } else { before };
         for part in data.split(|byte| matches!(byte, b'\n' | b'\r')).filter(|part| !part.is_empty()) {
-            out.extend_from_slice(if before.ends_with(b"data") { b"data:" } else { before });
+            out.extend_from_slice(before);
+            // That stands at the beginning of a stream alone.
+            before = before.strip_prefix(BOM).unwrap_or(before);
             out.extend_from_slice(part);
             out.extend_from_slice(if line.end.is_empty() { b"\n" } else { line.end });
         }

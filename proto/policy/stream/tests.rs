@@ -154,6 +154,7 @@ fn an_event_is_written_anew_with_its_other_lines() {
     check("event: x\ndata: {\"a\":1}\nid: 7\n\n", "{}", "event: x\ndata: {}\nid: 7\n\n");
     check("data:{\ndata:}\r\n\r\n", "{}", "data:{}\n\r\n");
     check("\u{FEFF}data: 1", "2", "\u{FEFF}data: 2\n");
+    check("\u{FEFF}data: 1\n\n", "{\n}", "\u{FEFF}data: {\ndata: }\n\n");
     check("data: 1\n\n", "{\n}", "data: {\ndata: }\n\n");
     let mut out = Vec::new();
     Framing::Lines.rewrite(b"{\"a\":1}\r\n", b"{}", &mut out);
