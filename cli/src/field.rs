@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command};
 
 /// Fields of requests, below their resource, that are filled by flags with other ids.
 pub(crate) const RENAMED: &[(&str, &[&str])] = &[
-    ("action", &["retain", "destroy", "mask"]),
+    ("action", &["retain", "destroy", "mask", "detect", "pattern"]),
     ("after", &["since"]),
     ("before", &["until"]),
     ("caller.basic.user", &["user"]),
@@ -32,6 +32,7 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("credential", &["on"]),
     ("default_limits.per_day_per_node", &["per_day"]),
     ("default_limits.per_minute_per_node", &["per_minute"]),
+    ("detectors", &["detect"]),
     ("effect", &["allow", "deny", "effect"]),
     ("expected_revision", &["expect"]),
     ("expires_at", &["expires", "expires_in"]),
@@ -58,7 +59,8 @@ pub(crate) const RENAMED: &[(&str, &[&str])] = &[
     ("page_size", &["limit"]),
     ("parent", &["on"]),
     ("password_hash", &["value_from"]),
-    ("paths", &["retain", "destroy", "mask"]),
+    ("paths", &["retain", "destroy", "mask", "within"]),
+    ("patterns", &["pattern"]),
     ("per_day_per_node", &["per_day"]),
     ("per_hour_per_node", &["per_hour"]),
     ("per_minute_per_node", &["per_minute"]),

@@ -191,15 +191,37 @@ pub(crate) fn deny_path(n: u8, parent: Key, regex: &str) -> fleet::Resource {
 }
 
 pub(crate) fn filter(n: u8, parent: Key, action: fleet::FilterAction, paths: &[&str]) -> fleet::Resource {
-    let message = fleet::FilterResource {
-        parent: Some(parent.to_wire()),
-        name: format!("filter-{n}"),
-        action: action.into(),
-        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
-        ..fleet::FilterResource::default()
-    };
+    filter_of(n, parent, fleet::FilterResource { action: action.into(), ..filter_paths(paths) })
+}
+
+/// A filter with these paths and nothing else.
+pub(crate) fn filter_paths(paths: &[&str]) -> fleet::FilterResource {
+    let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+    fleet::FilterResource { paths, ..fleet::FilterResource::default() }
+}
+
+/// A filter of a parent.
+pub(crate) fn filter_of(n: u8, parent: Key, said: fleet::FilterResource) -> fleet::Resource {
+    let (parent, name) = (Some(parent.to_wire()), format!("filter-{n}"));
+    let message = fleet::FilterResource { parent, name, ..said };
     let key = Key::new(ORG, ResourceId::Filter(FilterId::from_random([n; 16])));
     resource(key, message.encode_to_vec())
+}
+
+/// A filter that redacts the whole of a body.
+pub(crate) fn redacts(
+    n: u8,
+    parent: Key,
+    direction: fleet::FilterDirection,
+    detectors: &[fleet::Detector],
+) -> fleet::Resource {
+    let said = fleet::FilterResource {
+        action: fleet::FilterAction::Redact.into(),
+        detectors: detectors.iter().map(|detector| i32::from(*detector)).collect(),
+        direction: direction.into(),
+        ..fleet::FilterResource::default()
+    };
+    filter_of(n, parent, said)
 }
 
 /// A meter of requests at a proxy, without a limit.

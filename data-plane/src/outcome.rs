@@ -51,10 +51,11 @@ pub(crate) enum Code {
     TooLargeToSign,
     Unsignable,
     RecordUnsure,
+    RequestUnfilterable,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 46] = [
+    pub(crate) const ALL: [Self; 47] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -101,6 +102,7 @@ impl Code {
         Self::TooLargeToSign,
         Self::Unsignable,
         Self::RecordUnsure,
+        Self::RequestUnfilterable,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -151,6 +153,7 @@ impl Code {
             Self::TooLargeToSign => "request-too-large-to-sign",
             Self::Unsignable => "request-unsignable",
             Self::RecordUnsure => "record-unsure",
+            Self::RequestUnfilterable => "request-not-json",
         }
     }
 }

@@ -8,6 +8,7 @@
 //! rewrite       what the proxy changes               Rewritten
 //! authorize     what the rules say                   Authorized
 //! admit         limits and meters                    Admitted
+//! filter        what the upstream may see            Admitted
 //! inject        the upstream's secret in             Injected
 //! forward       sign, send, wait for the head        Forwarded
 //! filter        what the caller may see, and never   Filtered
@@ -39,6 +40,7 @@ mod header_name;
 mod hop;
 mod inject;
 mod keep;
+mod left;
 mod numbers;
 mod parts;
 mod presented;
@@ -221,11 +223,15 @@ async fn pass<'s>(
         Looked::Passes(authorized) => authorized,
         Looked::NeedsBody(waiting) => Box::pin(authorize::with_body(waiting, draft)).await?,
     };
-    let admitted = match admit::admit(authorized, caller, draft)? {
+    let mut admitted = match admit::admit(authorized, caller, draft)? {
         Counted::Admitted(admitted) => admitted,
         Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, caller, draft)).await?,
     };
     draft.admitted(&admitted.request);
+    let request_chain = filter::request_chain(route, credential);
+    if !request_chain.is_empty() {
+        admitted = Box::pin(filter::request(admitted, &request_chain, draft)).await?;
+    }
     if draft.has_to_be_sure() {
         Box::pin(draft.make_sure()).await?;
     }
@@ -267,8 +273,8 @@ async fn pass<'s>(
     };
     let version = forwarded.version;
     shown = forwarded.shown.clone().or(shown);
-    let (chain, search) = (filter::chain(route, credential), echo::search(model, shown.as_ref()));
-    let passed = filter::pass(forwarded, &chain, search, most(model.max_response_bytes), draft)?;
+    let (mut chain, search) = (filter::chain(route, credential), echo::search(model, shown.as_ref()));
+    let passed = filter::pass(forwarded, &mut chain, search, most(model.max_response_bytes), draft)?;
     let Filtered { mut head, mut body } = match passed {
         Passed::As(filtered) => filtered,
         Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, search, takes, draft)).await?,

@@ -63,6 +63,7 @@ impl Code {
             | Self::TooManyPasswords
             | Self::TooManySignatures => Some(StatusCode::TOO_MANY_REQUESTS),
             Self::ResponseUnreadable => Some(StatusCode::UNPROCESSABLE_ENTITY),
+            Self::RequestUnfilterable => Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
             Self::CredentialUnusable
             | Self::UpstreamRefused
             | Self::UpstreamUnreachable
@@ -115,6 +116,9 @@ impl Code {
             Self::ResponseTooLarge => "the body of the response is longer than the proxy lets through",
             Self::ResponseUnreadable => {
                 "the response must be filtered or searched, and is not in a known content coding, not JSON, or has too many values"
+            }
+            Self::RequestUnfilterable => {
+                "the body of the request must be filtered, and is not JSON in a known content coding, or has too many values"
             }
             Self::Suspended => "the organization is suspended",
             Self::Closed => "the proxy is closed because this node refused part of its configuration",

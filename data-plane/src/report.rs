@@ -19,7 +19,7 @@ mod uses;
 pub use self::lines::RecordsError;
 pub(crate) use self::lines::{Lines, LinesHandle, Tee};
 pub(crate) use self::raw_record::{
-    FilterEffect, KeptValue, LimitState, METERS_MAX, METHOD_MAX, MeterState, RawRecord, Reason, RuleOutcome,
+    KeptValue, LimitState, METERS_MAX, METHOD_MAX, MeterState, RawRecord, Reason, RuleOutcome,
 };
 pub(crate) use self::refusals::Refusals;
 #[cfg(test)]

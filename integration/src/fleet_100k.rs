@@ -253,8 +253,6 @@ impl Maker {
         let message = fleet::FilterResource {
             parent: Some(Key::new(org, ResourceId::Proxy(proxy)).to_wire()),
             name: format!("filter-{n}"),
-            order: 0,
-            mask: String::new(),
             action: if n.is_multiple_of(2) {
                 fleet::FilterAction::Retain
             } else {
@@ -262,6 +260,7 @@ impl Maker {
             }
             .into(),
             paths: (0..30).map(|i| format!("data[*].customer.field_{n}_{i}")).collect(),
+            ..fleet::FilterResource::default()
         };
         self.push(Key::new(org, ResourceId::Filter(id)), &message);
     }

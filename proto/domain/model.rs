@@ -7,6 +7,7 @@
 pub mod caller;
 pub mod cors;
 pub mod credential;
+pub mod detector;
 pub mod effect;
 pub mod feature;
 pub mod filter;

@@ -7,12 +7,16 @@
 use std::path::PathBuf;
 
 use pbjson_types::{Duration, Timestamp};
-use rr_wire::fleet::{self, Balance, EchoGuard, Effect, FilterAction, ForwardedHeaders, MeterFold};
+use rr_wire::fleet::{
+    self, Balance, Detector, EchoGuard, Effect, FilterAction, FilterDirection, ForwardedHeaders, MeterFold,
+};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::part::part;
-use super::spelling::{CallerKind, UpstreamKind, bytes, number, optional_number, seconds, spelled};
+use super::spelling::{
+    CallerKind, UpstreamKind, bytes, number, optional_number, seconds, spelled, spelled_list,
+};
 use super::traffic::{CircuitBreaker, Cors, HealthCheck, OutlierEjection, Recording, RetryPolicy, Rewrite};
 use super::value_from::ValueFrom;
 
@@ -316,7 +320,7 @@ part! {
 }
 
 document! {
-    /// Changes responses.
+    /// Changes responses or requests.
     Filter {
         proxy: Option<String>,
         target: Option<String>,
@@ -327,6 +331,11 @@ document! {
         #[serde(deserialize_with = "number")]
         order: u32,
         mask: String,
+        #[serde(deserialize_with = "spelled_list")]
+        detectors: Vec<Detector>,
+        patterns: Vec<String>,
+        #[serde(deserialize_with = "spelled")]
+        direction: FilterDirection,
     }
 }
 

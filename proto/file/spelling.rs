@@ -60,6 +60,19 @@ pub fn spelled<'de, E: Spelled, D: Deserializer<'de>>(deserializer: D) -> Result
     deserializer.deserialize_any(Spelling(PhantomData))
 }
 
+/// Reads a list of them.
+pub fn spelled_list<'de, E: Spelled, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<E>, D::Error> {
+    struct Item<E>(E);
+
+    impl<'de, E: Spelled> Deserialize<'de> for Item<E> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            spelled(deserializer).map(Self)
+        }
+    }
+
+    Ok(Vec::<Item<E>>::deserialize(deserializer)?.into_iter().map(|item| item.0).collect())
+}
+
 /// Reads a number that may be written as a text.
 pub fn number<'de, N: TryFrom<u64>, D: Deserializer<'de>>(deserializer: D) -> Result<N, D::Error> {
     struct Number<N>(PhantomData<N>);
@@ -202,7 +215,33 @@ impl Spelled for fleet::MeterFold {
 
 impl Spelled for fleet::FilterAction {
     const PREFIX: &'static str = "FILTER_ACTION_";
-    const EXPECTED: &'static str = "retain, destroy or mask";
+    const EXPECTED: &'static str = "retain, destroy, mask or redact";
+
+    fn named(name: &str) -> Option<Self> {
+        Self::from_str_name(name)
+    }
+
+    fn numbered(number: i32) -> Option<Self> {
+        Self::try_from(number).ok()
+    }
+}
+
+impl Spelled for fleet::FilterDirection {
+    const PREFIX: &'static str = "FILTER_DIRECTION_";
+    const EXPECTED: &'static str = "response or request";
+
+    fn named(name: &str) -> Option<Self> {
+        Self::from_str_name(name)
+    }
+
+    fn numbered(number: i32) -> Option<Self> {
+        Self::try_from(number).ok()
+    }
+}
+
+impl Spelled for fleet::Detector {
+    const PREFIX: &'static str = "DETECTOR_";
+    const EXPECTED: &'static str = "a detector, as email, phone, card, iban, key, jwt, pem, random or us-ssn";
 
     fn named(name: &str) -> Option<Self> {
         Self::from_str_name(name)

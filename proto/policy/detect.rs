@@ -1,13 +1,19 @@
 //! Finds what looks like a secret or names a person: keys of well-known services, signed tokens, private keys, long random
-//! texts, addresses of mail, numbers of cards.
+//! texts, addresses of mail, numbers of cards, telephones, accounts and persons.
 //!
-//! Knows nothing of where a text comes from, and changes none. It goes by shape alone: a secret that looks like words is not
-//! found, and an id that looks like a key is. The invariants: the time is linear in the text, whatever it is; nothing is
-//! allocated; what is found lies within the text.
+//! Two look: records, for the first that nobody wants in them ([`first`]), and filters, for all of a chosen kind ([`Scan`]).
+//! Knows nothing of where a text comes from, and changes none. It goes by shape and check digits alone: a secret that looks
+//! like words is not found, and an id that looks like a key is. The invariants: the time is linear in the text, whatever it
+//! is; nothing is allocated; what is found lies within the text.
 
 use std::ops::Range;
 
 use memchr::{memchr, memmem};
+
+mod number;
+mod scan;
+
+pub use self::scan::Scan;
 
 /// What a part of a text looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +49,13 @@ const LOCAL_MAX: usize = 64;
 pub const WITHOUT_AT_MIN: usize = 10;
 
 /// How keys begin that no word begins like, and how many letters, digits, `-` and `_` have to stand behind that.
-const KEYS: [&[u8]; 30] = [
+const KEYS: [&[u8]; 39] = [
     b"AGE-SECRET-KEY-",
     b"AIza",
     b"AKIA",
     b"ASIA",
+    b"EAACEdEose0cBA",
+    b"dckr_pat_",
     b"dop_v1_",
     b"ghp_",
     b"gho_",
@@ -56,6 +64,11 @@ const KEYS: [&[u8]; 30] = [
     b"ghu_",
     b"github_pat_",
     b"glpat-",
+    b"lin_api_",
+    b"ntn_",
+    b"pat-na1-",
+    b"phc_",
+    b"pscale_tkn_",
     b"rk_live_",
     b"rk_test_",
     b"rr_bootstrap_",
@@ -69,6 +82,8 @@ const KEYS: [&[u8]; 30] = [
     b"sk_test_",
     b"sq0atp-",
     b"sq0csp-",
+    b"tskey-",
+    b"vercel_",
     b"whsec_",
     b"xapp-",
     b"xoxb-",
@@ -134,7 +149,7 @@ pub fn first(text: &[u8]) -> Option<Found> {
         return mail;
     }
     let (in_runs, digits) = in_runs(text);
-    let card = if digits >= CARD_MIN { card(text) } else { None };
+    let card = if digits >= number::CARD_MIN { card(text) } else { None };
     earlier(earlier(mail, card), in_runs)
 }
 
@@ -175,27 +190,37 @@ pub fn all(text: &[u8]) -> impl Iterator<Item = Found> {
 }
 
 fn mail(text: &[u8]) -> Option<Found> {
-    let is_local = |byte: u8| byte.is_ascii_alphanumeric() || byte >= 0x80 || b"._%+-'".contains(&byte);
-    let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte >= 0x80 || byte == b'-';
     let mut from = 0;
     while let Some(sign) = memchr(b'@', &text[from..]) {
         let sign = from + sign;
-        let before = text[..sign].iter().rev().take(LOCAL_MAX).take_while(|byte| is_local(**byte)).count();
-        let behind = &text[sign + 1..];
-        let host = behind.iter().take_while(|byte| is_label(**byte) || **byte == b'.').count();
-        // A dot at the end is that of a sentence.
-        let trimmed = behind[..host].iter().rev().skip_while(|byte| **byte == b'.').count();
-        let is_host = behind[..trimmed]
-            .iter()
-            .rposition(|byte| *byte == b'.')
-            .is_some_and(|dot| dot > 0 && trimmed - dot > 2);
-        if before > 0 && is_host {
-            return Some(Found { shape: Shape::Mail, at: sign - before..sign + 1 + trimmed });
+        if let Some(at) = mail_at(text, sign) {
+            return Some(Found { shape: Shape::Mail, at });
         }
-        // What was looked at holds no further sign.
-        from = sign + 1 + host;
+        from = sign + 1;
     }
     None
+}
+
+/// The longest host of an address.
+const HOST_MAX: usize = 253;
+
+/// The address around this `@`.
+fn mail_at(text: &[u8], sign: usize) -> Option<Range<usize>> {
+    let is_local = |byte: u8| byte.is_ascii_alphanumeric() || byte >= 0x80 || b"._%+-'".contains(&byte);
+    let is_label = |byte: u8| byte.is_ascii_alphanumeric() || byte >= 0x80 || byte == b'-';
+    let before = text[..sign].iter().rev().take(LOCAL_MAX).take_while(|byte| is_local(**byte)).count();
+    if before == 0 {
+        return None;
+    }
+    let behind = &text[sign + 1..];
+    let host = behind.iter().take(HOST_MAX).take_while(|byte| is_label(**byte) || **byte == b'.').count();
+    // A dot at the end is that of a sentence.
+    let trimmed = behind[..host].iter().rev().skip_while(|byte| **byte == b'.').count();
+    let is_host = behind[..trimmed]
+        .iter()
+        .rposition(|byte| *byte == b'.')
+        .is_some_and(|dot| dot > 0 && trimmed - dot > 2);
+    is_host.then_some(sign - before..sign + 1 + trimmed)
 }
 
 /// What a key or certificate in PEM begins with.
@@ -210,61 +235,19 @@ fn pem(text: &[u8], start: usize) -> Found {
     Found { shape: Shape::Pem, at: start..end }
 }
 
-const CARD_MIN: usize = 13;
-
 /// Digits in one piece, or in the groups in which cards show them.
 fn card(text: &[u8]) -> Option<Found> {
     let mut at = 0;
     while at < text.len() {
-        let length = digits(text, at);
-        if length == 0 {
-            at += 1;
-            continue;
-        }
-        let end = if length == 4 {
-            grouped(text, at)
-        } else {
-            (CARD_MIN..=19).contains(&length).then_some(at + length)
-        };
-        let is_bounded = |byte: Option<&u8>| !byte.is_some_and(u8::is_ascii_alphanumeric);
-        if let Some(end) = end
-            && matches!(text[at], b'2'..=b'6')
-            && is_bounded(at.checked_sub(1).map(|before| &text[before]))
-            && is_bounded(text.get(end))
-            && has_check_digit(&text[at..end])
+        let length = text[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if length >= 4
+            && let Some(end) = number::card_at(text, at)
         {
             return Some(Found { shape: Shape::Card, at: at..end });
         }
-        at += length;
+        at += length.max(1);
     }
     None
-}
-
-/// How many digits stand here.
-fn digits(text: &[u8], at: usize) -> usize {
-    text[at..].iter().take_while(|byte| byte.is_ascii_digit()).count()
-}
-
-/// Where four groups of four end, or groups of four, six and five.
-fn grouped(text: &[u8], start: usize) -> Option<usize> {
-    let group = |at: usize, length: usize| {
-        let begins = text.get(at).is_some_and(|byte| matches!(byte, b' ' | b'-'));
-        (begins && digits(text, at + 1) == length).then_some(at + 1 + length)
-    };
-    let second = start + 4;
-    let fours = || group(group(group(second, 4)?, 4)?, 4);
-    let fifteen = || group(group(second, 6)?, 5);
-    fours().or_else(fifteen)
-}
-
-/// By Luhn.
-fn has_check_digit(number: &[u8]) -> bool {
-    let digits = number.iter().rev().filter(|byte| byte.is_ascii_digit()).map(|byte| u32::from(byte - b'0'));
-    let sum: u32 = digits
-        .enumerate()
-        .map(|(i, digit)| if i % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 })
-        .sum();
-    sum.is_multiple_of(10)
 }
 
 /// Keys, tokens and random texts: what has no space in it. Also how many digits there are before it.
@@ -319,15 +302,28 @@ struct Run {
 
 impl Run {
     /// The first that there is in it. Few runs are long enough to be looked at again.
-    fn found(self, text: &[u8], end: usize) -> Option<Found> {
-        let Self { start, all, words, piece: _, longest, named, no_jwt: _ } = self;
-        let run = start..end;
-        let is_mixed = all & class::WORD == class::WORD;
-        let is_random = (is_mixed && words >= MIXED_MIN) || longest >= PLAIN_MIN;
-        let random = if is_random { random(text, &run) } else { None };
-        let is_base64 = is_mixed && all & (class::SLASH | class::SIGN) != 0 && words >= BASE64_MIN;
-        let base64 = if is_base64 { base64(text, &run) } else { None };
-        earlier(named, earlier(random, base64))
+    fn found(mut self, text: &[u8], end: usize) -> Option<Found> {
+        let named = self.named.take();
+        earlier(named, self.random(text, &(self.start..end)))
+    }
+
+    /// The first text in a part of it that is random.
+    fn random(&self, text: &[u8], part: &Range<usize>) -> Option<Found> {
+        let random = if self.may_be_random() { random(text, part) } else { None };
+        let base64 = if self.may_be_base64() { base64(text, part) } else { None };
+        earlier(random, base64)
+    }
+
+    fn may_be_random(&self) -> bool {
+        (self.is_mixed() && self.words >= MIXED_MIN) || self.longest >= PLAIN_MIN
+    }
+
+    fn may_be_base64(&self) -> bool {
+        self.is_mixed() && self.all & (class::SLASH | class::SIGN) != 0 && self.words >= BASE64_MIN
+    }
+
+    fn is_mixed(&self) -> bool {
+        self.all & class::WORD == class::WORD
     }
 }
 
@@ -399,11 +395,15 @@ fn key(text: &[u8], at: usize) -> Option<Found> {
         (text[at], text.get(at + 1)),
         (b'A', Some(b'G' | b'I' | b'K' | b'S'))
             | (b'S', Some(b'G'))
-            | (b'd', Some(b'o'))
+            | (b'E', Some(b'A'))
+            | (b'd', Some(b'c' | b'o'))
             | (b'g', Some(b'h' | b'i' | b'l' | b's'))
             | (b'h', Some(b'f' | b'v'))
-            | (b'n', Some(b'p'))
-            | (b'p', Some(b'y'))
+            | (b'l', Some(b'i'))
+            | (b'n', Some(b'p' | b't'))
+            | (b'p', Some(b'a' | b'h' | b's' | b'y'))
+            | (b't', Some(b's'))
+            | (b'v', Some(b'e'))
             | (b'r', Some(b'k' | b'r'))
             | (b's', Some(b'h' | b'k' | b'q'))
             | (b'w', Some(b'h'))

@@ -185,6 +185,56 @@ impl<'a> Text<'a> {
     }
 }
 
+/// Where in a text, as it is written, stands what stands at a place in what it stands for. Places are asked for in their order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Places<'a> {
+    text: Text<'a>,
+    raw: usize,
+    plain: usize,
+}
+
+impl<'a> Places<'a> {
+    pub(crate) fn of(text: Text<'a>) -> Self {
+        Self { text, raw: 0, plain: 0 }
+    }
+
+    /// Of what is written without escapes.
+    pub(crate) fn plain(raw: &'a str) -> Self {
+        Self::of(Text { raw, escaped: false })
+    }
+
+    /// The place within the raw text, of a border between two characters.
+    pub(crate) fn raw(&mut self, plain: usize) -> usize {
+        if !self.text.escaped {
+            return 1 + plain;
+        }
+        let inner = &self.text.raw[1..self.text.raw.len() - 1];
+        while self.plain < plain {
+            let rest = &inner[self.raw..];
+            let as_it_is = rest.find('\\').unwrap_or(rest.len()).min(plain - self.plain);
+            if as_it_is > 0 {
+                (self.raw, self.plain) = (self.raw + as_it_is, self.plain + as_it_is);
+                continue;
+            }
+            let (raw, plain) = match rest.as_bytes()[1] {
+                b'u' => {
+                    let (mut behind, high) = (&rest[6..], unit(&rest[2..]));
+                    match char::from_u32(high) {
+                        Some(c) => (6, c.len_utf8()),
+                        None => match pair(high, &mut behind) {
+                            Some(c) => (12, c.len_utf8()),
+                            None => (6, char::REPLACEMENT_CHARACTER.len_utf8()),
+                        },
+                    }
+                }
+                _ => (2, 1),
+            };
+            (self.raw, self.plain) = (self.raw + raw, self.plain + plain);
+        }
+        1 + self.raw
+    }
+}
+
 fn unescape(mut rest: &str) -> String {
     let mut out = String::with_capacity(rest.len());
     while let Some(at) = rest.find('\\') {

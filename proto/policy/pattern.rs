@@ -6,6 +6,7 @@
 //! around a rule. To the engine, what is no UTF-8 is U+FFFD, which `.` and negated classes match.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use aho_corasick::AhoCorasick;
@@ -13,6 +14,7 @@ use memchr::memmem::Finder;
 use regex::{Regex, RegexBuilder};
 use regex_syntax::hir::{Hir, HirKind, Look};
 
+use rr_domain::model::filter::FOUND_MAX;
 use rr_domain::model::pattern::{Flags, NESTING_MAX, Pattern};
 
 use super::json::JsonError;
@@ -188,6 +190,21 @@ impl Engine {
     }
 }
 
+/// Where a pattern is found, if what it finds is [bounded](FOUND_MAX): the engine looks no further than that behind the
+/// start of a find, so it never goes over a long text again and again.
+#[derive(Debug)]
+pub(super) struct PatternFinder(Regex);
+
+impl PatternFinder {
+    /// The first find that begins from `at` on and before `until`. Both are borders of characters.
+    pub(super) fn next(&self, text: &str, at: usize, until: usize) -> Option<Range<usize>> {
+        // Behind the end of whatever begins before, and of the character there.
+        let end = text.ceil_char_boundary(until.saturating_add(FOUND_MAX + 4).min(text.len()));
+        let found = self.0.find_at(&text[..end], at)?;
+        (found.start() < until).then(|| found.range())
+    }
+}
+
 /// What a pattern is looked for in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Reading {
@@ -201,6 +218,8 @@ enum Reading {
 pub struct Patterns {
     shared: HashMap<(Pattern, Reading), Weak<Matcher>>,
     sweep_at: usize,
+    finders: HashMap<Pattern, Weak<PatternFinder>>,
+    sweep_finders_at: usize,
     sets: Sets,
 }
 
@@ -215,9 +234,24 @@ impl Patterns {
         self.shared(pattern, Reading::HeaderName)
     }
 
+    /// What finds the places of a pattern that finds no long texts.
+    pub(super) fn finder(&mut self, pattern: &Pattern) -> Result<Arc<PatternFinder>, Uncompilable> {
+        if let Some(finder) = self.finders.get(pattern).and_then(Weak::upgrade) {
+            return Ok(finder);
+        }
+        if self.finders.len() >= self.sweep_finders_at {
+            self.finders.retain(|_, finder| finder.strong_count() > 0);
+            self.sweep_finders_at = (self.finders.len() * 2).max(64);
+        }
+        let finder = Arc::new(PatternFinder(engine(pattern, pattern.flags())?));
+        self.finders.insert(pattern.clone(), Arc::downgrade(&finder));
+        Ok(finder)
+    }
+
     /// How many patterns are in use.
     pub fn in_use(&self) -> usize {
-        self.shared.values().filter(|matcher| matcher.strong_count() > 0).count()
+        let finders = self.finders.values().filter(|finder| finder.strong_count() > 0).count();
+        finders + self.shared.values().filter(|matcher| matcher.strong_count() > 0).count()
     }
 
     fn shared(&mut self, pattern: &Pattern, reading: Reading) -> Result<Arc<Matcher>, Uncompilable> {

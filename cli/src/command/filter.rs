@@ -1,8 +1,11 @@
-//! `rrctl filter`: which fields of a response callers see.
+//! `rrctl filter`: which fields of a response callers see, and what is taken out of texts of requests and responses.
+
+use std::sync::LazyLock;
 
 use anyhow::Result;
-use clap::{Args, Subcommand};
-use rr_contract::wire::fleet::FilterAction;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand, ValueEnum};
+use rr_contract::wire::fleet::{Detector, FilterAction, FilterDirection};
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::filter_service_client::FilterServiceClient;
 
@@ -17,7 +20,7 @@ use crate::session::Session;
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Creates a filter of JSON responses.
+    /// Creates a filter of JSON responses or requests.
     Create {
         /// Name: `a-z`, `0-9` and `-`, at most 63 characters; made from the id when not given. Cannot be changed.
         #[arg(default_value = "", hide_default_value = true)]
@@ -74,40 +77,81 @@ pub(crate) enum Verb {
 
 /// The action of a new filter, and its fields.
 #[derive(Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 pub(crate) struct Does {
     /// Keeps this field, as `id` or `items[*].name`, and removes all others; can be repeated.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["destroy", "mask", "detect", "pattern"])]
     retain: Vec<String>,
     /// Removes this field; can be repeated.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["mask", "detect", "pattern"])]
     destroy: Vec<String>,
     /// Replaces the values of this field with a text; can be repeated.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["detect", "pattern"])]
     mask: Vec<String>,
+    /// Replaces what looks like this within texts, numbers and keys: `email,card,iban`; can be repeated.
+    #[arg(long, value_name = "DETECTOR", value_delimiter = ',', value_parser = detectors())]
+    detect: Vec<i32>,
+    /// The same for what this regular expression finds: 1 to 256 bytes, so `{1,20}` in the place of `+`; can be repeated.
+    #[arg(long, value_name = "REGEX")]
+    pattern: Vec<String>,
 }
 
 /// A new action, or none.
 #[derive(Args)]
-#[group(multiple = false)]
 pub(crate) struct DoesNow {
     /// Keeps this field, as `id` or `items[*].name`, and removes all others; can be repeated.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["destroy", "mask", "detect", "pattern"])]
     retain: Vec<String>,
     /// Removes this field; can be repeated.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["mask", "detect", "pattern"])]
     destroy: Vec<String>,
     /// Replaces the values of this field with a text; can be repeated.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["detect", "pattern"])]
     mask: Vec<String>,
+    /// Replaces what looks like this within texts, numbers and keys: `email,card,iban`; can be repeated.
+    #[arg(long, value_name = "DETECTOR", value_delimiter = ',', value_parser = detectors())]
+    detect: Vec<i32>,
+    /// The same for what this regular expression finds: 1 to 256 bytes, so `{1,20}` in the place of `+`; can be repeated.
+    #[arg(long, value_name = "REGEX")]
+    pattern: Vec<String>,
+}
+
+/// All detectors, with their names.
+static DETECTORS: LazyLock<Vec<(String, Detector)>> = LazyLock::new(|| {
+    let all = (1..).map_while(|number| Detector::try_from(number).ok());
+    all.map(|detector| (plain(detector.as_str_name(), PREFIX), detector)).collect()
+});
+
+fn detectors() -> impl TypedValueParser<Value = i32> {
+    PossibleValuesParser::new(DETECTORS.iter().map(|(name, _)| &**name)).map(|name| {
+        let known = DETECTORS.iter().find(|(known, _)| *known == name);
+        known.map_or(0, |(_, detector)| i32::from(*detector))
+    })
+}
+
+const PREFIX: &str = "DETECTOR_";
+
+/// Which bodies a filter goes over.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Direction {
+    /// What callers get.
+    Response,
+    /// What upstreams get.
+    Request,
 }
 
 #[derive(Args)]
 pub(crate) struct Settings {
+    /// Looks with --detect and --pattern only at this field and below it; everywhere when never given; can be repeated.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["retain", "destroy", "mask"])]
+    within: Vec<String>,
+    /// Goes over bodies of this direction; `response` when never given.
+    #[arg(long, value_enum)]
+    direction: Option<Direction>,
     /// 0 to 1000. The filters of a parent run in ascending order.
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1000))]
     order: Option<u32>,
-    /// Text that --mask replaces values with; `***` when never given.
+    /// Text that --mask, --detect and --pattern put in place of what goes; `***` when never given.
     #[arg(long, value_name = "TEXT")]
     mask_with: Option<String>,
     #[command(flatten)]
@@ -115,8 +159,8 @@ pub(crate) struct Settings {
 }
 
 impl From<Does> for DoesNow {
-    fn from(Does { retain, destroy, mask }: Does) -> Self {
-        Self { retain, destroy, mask }
+    fn from(Does { retain, destroy, mask, detect, pattern }: Does) -> Self {
+        Self { retain, destroy, mask, detect, pattern }
     }
 }
 
@@ -133,11 +177,27 @@ impl DoesNow {
                 mask.put_all("paths", &mut filter.paths, paths);
             }
         }
+        if !self.detect.is_empty() || !self.pattern.is_empty() {
+            filter.action = FilterAction::Redact.into();
+            mask.name("action");
+        } else if filter.action != 0 {
+            // One that redacted until now looks for nothing any more.
+            mask.name("detectors");
+            mask.name("patterns");
+        }
+        mask.put_all("detectors", &mut filter.detectors, self.detect);
+        mask.put_all("patterns", &mut filter.patterns, self.pattern);
     }
 }
 
 impl Settings {
     fn put(self, filter: &mut mg::Filter, mask: &mut Mask) {
+        mask.put_all("paths", &mut filter.paths, self.within);
+        let direction = self.direction.map(|direction| match direction {
+            Direction::Response => FilterDirection::Response.into(),
+            Direction::Request => FilterDirection::Request.into(),
+        });
+        mask.put("direction", &mut filter.direction, direction);
         mask.put("order", &mut filter.order, self.order);
         mask.put("mask", &mut filter.mask, self.mask_with);
         mask.put("owner", &mut filter.owner, self.owner.owner);
@@ -224,9 +284,20 @@ pub(crate) async fn list(connection: Connection, org: &str, which: &Listing) -> 
 }
 
 impl Row for mg::Filter {
-    const COLUMNS: &'static [&'static str] =
-        &["name", "id", "on", "action", "paths", "order", "mask", "owner"];
-    const WIDE: &'static [&'static str] = &["id"];
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "id",
+        "on",
+        "action",
+        "direction",
+        "paths",
+        "detectors",
+        "patterns",
+        "order",
+        "mask",
+        "owner",
+    ];
+    const WIDE: &'static [&'static str] = &["id", "patterns"];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -234,7 +305,13 @@ impl Row for mg::Filter {
             self.id.clone(),
             parent::text(self.parent.as_ref().map(Parent::from)),
             plain(self.action().as_str_name(), "FILTER_ACTION_"),
+            match self.direction() {
+                FilterDirection::Unspecified | FilterDirection::Response => "response".to_owned(),
+                FilterDirection::Request => "request".to_owned(),
+            },
             self.paths.join(" "),
+            self.detectors().map(|it| plain(it.as_str_name(), PREFIX)).collect::<Vec<_>>().join(" "),
+            self.patterns.join(" "),
             self.order.to_string(),
             self.mask.clone(),
             self.owner.clone(),

@@ -378,22 +378,29 @@ fn every_field_of_a_rule_a_filter_and_a_meter_is_sent() {
         id: FilterId::from_random([1; 16]).to_string(),
         org: org(),
         name: "filter".to_owned(),
-        action: fleet::FilterAction::Mask.into(),
+        action: fleet::FilterAction::Redact.into(),
         paths: vec!["a".to_owned(), "b[*].c".to_owned()],
         order: 10,
         mask: "gone".to_owned(),
+        detectors: vec![fleet::Detector::Email.into(), fleet::Detector::CaSin.into()],
+        patterns: vec!["x{1,20}".to_owned()],
+        direction: fleet::FilterDirection::Request.into(),
         parent: Some(wire::filter::Parent::Credential(credential_id(1))),
         ..wire::Filter::default()
     };
     let wanted = fleet::FilterResource {
         parent: parent(Noun::Credential, &credential_id(1)),
         name: "filter".to_owned(),
-        action: fleet::FilterAction::Mask.into(),
+        action: fleet::FilterAction::Redact.into(),
         paths: said.paths.clone(),
         order: 10,
         mask: "gone".to_owned(),
+        detectors: said.detectors.clone(),
+        patterns: said.patterns.clone(),
+        direction: fleet::FilterDirection::Request.into(),
     };
-    assert_eq!(compiled(Resource::Filter(said)), (wanted, vec![feature::FILTERS]));
+    let needs = vec![feature::FILTERS, feature::FILTER_REDACT, feature::FILTER_REQUEST];
+    assert_eq!(compiled(Resource::Filter(said)), (wanted, needs));
 
     let location = Some(fleet::meter_value::Location::BodyPath("usage.total".to_owned()));
     let value = fleet::MeterValue { location, reserve: 11, on_missing: Some(0), ..Default::default() };

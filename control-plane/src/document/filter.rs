@@ -14,6 +14,9 @@ impl Resource for Filter {
         field_path!(Filter, paths),
         field_path!(Filter, order),
         field_path!(Filter, mask),
+        field_path!(Filter, detectors),
+        field_path!(Filter, patterns),
+        field_path!(Filter, direction),
         field_path!(Filter, owner),
     ];
 

@@ -1,24 +1,27 @@
-//! The body of a request: passed on as it comes, unless a rule or a meter has to look at it, or it is signed.
+//! The body of a request: passed on as it comes, unless a rule, a meter or a filter has to look at it, or it is signed.
 //!
-//! Judges nothing. The invariant: a body that was looked at is sent on byte for byte as it came, and one that is
-//! longer than may be looked at, cannot be decoded, or finds no room, is never taken for an empty one.
+//! Judges nothing. The invariant: a body that was looked at is sent on byte for byte as it came, unless a filter took
+//! something out of it; and one that is longer than may be looked at, cannot be decoded, or finds no room, is never taken for
+//! an empty one.
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body::Body as _;
 use hyper::body::Incoming;
+use rr_contract::policy::filter::FilterChain;
 use rr_contract::policy::request::RequestBody as BodyView;
 use tokio::time::Instant;
 
 use crate::body::{Coding, DecodeError, Held, Whole, decode};
 use crate::counters::Gathered;
-use crate::reply::Denial;
+use crate::reply::{Denial, Unreadable};
 use crate::upstream::{CallerFault, ReadFault, RequestBody};
 
+use super::left::{NotFiltered, coding, go_over};
 use super::settle::Draft;
 
-/// How long a body may be that rules and meters look at, in bytes as it comes.
+/// How long a body may be that rules, meters and filters look at, in bytes as it comes.
 const READ_MAX: u64 = 8 * 1024 * 1024;
 
 /// How long a body may be that is signed: its hash is made where other requests wait.
@@ -75,6 +78,42 @@ impl CallerBody {
             Ok(_) | Err(_) => None,
         };
         Ok(Self::Read(Box::new(ReadBody { encoded: Whole::new(bytes, held), decoded })))
+    }
+
+    /// Reads all of it, and has filters go over it. Says whether it is another than came, in no coding.
+    pub(super) async fn filter(
+        self,
+        headers: &HeaderMap,
+        chain: &FilterChain<'_>,
+        draft: &mut Draft,
+    ) -> Result<(Self, bool), Denial> {
+        let coding = coding(headers);
+        let read = match self {
+            Self::Read(read) => read.encoded,
+            Self::Unread { body, most } => {
+                let mut held = draft.holds(Gathered::Request);
+                Whole::new(gathered(body, most, READ_MAX, &mut held, draft).await?, held)
+            }
+        };
+        if read.is_empty() {
+            return Ok((Self::Read(Box::new(ReadBody { encoded: read, decoded: None })), false));
+        }
+        let coding = coding.map_err(Denial::Unfilterable)?;
+        let began = Instant::now();
+        let mut of_decoded = read.another();
+        let decoded = decode(coding, read.bytes().clone(), &mut of_decoded).await;
+        let decoded = decoded.map_err(|error| match error {
+            DecodeError::NoRoom(_) => Denial::NoRoom,
+            DecodeError::TooLarge => Denial::RequestTooLarge,
+            DecodeError::Malformed => Denial::Unfilterable(Unreadable::Decoding(error)),
+        })?;
+        let decoded = Whole::new(decoded, of_decoded);
+        let (left, is_other) = go_over(decoded, chain, draft, began).await.map_err(|error| match error {
+            NotFiltered::Json(error) => Denial::Unfilterable(Unreadable::Json(error)),
+            NotFiltered::NoRoom(_) => Denial::NoRoom,
+        })?;
+        let encoded = if is_other { left } else { read };
+        Ok((Self::Read(Box::new(ReadBody { encoded, decoded: None })), is_other))
     }
 
     /// Whether there is none.

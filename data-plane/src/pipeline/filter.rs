@@ -1,10 +1,10 @@
-//! What callers see of a response: the filters of the upstream credential, the target, the caller and the proxy.
+//! What callers see of a response, and upstreams of a request: the filters of the upstream credential, the target, the caller
+//! and the proxy.
 //!
-//! Changes JSON of successful responses alone, and has the whole of it before a byte goes out; of a stream, the whole of
-//! each part. The invariant: where
-//! filters exist, no body of a successful response goes out that they did not go over.
+//! Changes JSON alone, of responses that are no success only by what redacts, and has the whole of it before a byte goes out;
+//! of a stream, the whole of each part. The invariant: where filters exist, no body that they are about goes out that they
+//! did not go over.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::header::{
@@ -15,16 +15,17 @@ use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body::Body as _;
 use rr_contract::policy::filter::FilterChain;
 use rr_contract::policy::stream::Framing;
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::body::{Coding, DecodeError, GatherError, Whole, decode, gather, gzip};
 use crate::counters::Gathered;
-use crate::reply::{Failure, Unreadable};
+use crate::reply::{Denial, Failure, Unreadable};
 use crate::snapshot::{CompiledCaller, Route, Shape};
 
+use super::admit::Admitted;
 use super::echo::{Guard, Search, search_head};
 use super::forward::Forwarded;
+use super::left::{NotFiltered, coding, go_over};
 use super::settle::Draft;
 use super::stream_filter::{StreamFilter, filtered_framing};
 use super::tee::{Tee, may_be_json};
@@ -76,9 +77,21 @@ impl FilteredBody {
     }
 }
 
+/// The filters of a request, in their order.
+pub(super) fn request_chain<'s>(route: &'s Route, caller: &'s CompiledCaller) -> FilterChain<'s> {
+    FilterChain {
+        redacts_only: false,
+        upstream: &route.upstream_policy.request_filters,
+        target: &route.target_policy.request_filters,
+        caller: &caller.policy.request_filters,
+        proxy: &route.policy.request_filters,
+    }
+}
+
 /// The filters of a request's response, in their order.
 pub(super) fn chain<'s>(route: &'s Route, caller: &'s CompiledCaller) -> FilterChain<'s> {
     FilterChain {
+        redacts_only: false,
         upstream: &route.upstream_policy.filters,
         target: &route.target_policy.filters,
         caller: &caller.policy.filters,
@@ -134,7 +147,7 @@ pub(super) struct Unfiltered {
 
 pub(super) fn pass(
     forwarded: Forwarded,
-    chain: &FilterChain<'_>,
+    chain: &mut FilterChain<'_>,
     search: Option<Search<'_>>,
     most: u64,
     draft: &mut Draft,
@@ -142,8 +155,9 @@ pub(super) fn pass(
     let Forwarded { mut response, lease, waits, version, shown: _ } = forwarded;
     search_head(&mut response, search, draft)?;
     let (mut parts, body) = response.into_parts();
+    chain.redacts_only = !parts.status.is_success();
     // A status without a body is not trusted to have none: whatever body there is, filters go over it.
-    let is_filtered = !chain.is_empty() && parts.status.is_success() && draft.method() != Method::HEAD;
+    let is_filtered = !chain.is_empty() && draft.method() != Method::HEAD;
     let framing = if is_filtered { filtered_framing(&parts.headers) } else { None };
     let most = if is_filtered && framing.is_none() { most.min(GATHERED_MAX) } else { most };
     let mut body = UpstreamBody::new(body, lease, waits, most).map_err(broken)?;
@@ -244,6 +258,7 @@ pub(super) async fn filter(
     let coding = coding(&parts.headers);
     // Whatever the head of one that should have no body says, there may be none.
     let should_be_empty = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT);
+    let coding = coding.map_err(Failure::Unreadable);
     let coding = if should_be_empty { coding } else { Ok(coding?) };
     let mut held = draft.holds(Gathered::Response);
     let bytes = gather(body, usize::try_from(GATHERED_MAX).unwrap_or(usize::MAX), &mut held).await;
@@ -263,7 +278,14 @@ pub(super) async fn filter(
         None => document,
     };
     draft.read_in_turn(&document, true).await;
-    let mut left = go_over(Whole::new(document, held), chain, draft, began).await?;
+    let document = Whole::new(document, held);
+    let before = document.len();
+    let mut left = match go_over(document, chain, draft, began).await {
+        Ok((left, _)) => left,
+        Err(NotFiltered::Json(error)) => return Err(Failure::Unreadable(Unreadable::Json(error))),
+        Err(NotFiltered::NoRoom(error)) => return Err(Failure::NoRoom(error)),
+    };
+    draft.filters_saw(before);
     of_other_bytes(&mut parts.headers);
     // An upstream that compresses for this caller has a reason to. Where there is no room for a second copy, the caller
     // has the first.
@@ -277,37 +299,19 @@ pub(super) async fn filter(
     Ok(Filtered { head: Response::from_parts(parts, ()), body: FilteredBody::Whole(left) })
 }
 
-/// What filters leave of a document: itself, where they take nothing.
-async fn go_over(
-    document: Whole,
+/// Has the filters of a request go over its body. Nothing of it goes out that they did not go over.
+pub(super) async fn request<'s>(
+    mut admitted: Admitted<'s>,
     chain: &FilterChain<'_>,
     draft: &mut Draft,
-    began: Instant,
-) -> Result<Whole, Failure> {
-    let json = |error| Failure::Unreadable(Unreadable::Json(error));
-    let mut of_left = document.another();
-    let mut pass = chain.begin(document.bytes()).map_err(json)?;
-    loop {
-        let is_done = pass.advance().map_err(json)?;
-        of_left.hold(pass.copies()).map_err(Failure::NoRoom)?;
-        if is_done {
-            break;
-        }
-        yield_now().await;
+) -> Result<Admitted<'s>, Denial> {
+    let headers = &mut admitted.cleaned.parts.headers;
+    let (body, is_other) = admitted.body.filter(headers, chain, draft).await?;
+    if is_other {
+        of_other_bytes(headers);
     }
-    let filtered = pass.finish();
-    draft.filtered(&filtered, document.len(), began.elapsed());
-    let Cow::Owned(mut left) = filtered.document else { return Ok(document) };
-    of_left.fit_copy(&mut left);
-    Ok(Whole::new(left.into(), of_left))
-}
-
-/// The coding of a body that filters can go over, by its head.
-fn coding(headers: &HeaderMap) -> Result<Coding, Failure> {
-    if !may_be_json(headers) {
-        return Err(Failure::Unreadable(Unreadable::Type));
-    }
-    Coding::of(headers).map_err(|_| Failure::Unreadable(Unreadable::Coding))
+    admitted.body = body;
+    Ok(admitted)
 }
 
 fn broken(error: BodyError) -> Failure {

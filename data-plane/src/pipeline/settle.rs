@@ -28,7 +28,7 @@ use crate::holder::Holder;
 use crate::outcome::Code;
 use crate::quota::{Moment, UnderWay};
 use crate::reply::{Denial, Failure, Refused};
-use crate::report::{FilterEffect, KeptValue, RawRecord, Reason, RuleOutcome};
+use crate::report::{KeptValue, RawRecord, Reason, RuleOutcome};
 use crate::seats::Busy;
 use crate::snapshot::CompiledProxy;
 use crate::snapshot::upstream::Unusable;
@@ -43,6 +43,7 @@ use super::charges::{Charges, Done};
 use super::hop::Hop;
 use super::keep;
 use super::resolve::Resolved;
+use super::stream_filter::Did;
 
 /// How long a request waits until a record of it is on disk.
 const SURE_WITHIN: Duration = Duration::from_secs(1);
@@ -366,21 +367,27 @@ impl Draft {
         self.charges.read_broken(document);
     }
 
-    /// What the filters did.
-    pub(super) fn filtered(&mut self, filtered: &Filtered<'_>, before: usize, took: Duration) {
-        let record = self.record();
-        record.filters = Some(FilterEffect {
-            filters: filtered.filters,
-            values: filtered.taken,
-            bytes_before: before as u64,
-        });
-        record.filter_duration = Some(took);
+    /// Filters went over a response of so many bytes.
+    pub(super) fn filters_saw(&mut self, before: usize) {
+        self.record().filters.get_or_insert_default().bytes_before = before as u64;
     }
 
-    /// What the filters have done with a stream so far, and how long they took this time.
-    pub(super) fn filtered_stream(&mut self, effect: FilterEffect, took: Duration) {
+    /// What the filters did, of the request or of its response.
+    pub(super) fn filtered(&mut self, filtered: &Filtered<'_>, took: Duration) {
         let record = self.record();
-        record.filters = Some(effect);
+        let effect = record.filters.get_or_insert_default();
+        effect.filters += filtered.filters;
+        effect.values += filtered.taken;
+        record.filter_duration = Some(record.filter_duration.unwrap_or_default() + took);
+    }
+
+    /// What filters did with more of a stream, and how long they took.
+    pub(super) fn filtered_more(&mut self, did: Did, took: Duration) {
+        let record = self.record();
+        let effect = record.filters.get_or_insert_default();
+        effect.filters += did.filters;
+        effect.values += did.values;
+        effect.bytes_before += did.bytes;
         record.filter_duration = Some(record.filter_duration.unwrap_or_default() + took);
     }
 

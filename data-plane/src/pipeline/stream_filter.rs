@@ -13,7 +13,6 @@ use rr_contract::policy::stream::{Framing, Unit};
 
 use crate::body::{Coding, DecodeError, Held};
 use crate::reply::BodyBroken;
-use crate::report::FilterEffect;
 
 use super::parts::{Parts, PartsError, framing};
 use super::settle::Draft;
@@ -47,9 +46,18 @@ struct Work {
     /// Where data of several lines are put together.
     joined: Vec<u8>,
     out: Vec<u8>,
-    effect: FilterEffect,
+    did: Did,
     /// Why it is not gone on with; what stands in `out` goes before.
     fault: Option<BodyBroken>,
+}
+
+/// What filters did since that was last told.
+#[derive(Default)]
+pub(super) struct Did {
+    /// How many ran, told once.
+    pub(super) filters: u32,
+    pub(super) values: u64,
+    pub(super) bytes: u64,
 }
 
 /// How the documents of a response follow one another, if filters go over them one by one.
@@ -70,11 +78,11 @@ impl From<PartsError> for BodyBroken {
 impl StreamFilter {
     pub(super) fn new(chain: &FilterChain<'_>, framing: Framing, coding: Coding, held: Held) -> Self {
         let filters = chain.to_run();
-        let effect = FilterEffect { filters: filters.len(), values: 0, bytes_before: 0 };
+        let did = Did { filters: filters.len(), ..Did::default() };
         let (joined, out) = Default::default();
         Self {
             parts: Parts::new(framing, coding, held),
-            work: Work { framing, filters, joined, out, effect, fault: None },
+            work: Work { framing, filters, joined, out, did, fault: None },
             trailers: None,
             has_ended: false,
             is_finished: false,
@@ -116,7 +124,7 @@ impl StreamFilter {
                 Err(error) => work.fault = Some(work.fault.take().unwrap_or_else(|| error.into())),
             }
         }
-        draft.filtered_stream(work.effect, began.elapsed());
+        draft.filtered_more(std::mem::take(&mut work.did), began.elapsed());
         if !work.out.is_empty() {
             return Step::Goes(Some(Frame::data(std::mem::take(&mut work.out).into())));
         }
@@ -158,7 +166,7 @@ impl Work {
             self.fault = Some(BodyBroken::PartTooLong);
             return;
         };
-        self.effect.bytes_before += unit.len() as u64;
+        self.did.bytes += unit.len() as u64;
         let Some(document) = self.framing.document(unit, &mut self.joined) else {
             self.out.extend_from_slice(unit);
             return;
@@ -166,7 +174,7 @@ impl Work {
         match self.filters.apply(document) {
             Ok(filtered) if filtered.taken == 0 => self.out.extend_from_slice(unit),
             Ok(filtered) => {
-                self.effect.values += filtered.taken;
+                self.did.values += filtered.taken;
                 self.framing.rewrite(unit, &filtered.document, &mut self.out);
             }
             Err(error) => self.fault = Some(BodyBroken::Unfiltered(error)),

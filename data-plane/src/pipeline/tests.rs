@@ -40,6 +40,7 @@ mod parameters;
 mod passwords;
 mod recording;
 mod records;
+mod redacted;
 mod retries;
 mod reuse;
 mod rewrites;

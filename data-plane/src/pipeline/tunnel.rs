@@ -99,6 +99,7 @@ fn permits(active: &Active<'_>, origins: &[HeaderValue]) -> Result<(), Denial> {
     let is_read = model.max_request_bytes.is_some()
         || model.max_response_bytes.is_some()
         || !super::filter::chain(route, active.caller).is_empty()
+        || !super::filter::request_chain(route, active.caller).is_empty()
         || super::authorize::scopes(active).reads_body()
         || meters.any(|meter| meter.condition().reads_body() || meter.reads_response_body());
     if is_read { Err(Denial::TunnelUnread) } else { Ok(()) }

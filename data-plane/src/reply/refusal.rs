@@ -103,6 +103,9 @@ pub(crate) enum Denial {
         "request body cannot be read by a rule or a meter that must look at it, or they have too much to look at"
     )]
     Unreadable,
+    /// Filters must go over the body, and cannot.
+    #[error("request body cannot be filtered")]
+    Unfilterable(#[source] Unreadable),
     /// A limit or a meter has no room.
     #[error("limit is exceeded")]
     Limited(Box<Limited>),
@@ -257,14 +260,14 @@ pub(crate) enum BadSwitch {
     Unswitched,
 }
 
-/// Why a response cannot be filtered or searched.
+/// Why a body cannot be filtered, or a response searched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
     #[error("content type is not JSON")]
     Type,
     #[error("content coding is not known")]
     Coding,
-    #[error("response is a part of a document")]
+    #[error("body is a part of a document")]
     Partial,
     #[error("body cannot be decoded")]
     Decoding(#[source] DecodeError),
@@ -309,6 +312,7 @@ impl Denial {
             Self::Loop => Code::LoopDetected,
             Self::Rule(_) => Code::RuleDenied,
             Self::Unreadable => Code::RequestUnreadable,
+            Self::Unfilterable(_) => Code::RequestUnfilterable,
             Self::Limited(_) => Code::RateLimited,
             Self::BadUpgrade => Code::UpgradeMalformed,
             Self::UpgradeNotAllowed => Code::UpgradeNotAllowed,

@@ -219,7 +219,7 @@ pub(crate) struct MeterState {
 }
 
 /// What filters did.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FilterEffect {
     pub(crate) filters: u32,
     pub(crate) values: u64,

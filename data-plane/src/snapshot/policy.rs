@@ -8,6 +8,7 @@ use std::num::NonZeroU64;
 use std::sync::{Arc, LazyLock};
 
 use rr_contract::model::effect::Effect;
+use rr_contract::model::filter::Direction;
 use rr_contract::model::meter::Windows;
 use rr_contract::policy::filter::{CompiledFilter, FilterStage};
 use rr_contract::policy::meter::{Amount, CompiledMeter};
@@ -19,7 +20,9 @@ use crate::quota::Metered;
 #[derive(Debug, Default)]
 pub(crate) struct Policy {
     pub(crate) rules: ScopeRules,
+    /// Of responses.
     pub(crate) filters: FilterStage,
+    pub(crate) request_filters: FilterStage,
     /// Of a proxy alone.
     pub(crate) meters: Box<[RunningMeter]>,
 }
@@ -59,9 +62,12 @@ impl Policy {
     pub(crate) fn new(parts: PolicyParts, default: Effect, observe: bool) -> Self {
         let PolicyParts { rules, filters, mut meters } = parts;
         meters.sort_by_key(|running| running.meter.id);
+        let (of_requests, of_responses) =
+            filters.into_iter().partition(|filter| filter.direction() == Direction::Request);
         Self {
             rules: ScopeRules::new(rules, default, observe),
-            filters: FilterStage::new(filters),
+            filters: FilterStage::new(of_responses),
+            request_filters: FilterStage::new(of_requests),
             meters: meters.into(),
         }
     }
@@ -83,7 +89,7 @@ impl Policy {
             write!(text, " {part:?}").expect("a string takes every write");
         };
         put(&self.rules);
-        for filter in self.filters.filters() {
+        for filter in self.filters.filters().iter().chain(self.request_filters.filters()) {
             put(filter);
         }
         for running in &self.meters {

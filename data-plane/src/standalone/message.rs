@@ -12,10 +12,10 @@ use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::resource::Key;
 use rr_contract::policy::key_set::KeySet;
 use rr_contract::secret::Secret;
-use rr_contract::wire::fleet;
 use rr_contract::wire::fleet::caller_jwt_verify::Keys;
 use rr_contract::wire::fleet::credential_resource::Usage;
 use rr_contract::wire::fleet::meter_resource::Counts;
+use rr_contract::wire::fleet::{self, FilterDirection};
 use rr_contract::wire::fleet::{caller_credential, meter_value, upstream_credential};
 
 use super::document::{
@@ -380,6 +380,9 @@ pub(super) fn filter(said: Filter, parent: &Key) -> fleet::FilterResource {
         paths: said.paths,
         order: said.order,
         mask: said.mask,
+        detectors: said.detectors.into_iter().map(Into::into).collect(),
+        patterns: said.patterns,
+        direction: if said.direction == FilterDirection::Response { 0 } else { said.direction.into() },
     }
 }
 

@@ -307,6 +307,10 @@ fn filter(wire: &wire::Filter) -> Result<fleet::FilterResource, Invalid> {
         paths: wire.paths.clone(),
         order: wire.order,
         mask: wire.mask.clone(),
+        detectors: wire.detectors.clone(),
+        patterns: wire.patterns.clone(),
+        // What means the same has one form.
+        direction: if wire.direction() == fleet::FilterDirection::Response { 0 } else { wire.direction },
     })
 }
 

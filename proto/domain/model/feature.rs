@@ -6,6 +6,7 @@
 use super::caller::{Caller, CallerKind};
 use super::credential::{Upstream, Usage};
 use super::effect::Effect;
+use super::filter::{Action, Direction};
 use super::proxy::{DenyStatus, EchoGuard, Forwarded};
 use super::resource::Model;
 use super::target::IDLE_TIMEOUT;
@@ -15,6 +16,10 @@ use super::tls::Wire;
 pub const RULES: &str = "rules.v1";
 /// Filters.
 pub const FILTERS: &str = "filters.v1";
+/// Filters that redact what detectors find.
+pub const FILTER_REDACT: &str = "filter-redact.v1";
+/// Filters of requests.
+pub const FILTER_REQUEST: &str = "filter-request.v1";
 /// Meters.
 pub const METERS: &str = "meters.v1";
 /// Meters that count each caller apart.
@@ -99,9 +104,11 @@ pub const UPSTREAM_CLIENT_CERTIFICATE: &str = "upstream.client-certificate.v1";
 pub const TARGET_TEST: &str = "target-test.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 40] = [
+pub const ALL: [&str; 42] = [
     RULES,
     FILTERS,
+    FILTER_REDACT,
+    FILTER_REQUEST,
     METERS,
     METER_PER_CALLER,
     DEFAULT_DENY,
@@ -208,7 +215,11 @@ impl Model {
                 note(true, RULES);
                 note(rule.observe, RULE_OBSERVE);
             }
-            Self::Filter(_) => note(true, FILTERS),
+            Self::Filter(filter) => {
+                note(true, FILTERS);
+                note(matches!(filter.action, Action::Redact(_)), FILTER_REDACT);
+                note(filter.direction == Direction::Request, FILTER_REQUEST);
+            }
             Self::Meter(meter) => {
                 note(true, METERS);
                 note(meter.per_caller, METER_PER_CALLER);

@@ -158,6 +158,12 @@ impl Pattern {
         self.weight
     }
 
+    /// The shortest and the longest text that it can find, in bytes. `None`: none at all, or of any length.
+    pub fn found_lengths(&self) -> (Option<usize>, Option<usize>) {
+        let hir = self.hir(self.flags);
+        (hir.properties().minimum_len(), hir.properties().maximum_len())
+    }
+
     /// Its syntax, under other flags than its own where `flags` says so.
     pub fn hir(&self, flags: Flags) -> Hir {
         parse(&self.regex, flags).expect("was parsed when it was made, and no flag makes it wrong")

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+mod scan;
+
 use super::*;
 
 /// Never a real one.

@@ -9,14 +9,17 @@ use rr_domain::model::resource::{Key, ResourceId};
 use super::super::path::{Batch, Event, Search};
 use super::*;
 
+mod redacts;
 mod reference;
 mod semantics;
 
 fn filter(n: u8, order: u16, action: Action, paths: &[&str]) -> CompiledFilter {
     let parent = Key::new(OrgId::from_random([1; 16]), ResourceId::Target(TargetId::from_random([1; 16])));
     let paths = paths.iter().map(|path| path.parse().expect("a path")).collect();
-    let filter = Filter { parent, name: "f".parse().expect("a name"), action, paths, order };
-    CompiledFilter::compile(FilterId::from_random([n; 16]), &filter)
+    let direction = Direction::Response;
+    let filter = Filter { parent, name: "f".parse().expect("a name"), action, paths, order, direction };
+    CompiledFilter::compile(FilterId::from_random([n; 16]), &filter, &mut Patterns::default())
+        .expect("it compiles")
 }
 
 fn stage(filters: Vec<CompiledFilter>) -> FilterStage {
@@ -82,7 +85,8 @@ fn in_a_root_array_a_path_that_starts_with_a_key_starts_at_each_element() {
 fn a_pass_is_let_go_between_and_ends_where_it_would_make_too_much_work() {
     let all: Vec<CompiledFilter> = (0..64).map(|n| filter(n, 0, Action::Destroy, &["*.b"])).collect();
     let (all, none) = (stage(all), FilterStage::default());
-    let chain = FilterChain { upstream: &none, target: &none, caller: &all, proxy: &none };
+    let chain =
+        FilterChain { redacts_only: false, upstream: &none, target: &none, caller: &all, proxy: &none };
     let document = |values: usize| format!("[{}1]", r#"{"a":1},"#.repeat(values));
     let some = document(10_000);
     let mut pass = chain.begin(some.as_bytes()).expect("UTF-8");
@@ -179,7 +183,8 @@ fn filters_of_one_parent_run_in_their_order_and_then_by_id() {
     let (some, none) = (stage(masks.into()), FilterStage::default());
     let ids: Vec<_> = some.filters().iter().map(|filter| filter.id).collect();
     assert_eq!(ids, [2, 3, 1].map(|n| FilterId::from_random([n; 16])));
-    let chain = FilterChain { upstream: &none, target: &none, caller: &some, proxy: &none };
+    let chain =
+        FilterChain { redacts_only: false, upstream: &none, target: &none, caller: &some, proxy: &none };
     assert_eq!(text(&chain.apply(br#"{"a":1}"#).expect("JSON")), r#"{"a":"last"}"#);
 }
 
@@ -191,11 +196,18 @@ fn stages_run_one_after_the_other_and_nothing_comes_back() {
         stage(vec![filter(3, 5, Action::Retain, &["mail", "secret", "id"]), filter(2, 1, mask(), &["mail"])]);
     let none = FilterStage::default();
     let proxy = stage(vec![filter(4, 0, Action::Retain, &["secret", "mail", "x"])]);
-    let chain = FilterChain { upstream: &upstream, target: &target, caller: &none, proxy: &proxy };
+    let chain = FilterChain {
+        redacts_only: false,
+        upstream: &upstream,
+        target: &target,
+        caller: &none,
+        proxy: &proxy,
+    };
     let filtered = chain.apply(br#"{"secret":1,"mail":"m","id":2,"x":3}"#).expect("JSON");
     assert_eq!(text(&filtered), r#"{"mail":"***"}"#);
     assert_eq!((filtered.taken, filtered.filters), (4, 4));
-    let empty = FilterChain { upstream: &none, target: &none, caller: &none, proxy: &none };
+    let empty =
+        FilterChain { redacts_only: false, upstream: &none, target: &none, caller: &none, proxy: &none };
     assert!(empty.is_empty() && !chain.is_empty());
     let same = empty.apply(b"<html>").expect("not looked at");
     assert_eq!((&*same.document, same.filters), (&b"<html>"[..], 0));
@@ -206,7 +218,8 @@ fn a_value_that_several_filters_take_is_counted_once_and_those_inside_of_it_not_
     let first = stage(vec![filter(1, 0, Action::Destroy, &["a.b"]), filter(2, 1, mask(), &["c"])]);
     let second = stage(vec![filter(3, 0, mask(), &["c", "a"]), filter(4, 1, Action::Destroy, &["c"])]);
     let none = FilterStage::default();
-    let chain = FilterChain { upstream: &first, target: &none, caller: &second, proxy: &none };
+    let chain =
+        FilterChain { redacts_only: false, upstream: &first, target: &none, caller: &second, proxy: &none };
     let filtered = chain.apply(br#"{"a":{"b":1},"c":[2],"d":3}"#).expect("JSON");
     assert_eq!(text(&filtered), r#"{"a":"***","d":3}"#);
     assert_eq!(filtered.taken, 2);
@@ -292,7 +305,7 @@ proptest! {
         };
         let compiled = stages.clone().map(|all| stage(all.into_iter().enumerate().map(numbered).collect()));
         let [upstream, target, caller, proxy] = &compiled;
-        let chain = FilterChain { upstream, target, caller, proxy };
+        let chain = FilterChain { redacts_only: false, upstream, target, caller, proxy };
         let left = chain.apply(document.as_bytes()).expect("JSON");
         let (wanted, taken) = reference::run(&document, stages);
         prop_assert_eq!(reference::compact(&text(&left)), wanted.clone(), "{}", document);
@@ -312,7 +325,7 @@ proptest! {
             wanted = filter.apply(&wanted).expect("JSON").document.into_owned();
         }
         let (all, none) = (stage(each), FilterStage::default());
-        let chain = FilterChain { upstream: &none, target: &none, caller: &all, proxy: &none };
+        let chain = FilterChain { redacts_only: false, upstream: &none, target: &none, caller: &all, proxy: &none };
         prop_assert_eq!(text(&chain.apply(document.as_bytes()).expect("JSON")), String::from_utf8(wanted).expect("UTF-8"));
     }
 

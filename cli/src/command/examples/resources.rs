@@ -83,6 +83,7 @@ pub(super) const ALL: &[Examples] = &[
         &[
             "filter create no-phone --on proxy/pay --mask 'customers[*].phone'",
             "filter create slim --on proxy/pay --retain id --retain 'items[*].name'",
+            "filter create no-cards --on proxy/pay --detect card,iban,email \\\n    --direction request --mask-with '[redacted]'",
         ],
     ),
     ("filter list", &["filter list", "filter list --on proxy/pay -o wide"]),

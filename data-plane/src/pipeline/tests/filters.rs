@@ -11,7 +11,7 @@ use super::origin::Upstream;
 use super::over_tls::Secure;
 use super::{get, resources, with_key};
 
-fn edge_with(upstream: &Upstream, more: impl IntoIterator<Item = fleet::Resource>) -> Edge {
+pub(super) fn edge_with(upstream: &Upstream, more: impl IntoIterator<Item = fleet::Resource>) -> Edge {
     let region = Region::new();
     let mut all = resources(&region, &upstream.url(""));
     all.extend(more);
@@ -19,7 +19,7 @@ fn edge_with(upstream: &Upstream, more: impl IntoIterator<Item = fleet::Resource
 }
 
 /// Has the upstream answer with this body under these headers.
-async fn answer(edge: &Edge, headers: &str, body: &[u8]) -> Answer {
+pub(super) async fn answer(edge: &Edge, headers: &str, body: &[u8]) -> Answer {
     let headers = format!("{}{headers}content-length: {}\r\n", with_key(1), body.len());
     let head = get("/api/acme.proxy-1/", &headers).replace("GET", "POST");
     let mut stream = edge.connect().await;
@@ -27,9 +27,9 @@ async fn answer(edge: &Edge, headers: &str, body: &[u8]) -> Answer {
     Answer::read_one(&mut stream).await
 }
 
-const JSON: &str = "content-type: application/json\r\n";
+pub(super) const JSON: &str = "content-type: application/json\r\n";
 
-fn body(answer: &Answer) -> &str {
+pub(super) fn body(answer: &Answer) -> &str {
     answer.text.split_once("\r\n\r\n").expect("a head").1
 }
 

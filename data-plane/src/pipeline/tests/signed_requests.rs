@@ -298,6 +298,22 @@ async fn a_body_that_a_rule_has_read_is_signed_up_to_the_same_bound() {
 }
 
 #[tokio::test]
+async fn a_body_that_filters_changed_is_signed_as_they_left_it() {
+    let upstream = Script::always(200).await;
+    let (region, all) = signing(aws("s3", false), &[upstream.url()], |_, all| {
+        let request = fleet::FilterDirection::Request;
+        all.push(fixture::redacts(1, proxy_key(1), request, &[fleet::Detector::Email]));
+        all.push(about_body(proxy_key(1)));
+    });
+    let edge = Edge::start(region.snapshot(&all), &["127.0.0.0/8"]);
+    let json = format!("{}content-type: application/json\r\n", with_key(1));
+    assert_eq!(edge.send(&post("/x", &json, r#"{"to":"ann@example.com"}"#)).await.status, 200);
+    let got = Got::parse(&upstream.seen()[0]);
+    assert_eq!((&*got.body, got.one("content-length")), (&br#"{"to":"***"}"#[..], "12"));
+    got.check_aws("s3");
+}
+
+#[tokio::test]
 async fn bodies_that_are_signed_take_up_the_room_of_all_that_are_held() {
     let upstream = Script::always(200).await;
     let (region, all) = signing(aws("s3", false), &[upstream.url()], |_, _| {});

@@ -103,10 +103,13 @@ when:
 kind: filter
 name: filter
 target: echo
-action: mask
+action: redact
 paths: [a, 'b[*].c']
 order: 10
 mask: gone
+detectors: [email, ca-sin]
+patterns: ['x{1,20}']
+direction: request
 ---
 kind: meter
 name: values
@@ -303,10 +306,13 @@ fn every_field_of_a_document_arrives_in_its_message() {
     let wanted = fleet::FilterResource {
         parent: Some(target.to_wire()),
         name: "filter".to_owned(),
-        action: fleet::FilterAction::Mask.into(),
+        action: fleet::FilterAction::Redact.into(),
         paths: vec!["a".to_owned(), "b[*].c".to_owned()],
         order: 10,
         mask: "gone".to_owned(),
+        detectors: vec![fleet::Detector::Email.into(), fleet::Detector::CaSin.into()],
+        patterns: vec!["x{1,20}".to_owned()],
+        direction: fleet::FilterDirection::Request.into(),
     };
     assert_eq!(fleet::FilterResource::decode(payload).expect("a filter"), wanted);
 

@@ -44,6 +44,8 @@ use super::{Inventory, Part, Reason, isolate};
 pub(crate) const FEATURES: &[&str] = &[
     feature::RULES,
     feature::FILTERS,
+    feature::FILTER_REDACT,
+    feature::FILTER_REQUEST,
     feature::METERS,
     feature::METER_PER_CALLER,
     feature::DEFAULT_DENY,
@@ -196,7 +198,8 @@ impl Compiler<'_> {
             }
             Model::Filter(filter) => {
                 let ResourceId::Filter(id) = key.id else { return Err(mismatch()) };
-                Ok(Part::Filter(Arc::new(CompiledFilter::compile(id, &filter))))
+                let compiled = CompiledFilter::compile(id, &filter, self.patterns).map_err(uncompilable)?;
+                Ok(Part::Filter(Arc::new(compiled)))
             }
             Model::Meter(meter) => {
                 let ResourceId::Meter(id) = key.id else { return Err(mismatch()) };

@@ -338,7 +338,9 @@ fn rules_filters_and_meters_of_all_parents_run_and_end_with_them() {
         [&caller.policy, &route.upstream_policy, &route.policy, &route.target_policy].map(Arc::clone)
     };
     let parents = [credential_key(1), credential_key(2), proxy_key(1), target_key(1)];
-    assert!(policies(&node).iter().all(|policy| policy.rules.allows_all() && policy.filters.is_empty()));
+    assert!(
+        policies(&node).iter().all(|policy| policy.rules.allows_all() && policy.filters.filters().is_empty())
+    );
     let mut rules = Vec::new();
     for (n, parent) in (1..).zip(parents) {
         rules.push(fixture::deny_path(n, parent, "^/x"));
@@ -348,12 +350,14 @@ fn rules_filters_and_meters_of_all_parents_run_and_end_with_them() {
     node.change(&rules);
     assert!(node.standing().is_empty(), "{:?}", node.standing());
     let all = policies(&node);
-    assert!(all.iter().all(|policy| !policy.rules.allows_all() && !policy.filters.is_empty()));
+    assert!(all.iter().all(|policy| !policy.rules.allows_all() && !policy.filters.filters().is_empty()));
     assert_eq!(all.map(|policy| policy.meters.len()), [0, 0, 1, 0]);
     let gone: Vec<Key> =
         rules.iter().map(|rule| Key::try_from(rule.key.as_ref().expect("a key")).expect("a key")).collect();
     node.apply(Mode::Delta, &[], &gone);
-    assert!(policies(&node).iter().all(|policy| policy.rules.allows_all() && policy.filters.is_empty()));
+    assert!(
+        policies(&node).iter().all(|policy| policy.rules.allows_all() && policy.filters.filters().is_empty())
+    );
 }
 
 #[test]

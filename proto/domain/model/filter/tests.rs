@@ -16,6 +16,16 @@ fn wire(action: fleet::FilterAction, paths: &[&str], mask: &str) -> fleet::Filte
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         order: 7,
         mask: mask.to_owned(),
+        ..fleet::FilterResource::default()
+    }
+}
+
+fn redact(detectors: &[i32], patterns: &[&str]) -> fleet::FilterResource {
+    fleet::FilterResource {
+        detectors: detectors.to_vec(),
+        patterns: patterns.iter().map(|it| (*it).to_owned()).collect(),
+        direction: fleet::FilterDirection::Request.into(),
+        ..wire(fleet::FilterAction::Redact, &[], "")
     }
 }
 
@@ -58,6 +68,37 @@ fn every_fault_is_told_at_once_and_each_with_its_field() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(faults(wire(fleet::FilterAction::Destroy, &many, "")), ["paths"]);
     assert!(Filter::try_from(wire(fleet::FilterAction::Destroy, &many[..64], "")).is_ok());
+}
+
+#[test]
+fn what_redacts_is_read_and_written_as_the_same_and_needs_no_path() {
+    let filter = Filter::try_from(redact(&[1, 22], &["EMP-[0-9]{1,20}", "(?i)secret"])).expect("a filter");
+    assert_eq!(Filter::try_from(filter.to_wire()), Ok(filter.clone()));
+    assert_eq!(filter.direction, Direction::Request);
+    let Action::Redact(redact) = &filter.action else { panic!("{:?}", filter.action) };
+    assert_eq!(redact.detectors.iter().collect::<Vec<_>>(), [Detector::Email, Detector::CaSin]);
+    assert_eq!((redact.patterns.len(), &*redact.mask), (2, MASK));
+    assert_eq!(
+        Model::Filter(filter).needs(),
+        [feature::FILTERS, feature::FILTER_REDACT, feature::FILTER_REQUEST]
+    );
+}
+
+#[test]
+fn what_redacts_says_what_is_wrong_with_each_detector_and_pattern() {
+    assert_eq!(faults(redact(&[], &[])), ["detectors"]);
+    assert_eq!(faults(redact(&[0, 1, 1, 99], &[])), ["detectors[0]", "detectors[2]", "detectors[3]"]);
+    let patterns = ["a+", "x*", "(?=a)", "", "b{300}", "[0-9]{4}", "[0-9]{4}", "$"];
+    let wanted = [0, 1, 2, 3, 4, 6, 7].map(|i| format!("patterns[{i}]"));
+    assert_eq!(faults(redact(&[], &patterns)), wanted);
+    assert_eq!(faults(redact(&[], &["a"; 17])), ["patterns"]);
+    let wrong = fleet::FilterResource {
+        detectors: vec![1],
+        patterns: vec!["a".to_owned()],
+        direction: 7,
+        ..wire(fleet::FilterAction::Mask, &["a"], "")
+    };
+    assert_eq!(faults(wrong), ["detectors", "patterns", "direction"]);
 }
 
 #[test]

@@ -47,6 +47,8 @@ fn filter(tree: &mut Tree, action: &Action, paths: &[&[Step]], is_root: bool) {
     let named = paths.iter().any(|path| path.is_empty());
     let is_on_the_way = paths.iter().any(|path| !path.is_empty()) && matches!(tree.what, What::Items { .. });
     match action {
+        // Goes into texts, which are wholes here: `redacts` has cases for that.
+        Action::Redact(_) => {}
         Action::Retain if named => {}
         Action::Retain if !is_on_the_way => {
             (tree.gone, tree.taken) = (true, true);

@@ -11,7 +11,13 @@ fn left(stages: Stages, document: &str) -> Result<String, JsonError> {
     let [upstream, target, caller, proxy] = stages.map(|filters| {
         stage(filters.into_iter().map(|(action, paths)| filter(1, 0, action, paths)).collect())
     });
-    let chain = FilterChain { upstream: &upstream, target: &target, caller: &caller, proxy: &proxy };
+    let chain = FilterChain {
+        redacts_only: false,
+        upstream: &upstream,
+        target: &target,
+        caller: &caller,
+        proxy: &proxy,
+    };
     chain.apply(document.as_bytes()).map(|filtered| text(&filtered))
 }
 
