@@ -17,11 +17,13 @@ use serde_json::{Map, Value};
 
 pub use difference::{COMPUTED, between};
 
-/// Fields that hold an enum: the field around them, their name, and the prefix of the values.
-const ENUMS: [(&str, &str, &str); 8] = [
+/// Fields that hold an enum, or a list of them: the field around them, their name, and the prefix of the values.
+const ENUMS: [(&str, &str, &str); 10] = [
     ("", "effect", "EFFECT_"),
     ("", "default_effect", "EFFECT_"),
     ("", "action", "FILTER_ACTION_"),
+    ("", "direction", "FILTER_DIRECTION_"),
+    ("", "detectors", "DETECTOR_"),
     ("", "balance", "BALANCE_"),
     ("", "forwarded", "FORWARDED_HEADERS_"),
     ("", "echo_guard", "ECHO_GUARD_"),
@@ -131,8 +133,13 @@ fn prefix(around: &str, field: &str) -> Option<&'static str> {
 fn lengthen(fields: &mut Map<String, Value>, around: &str) {
     for (key, value) in fields {
         match (value, prefix(around, key)) {
-            (Value::String(text), Some(prefix)) if !text.starts_with(prefix) => {
-                *text = format!("{prefix}{}", text.to_uppercase().replace('-', "_"));
+            (Value::String(text), Some(prefix)) => lengthen_text(text, prefix),
+            (Value::Array(list), Some(prefix)) => {
+                for text in list {
+                    if let Value::String(text) = text {
+                        lengthen_text(text, prefix);
+                    }
+                }
             }
             // YAML reads `off` so.
             (value @ Value::Bool(false), Some(prefix)) => *value = format!("{prefix}OFF").into(),
@@ -142,9 +149,24 @@ fn lengthen(fields: &mut Map<String, Value>, around: &str) {
     }
 }
 
+fn lengthen_text(text: &mut String, prefix: &str) {
+    if !text.starts_with(prefix) {
+        *text = format!("{prefix}{}", text.to_uppercase().replace('-', "_"));
+    }
+}
+
 fn shorten(fields: &mut Map<String, Value>, around: &str) {
     for (key, value) in fields {
         match value {
+            Value::Array(list) if prefix(around, key).is_some() => {
+                for text in list {
+                    if let (Value::String(text), Some(prefix)) = (text, prefix(around, key))
+                        && let Some(short) = text.strip_prefix(prefix)
+                    {
+                        *text = short.to_lowercase().replace('_', "-");
+                    }
+                }
+            }
             Value::String(text) => {
                 if let Some(short) = prefix(around, key).and_then(|prefix| text.strip_prefix(prefix)) {
                     *text = short.to_lowercase().replace('_', "-");
@@ -269,5 +291,19 @@ mod tests {
         for (field, said) in [("echo_guard", json!(true)), ("default_effect", json!(false))] {
             read(json!({"kind": "proxy", "name": "a", field: said})).expect_err("it is no value of it");
         }
+    }
+
+    #[test]
+    fn lists_of_an_enum_are_spelled_as_single_values_are() {
+        let said = json!({"kind": "filter", "name": "a", "action": "redact", "direction": "request",
+            "detectors": ["email", "us-ssn", "DETECTOR_CARD"]});
+        let document = read(said).expect("it is good");
+        let Some(Resource::Filter(filter)) = &document.resource else { panic!("a filter") };
+        let detectors: Vec<_> = filter.detectors().collect();
+        assert_eq!(detectors, [fleet::Detector::Email, fleet::Detector::UsSsn, fleet::Detector::Card]);
+        assert_eq!(filter.direction(), fleet::FilterDirection::Request);
+        let exported = serde_json::to_value(Exported::new(&document).expect("JSON")).expect("JSON");
+        assert_eq!(exported["detectors"], json!(["email", "us-ssn", "card"]));
+        assert_eq!(exported["direction"], "request");
     }
 }
