@@ -20,3 +20,4 @@ pub(crate) mod shape;
 pub(crate) mod size;
 pub(crate) mod span;
 pub(crate) mod trust;
+pub(crate) mod validation;

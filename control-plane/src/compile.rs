@@ -6,7 +6,9 @@
 use rr_contract::document::payload::{self, Value};
 use rr_contract::model::invalid::{Invalid, Violations};
 use rr_contract::model::resource::InvalidPayload;
+use rr_contract::model::validation::Validation;
 use rr_contract::policy::key_set;
+use rr_contract::policy::validate;
 use rr_contract::wire::management::Document;
 
 use crate::payload::Payload;
@@ -24,7 +26,12 @@ pub(crate) fn payload(
     }
     let Some((key, payload)) = compiled else { return Ok(None) };
     match Payload::parse(&key, payload) {
-        Ok(payload) => Ok(Some(payload)),
+        Ok(payload) => {
+            if let Some(validation) = payload::validation(document) {
+                validate::check(&Validation::try_from(validation)?)?;
+            }
+            Ok(Some(payload))
+        }
         Err(InvalidPayload::Invalid(invalid)) => Err(invalid),
         Err(other) => Err(Invalid::field("", other.to_string())),
     }

@@ -69,6 +69,7 @@ mod sync;
 mod target_test;
 mod traces;
 mod upstream;
+mod validations;
 mod values;
 mod worker;
 

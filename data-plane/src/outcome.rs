@@ -52,10 +52,11 @@ pub(crate) enum Code {
     Unsignable,
     RecordUnsure,
     RequestUnfilterable,
+    RequestInvalid,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 47] = [
+    pub(crate) const ALL: [Self; 48] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -103,6 +104,7 @@ impl Code {
         Self::Unsignable,
         Self::RecordUnsure,
         Self::RequestUnfilterable,
+        Self::RequestInvalid,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -154,6 +156,7 @@ impl Code {
             Self::Unsignable => "request-unsignable",
             Self::RecordUnsure => "record-unsure",
             Self::RequestUnfilterable => "request-not-json",
+            Self::RequestInvalid => "invalid-request",
         }
     }
 }

@@ -7,6 +7,7 @@
 //! clean         the caller's credential and hop out  Cleaned
 //! rewrite       what the proxy changes               Rewritten
 //! authorize     what the rules say                   Authorized
+//! validate      what its schema says of it            Validated
 //! admit         limits and meters                    Admitted
 //! filter        what the upstream may see            Admitted
 //! inject        the upstream's secret in             Injected
@@ -58,6 +59,7 @@ mod test_request;
 mod tests;
 mod tunnel;
 mod upstream_body;
+mod validate;
 mod via;
 
 use std::num::NonZeroU64;
@@ -223,7 +225,11 @@ async fn pass<'s>(
         Looked::Passes(authorized) => authorized,
         Looked::NeedsBody(waiting) => Box::pin(authorize::with_body(waiting, draft)).await?,
     };
-    let mut admitted = match admit::admit(authorized, caller, draft)? {
+    let validated = match validate::validate(authorized) {
+        Ok(validated) => validated,
+        Err(said) => Box::pin(validate::look(said, &worker.validations, draft)).await?,
+    };
+    let mut admitted = match admit::admit(validated, caller, draft)? {
         Counted::Admitted(admitted) => admitted,
         Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, caller, draft)).await?,
     };

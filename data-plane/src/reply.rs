@@ -17,7 +17,8 @@ use crate::quota::retry_after;
 mod refusal;
 
 pub(crate) use self::refusal::{
-    BadSwitch, BodyBroken, Denial, Failure, Limited, Refused, RuleDenial, Unreadable, Whose, of_sending,
+    BadSwitch, BodyBroken, Denial, Failure, Limited, NotAsSaid, Refused, RuleDenial, Sayer, Unreadable,
+    Whose, of_sending,
 };
 
 const PROXY_CODE: HeaderName = HeaderName::from_static("requestrocket-proxy-code");
@@ -53,7 +54,9 @@ impl Code {
             Self::Inactive => Some(StatusCode::FORBIDDEN),
             Self::Suspended => Some(StatusCode::PAYMENT_REQUIRED),
             // A proxy may ask for 403 where rules deny.
-            Self::RuleDenied | Self::RequestUnreadable | Self::Unsignable => Some(StatusCode::BAD_REQUEST),
+            Self::RuleDenied | Self::RequestUnreadable | Self::RequestInvalid | Self::Unsignable => {
+                Some(StatusCode::BAD_REQUEST)
+            }
             Self::RequestTooLarge | Self::TooLargeToSign | Self::ResponseTooLarge => {
                 Some(StatusCode::PAYLOAD_TOO_LARGE)
             }
@@ -100,6 +103,7 @@ impl Code {
             Self::RequestUnreadable => {
                 "the body must be looked at, and is not JSON in a known content coding, or rules have too much to look at"
             }
+            Self::RequestInvalid => "the request is not as the schema of the proxy or its target says",
             Self::RequestTooLarge => "the body of the request is longer than the proxy takes",
             Self::TooLargeToSign => {
                 "the upstream wants the body of the request signed, and it is longer than 1 MiB"
@@ -169,6 +173,7 @@ pub(crate) fn refused(refused: &Refused, request_id: HeaderValue) -> Response<By
             let status = StatusCode::from_u16(denial.status.code()).ok();
             problem(code, status, &denial.member(), request_id)
         }
+        Refused::Denial(Denial::NotAsSaid(how)) => problem(code, None, &how.member(), request_id),
         Refused::Denial(Denial::Limited(limited)) => {
             let mut response = problem(code, None, &limited.member(), request_id);
             let headers = response.headers_mut();

@@ -16,6 +16,7 @@ pub(crate) mod shards;
 mod standings;
 pub(crate) mod upstream;
 mod user;
+mod validations;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub(crate) use self::shape::{SentHost, Shape};
 pub(crate) use self::standings::Standings;
 pub(crate) use self::upstream::{InUse, Injection, Opening, UpstreamCredential, Vault};
 pub(crate) use self::user::CompiledUser;
+pub(crate) use self::validations::Validations;
 
 /// One version of the configuration. A clone shares nearly all of it.
 #[derive(Clone, Default)]

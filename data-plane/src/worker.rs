@@ -22,6 +22,7 @@ use crate::report::{RawRecord, Refusals, Ring, UseSender, Uses};
 use crate::snapshot::{CompiledCaller, Snapshot};
 use crate::traces::Tracer;
 use crate::upstream::Connections;
+use crate::validations::ValidationThreads;
 
 use self::readings::Readings;
 
@@ -44,6 +45,8 @@ pub(crate) struct Worker {
     /// Bodies that are held whole.
     pub(crate) bodies: Rc<BodyBudget>,
     pub(crate) passwords: Checker,
+    /// Where bodies are validated that take long.
+    pub(crate) validations: ValidationThreads,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The time that limits count by.
@@ -69,6 +72,7 @@ pub(crate) struct Worker {
 pub(crate) struct Common {
     pub(crate) seams: Seams,
     pub(crate) passwords: Arc<Passwords>,
+    pub(crate) validations: ValidationThreads,
     pub(crate) quota_clock: Arc<QuotaClock>,
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     pub(crate) pseudonym: Arc<str>,
@@ -88,7 +92,8 @@ impl Worker {
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
-        let Common { seams, passwords, quota_clock, statement, pseudonym, echoes, uses, bodies } = common;
+        let Common { seams, passwords, validations, quota_clock, statement, pseudonym, echoes, uses, bodies } =
+            common;
         let bodies = BodyBudget::new(bodies, Arc::clone(&counters));
         let random = RefCell::new(Drawn::new(seams.entropy));
         let clock = seams.clock;
@@ -104,6 +109,7 @@ impl Worker {
             tokens: Tokens::default(),
             bodies,
             passwords: Checker::new(passwords),
+            validations,
             counters,
             clock,
             quota_clock,

@@ -37,3 +37,4 @@ pub mod sealed;
 pub mod target;
 pub mod time;
 pub mod tls;
+pub mod validation;

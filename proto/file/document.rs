@@ -17,7 +17,9 @@ use super::part::part;
 use super::spelling::{
     CallerKind, UpstreamKind, bytes, number, optional_number, seconds, spelled, spelled_list,
 };
-use super::traffic::{CircuitBreaker, Cors, HealthCheck, OutlierEjection, Recording, RetryPolicy, Rewrite};
+use super::traffic::{
+    CircuitBreaker, Cors, HealthCheck, OutlierEjection, Recording, RetryPolicy, Rewrite, Validation,
+};
 use super::value_from::ValueFrom;
 
 /// A document with the fields that all kinds have.
@@ -72,6 +74,7 @@ document! {
         min_tls: String,
         http_version: String,
         trace_context: bool,
+        validation: Option<Validation>,
     }
 }
 
@@ -250,6 +253,7 @@ document! {
         #[serde(deserialize_with = "spelled")]
         echo_guard: EchoGuard,
         recording: Option<Recording>,
+        validation: Option<Validation>,
         #[serde(rename = "over_ceiling")]
         _over_ceiling: IgnoredAny,
     }

@@ -225,3 +225,18 @@ impl From<Cors> for fleet::Cors {
         }
     }
 }
+
+part! {
+    /// What requests have to be like.
+    Validation {
+        json_schema: Option<String>,
+        methods: Vec<String>,
+    }
+}
+
+impl From<Validation> for fleet::Validation {
+    fn from(said: Validation) -> Self {
+        let what = said.json_schema.map(fleet::validation::What::JsonSchema);
+        Self { what, methods: said.methods }
+    }
+}

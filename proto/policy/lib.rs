@@ -15,6 +15,7 @@
 //! * [`token`]: signed tokens, taken apart;
 //! * [`key_set`]: published keys that verify them;
 //! * [`public_key`]: keys in PEM, made such a document;
+//! * [`validate`]: whether a request is as a schema says;
 //! * [`detect`]: what looks like a secret.
 //!
 //! The control plane checks every write with the model that is compiled here; an edge node only runs it. Pure: no
@@ -34,4 +35,5 @@ pub mod public_key;
 pub mod request;
 pub mod stream;
 pub mod token;
+pub mod validate;
 pub mod verdict;

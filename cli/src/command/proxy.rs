@@ -20,6 +20,7 @@ use crate::flags::recording::{self, RecordingArgs};
 use crate::flags::resilience::{self, Setting};
 use crate::flags::shape::{self, ShapeArgs};
 use crate::flags::size;
+use crate::flags::validation::{self, ValidationArgs};
 use crate::print::{Row, at_revision, time};
 use crate::session::Session;
 
@@ -147,6 +148,8 @@ pub(crate) struct Settings {
     #[command(flatten)]
     recording: RecordingArgs,
     #[command(flatten)]
+    validation: ValidationArgs,
+    #[command(flatten)]
     default: DefaultEffect,
     #[command(flatten)]
     owner: Owner,
@@ -226,6 +229,7 @@ impl Settings {
         let kept = self.keeping.over(there.clone()).or(there);
         let recording = self.recording.over(kept.clone()).unwrap_or(kept);
         mask.put("recording", &mut proxy.recording, parts.then_some(recording));
+        mask.put("validation", &mut proxy.validation, self.validation.given());
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut proxy.default_effect, effect);
         mask.put("owner", &mut proxy.owner, self.owner.owner);
@@ -360,6 +364,7 @@ impl Row for mg::Proxy {
         "echo guard",
         "records",
         "recorded",
+        "validated",
         "owner",
         "updated",
     ];
@@ -376,6 +381,7 @@ impl Row for mg::Proxy {
         "echo guard",
         "records",
         "recorded",
+        "validated",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -417,6 +423,7 @@ impl Row for mg::Proxy {
             .to_owned(),
             keeping::text(self.recording.as_ref()),
             recording::text(self),
+            validation::text(self.validation.as_ref()),
             self.owner.clone(),
             time(self.updated_at.as_ref()),
         ]

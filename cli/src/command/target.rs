@@ -17,6 +17,7 @@ use crate::flags::page::Listing;
 use crate::flags::plan::Agreement;
 use crate::flags::resilience::{self, Balance, Setting};
 use crate::flags::span;
+use crate::flags::validation::{self, ValidationArgs};
 use crate::print::{Row, note, time};
 use crate::session::Session;
 
@@ -133,6 +134,8 @@ pub(crate) struct Settings {
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     trace_context: Option<bool>,
     #[command(flatten)]
+    validation: ValidationArgs,
+    #[command(flatten)]
     default: DefaultEffect,
     #[command(flatten)]
     owner: Owner,
@@ -167,6 +170,7 @@ impl Settings {
         mask.put("min_tls", &mut target.min_tls, unless(self.min_tls, "none"));
         mask.put("http_version", &mut target.http_version, unless(self.http_version, "agreed"));
         mask.put("trace_context", &mut target.trace_context, self.trace_context);
+        mask.put("validation", &mut target.validation, self.validation.given());
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut target.default_effect, effect);
         mask.put("owner", &mut target.owner, self.owner.owner);
@@ -291,6 +295,7 @@ impl Row for mg::Target {
         "min tls",
         "http",
         "traces",
+        "validated",
         "owner",
         "updated",
     ];
@@ -308,6 +313,7 @@ impl Row for mg::Target {
         "min tls",
         "http",
         "traces",
+        "validated",
     ];
 
     fn cells(&self) -> Vec<String> {
@@ -331,6 +337,7 @@ impl Row for mg::Target {
             self.min_tls.clone(),
             self.http_version.clone(),
             if self.trace_context { "told" } else { "" }.to_owned(),
+            validation::text(self.validation.as_ref()),
             self.owner.clone(),
             time(self.updated_at.as_ref()),
         ]

@@ -38,7 +38,7 @@ async fn a_table_shows_names_and_a_wide_one_ids_too() {
     ]);
     for (args, name, ids, others) in [
         // A wide one also says how a target is spoken to, and what is done when it fails.
-        (&["target", "list"] as &[&str], "echo", &["tg_1"] as &[&str], 12),
+        (&["target", "list"] as &[&str], "echo", &["tg_1"] as &[&str], 13),
         (&["member", "list"], "ada", &["me_1", "us_1"], 0),
         // And whether it can be gone back to.
         (&["revision", "list"], "ada", &["tk_1"], 1),

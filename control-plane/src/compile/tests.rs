@@ -76,6 +76,11 @@ fn seconds(seconds: u64) -> Option<pbjson_types::Duration> {
     Some(rr_contract::model::time::wire_duration(std::time::Duration::from_secs(seconds)))
 }
 
+fn validation() -> Option<fleet::Validation> {
+    let what = Some(fleet::validation::What::JsonSchema("{}".to_owned()));
+    Some(fleet::Validation { what, methods: vec!["POST".to_owned()] })
+}
+
 fn rewrite() -> fleet::Rewrite {
     let pair = |name: &str| fleet::Pair { name: name.to_owned(), value: "v".to_owned() };
     let edits = |prefix: &str| fleet::PairEdits {
@@ -141,6 +146,7 @@ fn every_field_of_a_proxy_is_sent() {
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
         echo_guard: fleet::EchoGuard::Refuse.into(),
         recording: Some(fleet::Recording { durable: true, ..Default::default() }),
+        validation: validation(),
         ..wire::Proxy::default()
     };
     let wanted = fleet::ProxyResource {
@@ -170,6 +176,7 @@ fn every_field_of_a_proxy_is_sent() {
         forwarded: fleet::ForwardedHeaders::XForwarded.into(),
         echo_guard: fleet::EchoGuard::Refuse.into(),
         recording: said.recording.clone(),
+        validation: validation(),
     };
     let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(said.clone()));
     assert_eq!(found, wanted);
@@ -190,6 +197,7 @@ fn every_field_of_a_proxy_is_sent() {
         feature::FORWARDED,
         feature::ECHO_GUARD,
         feature::DURABLE_RECORDS,
+        feature::VALIDATION,
     ] {
         assert!(needs.contains(&needed), "{needed}: {needs:?}");
     }
@@ -215,6 +223,7 @@ fn every_field_of_a_proxy_is_sent() {
         forwarded: 0,
         echo_guard: fleet::EchoGuard::Mask.into(),
         recording: Some(fleet::Recording { sample_per_thousand: Some(1000), ..Default::default() }),
+        validation: None,
         ..said
     };
     let (found, needs) = compiled::<fleet::ProxyResource>(Resource::Proxy(plain));
@@ -263,6 +272,7 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         http_version: "2".to_owned(),
         test_path: "/up?full=1".to_owned(),
         trace_context: true,
+        validation: validation(),
         ..wire::Target::default()
     };
     let wanted = fleet::TargetResource {
@@ -283,6 +293,7 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         http_version: "2".to_owned(),
         test_path: "/up?full=1".to_owned(),
         trace_context: true,
+        validation: validation(),
     };
     let plain = wire::Target {
         balance: fleet::Balance::RoundRobin.into(),
@@ -300,6 +311,7 @@ fn every_field_of_a_target_and_of_a_credential_is_sent() {
         feature::TARGET_TIMEOUTS,
         feature::ENDPOINTS,
         feature::CIRCUIT_BREAKER,
+        feature::VALIDATION,
     ];
     assert_eq!(compiled(Resource::Target(said)), (wanted, needs));
     let (found, needs) = compiled::<fleet::TargetResource>(Resource::Target(plain));

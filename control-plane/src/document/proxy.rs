@@ -36,6 +36,7 @@ impl Resource for Proxy {
         field_path!(Proxy, test_after_change),
         field_path!(Proxy, echo_guard),
         field_path!(Proxy, recording),
+        field_path!(Proxy, validation),
         field_path!(Proxy, owner),
     ];
 

@@ -30,6 +30,7 @@ impl Resource for Target {
         field_path!(Target, min_tls),
         field_path!(Target, http_version),
         field_path!(Target, trace_context),
+        field_path!(Target, validation),
         field_path!(Target, owner),
     ];
 

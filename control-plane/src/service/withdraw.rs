@@ -253,6 +253,13 @@ fn allows(effect: i32) -> bool {
     effect != i32::from(Effect::Deny)
 }
 
+const OTHERWISE: &str = "lets requests through that the newer schema refuses; a person decides that";
+
+/// Whether an older validation may let through what the newer one refuses.
+fn validates_otherwise(older: Option<&fleet::Validation>, newer: Option<&fleet::Validation>) -> bool {
+    newer.is_some() && older != newer
+}
+
 fn more_of_target(older: &wire::Target, newer: &wire::Target) -> Option<&'static str> {
     // Named one by one, as the fields of a proxy are.
     let wire::Target {
@@ -262,6 +269,7 @@ fn more_of_target(older: &wire::Target, newer: &wire::Target) -> Option<&'static
         ca,
         min_tls,
         trace_context,
+        validation,
         connect_timeout: _,
         response_timeout: _,
         danger_plaintext: _,
@@ -298,6 +306,9 @@ fn more_of_target(older: &wire::Target, newer: &wire::Target) -> Option<&'static
     if older.trace_context && !trace_context {
         return Some("tells its upstream of traces; a person decides that");
     }
+    if validates_otherwise(older.validation.as_ref(), validation.as_ref()) {
+        return Some(OTHERWISE);
+    }
     let allows_more = allows(older.default_effect) && !allows(*default_effect);
     allows_more.then_some("allows requests that no rule matches; a person decides that")
 }
@@ -327,6 +338,7 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
         cors,
         forwarded,
         recording,
+        validation,
         test_after_change: _,
         echo_guard: _,
         retry: _,
@@ -360,6 +372,9 @@ fn more_of_proxy(older: &wire::Proxy, newer: &wire::Proxy) -> Option<&'static st
     }
     if allows(older.default_effect) && !allows(*default_effect) {
         return Some("allows requests that no rule matches; a person decides that");
+    }
+    if validates_otherwise(older.validation.as_ref(), validation.as_ref()) {
+        return Some(OTHERWISE);
     }
     if older.opaque_paths && !opaque_paths {
         return Some("accepts opaque paths; a person decides that");

@@ -41,6 +41,7 @@ use crate::sync::{Board, journal};
 use crate::target_test::TargetTests;
 use crate::traces::{self, Exporter, TraceTally};
 use crate::upstream::{self, Connections, Trust, health};
+use crate::validations::ValidationThreads;
 
 use super::traffic::{self, WorkerSetup};
 use super::watchdog::{self, Pulse, Watch, Watchdog};
@@ -307,6 +308,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         trust: Trust::new(config.upstream_ca.clone()),
         seams: seams.clone(),
         passwords: Passwords::new(&*seams.entropy),
+        validations: ValidationThreads::default(),
         quota_clock: Arc::clone(quotas.clock()),
         statement: Arc::clone(&statement),
         pseudonym: pseudonym(&*seams.entropy),

@@ -23,6 +23,7 @@ use crate::report::{Ring, UseSender};
 use crate::snapshot::Snapshot;
 use crate::traces::Tracer;
 use crate::upstream::{Connections, Trust};
+use crate::validations::ValidationThreads;
 use crate::worker::{Common, Worker};
 
 use super::Probe;
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) trust: Arc<Trust>,
     pub(super) seams: Seams,
     pub(super) passwords: Arc<Passwords>,
+    pub(super) validations: ValidationThreads,
     pub(super) quota_clock: Arc<QuotaClock>,
     pub(super) statement: Arc<OnceLock<String>>,
     pub(super) pseudonym: Arc<str>,
@@ -121,6 +123,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         trust,
         seams,
         passwords,
+        validations,
         quota_clock,
         statement,
         pseudonym,
@@ -146,7 +149,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             setup.records,
             setup.tracer,
             setup.counters,
-            Common { seams, passwords, quota_clock, statement, pseudonym, echoes, uses, bodies },
+            Common { seams, passwords, validations, quota_clock, statement, pseudonym, echoes, uses, bodies },
         );
         let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();

@@ -15,11 +15,12 @@ use crate::reply::Denial;
 use crate::snapshot::RunningMeter;
 
 use super::activate::Active;
-use super::authorize::{Authorized, pairs, view};
+use super::authorize::{pairs, view};
 use super::caller_body::CallerBody;
 use super::charges::Charges;
 use super::clean::Cleaned;
 use super::settle::Draft;
+use super::validate::Validated;
 
 /// A request that may go to its target.
 pub(crate) struct Admitted<'s> {
@@ -32,7 +33,7 @@ pub(crate) struct Admitted<'s> {
 pub(super) enum Counted<'s> {
     Admitted(Admitted<'s>),
     /// Whether a meter is about it depends on the body.
-    NeedsBody(Authorized<'s>),
+    NeedsBody(Validated<'s>),
 }
 
 /// Counts a request among those that the proxy has under way, from here to its end. Before its body is read for rules:
@@ -45,17 +46,17 @@ pub(super) fn enter(request: &Active<'_>, draft: &mut Draft) -> Result<(), Denia
 }
 
 pub(super) fn admit<'s>(
-    authorized: Authorized<'s>,
+    validated: Validated<'s>,
     address: IpAddr,
     draft: &mut Draft,
 ) -> Result<Counted<'s>, Denial> {
-    let Authorized { request, cleaned, body } = authorized;
+    let Validated { request, cleaned, body } = validated;
     let meters = &request.route.policy.meters;
     if !request.model.is_limited() && meters.is_empty() {
         return Ok(Counted::Admitted(Admitted { request, cleaned, body }));
     }
     let Some(applying) = about(meters, &request, &cleaned, &body)? else {
-        return Ok(Counted::NeedsBody(Authorized { request, cleaned, body }));
+        return Ok(Counted::NeedsBody(Validated { request, cleaned, body }));
     };
     charge(&request, &applying, address, draft)?;
     Ok(Counted::Admitted(Admitted { request, cleaned, body }))
@@ -63,11 +64,11 @@ pub(super) fn admit<'s>(
 
 /// Reads the body, and has the meters look again.
 pub(super) async fn with_body<'s>(
-    waiting: Authorized<'s>,
+    waiting: Validated<'s>,
     address: IpAddr,
     draft: &mut Draft,
 ) -> Result<Admitted<'s>, Denial> {
-    let Authorized { request, cleaned, body } = waiting;
+    let Validated { request, cleaned, body } = waiting;
     let body = body.read(&cleaned.parts.headers, draft).await?;
     let applying = about_body(&request.route.policy.meters, &request, &cleaned, &body).await?;
     charge(&request, &applying, address, draft)?;

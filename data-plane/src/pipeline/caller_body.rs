@@ -1,4 +1,5 @@
-//! The body of a request: passed on as it comes, unless a rule, a meter or a filter has to look at it, or it is signed.
+//! The body of a request: passed on as it comes, unless a rule, a schema, a meter or a filter has to look at it, or it is
+//! signed.
 //!
 //! Judges nothing. The invariant: a body that was looked at is sent on byte for byte as it came, unless a filter took
 //! something out of it; and one that is longer than may be looked at, cannot be decoded, or finds no room, is never taken for
@@ -114,6 +115,22 @@ impl CallerBody {
         })?;
         let encoded = if is_other { left } else { read };
         Ok((Self::Read(Box::new(ReadBody { encoded, decoded: None })), is_other))
+    }
+
+    /// Whether there is none, as far as that is known.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Unread { .. } => self.is_none(),
+            Self::Read(read) => read.encoded.is_empty(),
+        }
+    }
+
+    /// What it was decoded to, for somebody else; `None` where it was not.
+    pub(super) fn decoded(&self) -> Option<Bytes> {
+        match self {
+            Self::Unread { .. } => None,
+            Self::Read(read) => read.decoded.as_ref().map(|decoded| decoded.bytes().clone()),
+        }
     }
 
     /// Whether there is none.

@@ -43,10 +43,18 @@ use super::charges::{Charges, Done};
 use super::hop::Hop;
 use super::keep;
 use super::resolve::Resolved;
-use super::stream_filter::Did;
 
 /// How long a request waits until a record of it is on disk.
 const SURE_WITHIN: Duration = Duration::from_secs(1);
+
+/// What filters did with more of a stream.
+#[derive(Default)]
+pub(super) struct Did {
+    /// How many ran, told once.
+    pub(super) filters: u32,
+    pub(super) values: u64,
+    pub(super) bytes: u64,
+}
 
 /// A record in the making.
 pub(crate) struct Draft {

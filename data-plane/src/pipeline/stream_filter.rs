@@ -15,7 +15,7 @@ use crate::body::{Coding, DecodeError, Held};
 use crate::reply::BodyBroken;
 
 use super::parts::{Parts, PartsError, framing};
-use super::settle::Draft;
+use super::settle::{Did, Draft};
 
 /// What a stream that is filtered comes to next.
 pub(super) enum Step {
@@ -49,15 +49,6 @@ struct Work {
     did: Did,
     /// Why it is not gone on with; what stands in `out` goes before.
     fault: Option<BodyBroken>,
-}
-
-/// What filters did since that was last told.
-#[derive(Default)]
-pub(super) struct Did {
-    /// How many ran, told once.
-    pub(super) filters: u32,
-    pub(super) values: u64,
-    pub(super) bytes: u64,
 }
 
 /// How the documents of a response follow one another, if filters go over them one by one.

@@ -98,6 +98,8 @@ fn permits(active: &Active<'_>, origins: &[HeaderValue]) -> Result<(), Denial> {
     let mut meters = meters.filter(|meter| meter.active);
     let is_read = model.max_request_bytes.is_some()
         || model.max_response_bytes.is_some()
+        || route.validator.is_some()
+        || route.target.validator.is_some()
         || !super::filter::chain(route, active.caller).is_empty()
         || !super::filter::request_chain(route, active.caller).is_empty()
         || super::authorize::scopes(active).reads_body()

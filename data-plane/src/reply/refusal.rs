@@ -13,6 +13,7 @@ use rr_contract::model::proxy::DenyStatus;
 use rr_contract::outbound::LookupError;
 use rr_contract::policy::json::JsonError;
 use rr_contract::policy::meter::Amount;
+use rr_contract::policy::validate::Refusal;
 use rr_contract::policy::verdict::Scope;
 use rr_contract::wire::fleet::LimitKind;
 use serde_json::json;
@@ -106,6 +107,9 @@ pub(crate) enum Denial {
     /// Filters must go over the body, and cannot.
     #[error("request body cannot be filtered")]
     Unfilterable(#[source] Unreadable),
+    /// It is not as its proxy or its target says that requests are.
+    #[error("request is not as a schema says")]
+    NotAsSaid(Box<NotAsSaid>),
     /// A limit or a meter has no room.
     #[error("limit is exceeded")]
     Limited(Box<Limited>),
@@ -148,6 +152,20 @@ pub(crate) struct RuleDenial {
     pub(crate) scope: Scope,
     /// Id, name and notes; `None`: the default of the scope.
     pub(crate) rule: Option<(RuleId, Name, Box<str>)>,
+}
+
+/// How a request is not as a schema says.
+#[derive(Debug)]
+pub(crate) struct NotAsSaid {
+    pub(crate) sayer: Sayer,
+    pub(crate) refusal: Refusal,
+}
+
+/// Whose schema it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Sayer {
+    Proxy,
+    Target,
 }
 
 /// Which limit refuses a request, and when there is room again.
@@ -313,6 +331,7 @@ impl Denial {
             Self::Rule(_) => Code::RuleDenied,
             Self::Unreadable => Code::RequestUnreadable,
             Self::Unfilterable(_) => Code::RequestUnfilterable,
+            Self::NotAsSaid(_) => Code::RequestInvalid,
             Self::Limited(_) => Code::RateLimited,
             Self::BadUpgrade => Code::UpgradeMalformed,
             Self::UpgradeNotAllowed => Code::UpgradeNotAllowed,
@@ -395,6 +414,19 @@ impl RuleDenial {
             .as_ref()
             .map(|(id, name, notes)| json!({"id": id.to_string(), "name": name.as_str(), "notes": notes}));
         format!(r#","scope":"{scope}","rule":{}"#, rule.unwrap_or(serde_json::Value::Null))
+    }
+}
+
+impl NotAsSaid {
+    /// Whose schema, where in the request, and by which keyword.
+    pub(super) fn member(&self) -> String {
+        let scope = match self.sayer {
+            Sayer::Proxy => "proxy",
+            Sayer::Target => "target",
+        };
+        let Refusal { pointer, keyword, schema } = &self.refusal;
+        let violation = json!({"pointer": pointer, "keyword": keyword, "schema": schema});
+        format!(r#","scope":"{scope}","violation":{violation}"#)
     }
 }
 

@@ -17,6 +17,7 @@ use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resilience::{HealthCheck, Retry};
 use rr_contract::model::target::Target;
 use rr_contract::model::tls::{CaBundle, CaHash, HttpVersion, MinTls, Wire};
+use rr_contract::policy::validate::Validator;
 use tracing::warn;
 use url::Host;
 
@@ -123,6 +124,8 @@ pub(crate) struct Route {
     pub(crate) retries: Option<Arc<Retries>>,
     /// `None`: what passes is not changed.
     pub(crate) shape: Option<Arc<Shape>>,
+    /// What requests have to be like, as the proxy says; `None`: nothing.
+    pub(crate) validator: Option<Arc<Validator>>,
     /// Which base URLs of the target the upstream's secret may go to, as bits; found out with the first request.
     pub(crate) sealed_for: OnceLock<u32>,
 }
@@ -195,6 +198,8 @@ pub(crate) struct CompiledTarget {
     pub(crate) test_path: Box<str>,
     /// The upstream is told which trace a request belongs to.
     pub(crate) trace_context: bool,
+    /// What requests have to be like; `None`: nothing.
+    pub(crate) validator: Option<Arc<Validator>>,
 }
 
 /// Names the connections that can serve a target, by all that decides who is at both ends and how they speak. A secret
@@ -276,6 +281,7 @@ impl CompiledTarget {
             health_check: target.health_check.map(Box::new),
             test_path: target.test_path,
             trace_context: target.trace_context,
+            validator: None,
         })
     }
 

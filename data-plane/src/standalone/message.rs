@@ -78,6 +78,7 @@ pub(super) fn target(said: Target, node: &Node, faults: &mut Faults) -> Option<f
         // Nobody asks a node without a control plane for tests.
         test_path: String::new(),
         trace_context: said.trace_context,
+        validation: said.validation.map(Into::into),
     })
 }
 
@@ -351,6 +352,7 @@ pub(super) fn proxy(
         test_after_change: false,
         echo_guard: echo_guard(said.echo_guard),
         recording: said.recording.map(fleet::Recording::from).filter(|it| *it != fleet::Recording::default()),
+        validation: said.validation.map(Into::into),
     }
 }
 

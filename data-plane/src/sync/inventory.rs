@@ -32,7 +32,7 @@ use rr_contract::seal::attestation::Versions as Attested;
 use rr_contract::wire::fleet::{Mode, Why};
 
 use crate::quota::Quotas;
-use crate::snapshot::{Snapshot, Standings, Vault};
+use crate::snapshot::{Snapshot, Standings, Validations, Vault};
 
 use super::position::Position;
 use super::transaction::{Change, Changes, Offered};
@@ -67,6 +67,7 @@ pub(crate) struct Inventory {
     isolation: Isolation,
     policies: Policies,
     patterns: Patterns,
+    validations: Validations,
     quotas: Quotas,
     standings: Standings,
     /// Of the caller credentials that are presented in a header of their own.
@@ -126,6 +127,7 @@ impl Inventory {
             isolation: Isolation::default(),
             policies: Policies::default(),
             patterns: Patterns::default(),
+            validations: Validations::default(),
             quotas,
             standings,
             own_headers: HashMap::new(),

@@ -62,6 +62,15 @@ pub fn brings_keys(document: &Document) -> Option<&wire::JwtVerify> {
     caller.jwt_verify.as_ref().filter(|verify| !verify.jwks.is_empty())
 }
 
+/// What a document says of requests, if it does.
+pub fn validation(document: &Document) -> Option<fleet::Validation> {
+    match &document.resource {
+        Some(document::Resource::Proxy(proxy)) => proxy.validation.clone(),
+        Some(document::Resource::Target(target)) => target.validation.clone(),
+        _ => None,
+    }
+}
+
 /// The default effect, unset where it equals the meaning of unset: nodes that do not know the field take it so.
 fn said(effect: i32) -> i32 {
     if effect == i32::from(fleet::Effect::Allow) { 0 } else { effect }
@@ -86,6 +95,7 @@ fn target(wire: &wire::Target) -> fleet::TargetResource {
         http_version: wire.http_version.clone(),
         test_path: wire.test_path.clone(),
         trace_context: wire.trace_context,
+        validation: wire.validation.clone(),
     }
 }
 
@@ -117,6 +127,7 @@ fn proxy(wire: &wire::Proxy) -> fleet::ProxyResource {
         test_after_change: wire.test_after_change,
         echo_guard: if wire.echo_guard() == fleet::EchoGuard::Mask { 0 } else { wire.echo_guard },
         recording: recording(wire.recording.clone()),
+        validation: wire.validation.clone(),
     }
 }
 

@@ -58,6 +58,8 @@ pub const CLIENT_CERTIFICATES: &str = "client-certificates.v1";
 pub const REWRITE: &str = "rewrite.v1";
 /// Calls from web pages.
 pub const CORS: &str = "cors.v1";
+/// Proxies and targets that say what requests are like.
+pub const VALIDATION: &str = "validation.v1";
 /// Telling upstreams about callers.
 pub const FORWARDED: &str = "forwarded.v1";
 /// Proxies that refuse answers in which the upstream sends its secret back. One that masks or does not look needs nothing: a
@@ -104,7 +106,7 @@ pub const UPSTREAM_CLIENT_CERTIFICATE: &str = "upstream.client-certificate.v1";
 pub const TARGET_TEST: &str = "target-test.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 42] = [
+pub const ALL: [&str; 43] = [
     RULES,
     FILTERS,
     FILTER_REDACT,
@@ -128,6 +130,7 @@ pub const ALL: [&str; 42] = [
     CLIENT_CERTIFICATES,
     REWRITE,
     CORS,
+    VALIDATION,
     FORWARDED,
     ECHO_GUARD,
     DURABLE_RECORDS,
@@ -167,6 +170,7 @@ impl Model {
                 let asks = target.outlier_ejection.is_some() || target.health_check.is_some();
                 note(asks || !target.more_base_urls.is_empty(), ENDPOINTS);
                 note(target.circuit_breaker.is_some(), CIRCUIT_BREAKER);
+                note(target.validation.is_some(), VALIDATION);
             }
             Self::Credential(credential) => {
                 note(credential.default_effect == Effect::Deny, DEFAULT_DENY);
@@ -206,6 +210,7 @@ impl Model {
                 note(proxy.client_certificates, CLIENT_CERTIFICATES);
                 note(proxy.rewrite.is_some(), REWRITE);
                 note(proxy.cors.is_some(), CORS);
+                note(proxy.validation.is_some(), VALIDATION);
                 note(proxy.forwarded != Forwarded::Nothing, FORWARDED);
                 note(proxy.echo_guard == EchoGuard::Refuse, ECHO_GUARD);
                 note(proxy.keeping.durable, DURABLE_RECORDS);
@@ -295,6 +300,8 @@ mod tests {
         let retry = fleet::RetryPolicy { attempts: 1, ..fleet::RetryPolicy::default() };
         let keeps = fleet::Recording { query_parameters: vec!["page".to_owned()], ..Default::default() };
         let cors = fleet::Cors { origins: vec!["*".to_owned()], ..fleet::Cors::default() };
+        let what = Some(fleet::validation::What::JsonSchema("{}".to_owned()));
+        let validation = Some(fleet::Validation { what, ..fleet::Validation::default() });
         let durable = Some(fleet::Recording { durable: true, ..Default::default() });
         for (proxy, feature) in [
             (fleet::ProxyResource { default_effect: deny, ..proxy() }, DEFAULT_DENY),
@@ -312,6 +319,7 @@ mod tests {
             (fleet::ProxyResource { client_certificates: true, ..proxy() }, CLIENT_CERTIFICATES),
             (fleet::ProxyResource { rewrite: Some(fleet::Rewrite::default()), ..proxy() }, REWRITE),
             (fleet::ProxyResource { cors: Some(cors), ..proxy() }, CORS),
+            (fleet::ProxyResource { validation: validation.clone(), ..proxy() }, VALIDATION),
             (fleet::ProxyResource { forwarded: 1, ..proxy() }, FORWARDED),
             (fleet::ProxyResource { echo_guard: 2, ..proxy() }, ECHO_GUARD),
             (fleet::ProxyResource { recording: durable, ..proxy() }, DURABLE_RECORDS),
@@ -329,6 +337,7 @@ mod tests {
         let second = Some(pbjson_types::Duration { seconds: 1, nanos: 0 });
         for (target, feature) in [
             (fleet::TargetResource { default_effect: deny, ..target() }, DEFAULT_DENY),
+            (fleet::TargetResource { validation, ..target() }, VALIDATION),
             (fleet::TargetResource { min_tls: "1.3".to_owned(), ..target() }, TARGET_TLS),
             (fleet::TargetResource { http_version: "2".to_owned(), ..target() }, TARGET_TLS),
             (fleet::TargetResource { idle_timeout: second, ..target() }, TARGET_TIMEOUTS),

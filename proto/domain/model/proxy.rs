@@ -13,6 +13,7 @@ use super::name::Name;
 use super::recording::Recording;
 use super::resilience::Retry;
 use super::rewrite::Rewrite;
+use super::validation::Validation;
 
 /// How many caller credentials a proxy may have.
 pub const CALLERS_MAX: usize = 100;
@@ -76,6 +77,8 @@ pub struct Proxy {
     pub keeping: Keeping,
     /// What records hold of paths, headers and queries; `None`: paths as they came, without secrets.
     pub recording: Option<Box<Recording>>,
+    /// What its requests have to be like; `None`: nobody looks.
+    pub validation: Option<Box<Validation>>,
 }
 
 /// What becomes of an answer in which the upstream sends its secret back.
@@ -194,6 +197,7 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
         let retry = wire.retry.map(|wire| Retry::read(&mut faults, wire));
         let rewrite = wire.rewrite.map(|wire| Box::new(Rewrite::read(&mut faults, wire)));
         let recording = wire.recording.map(|wire| Box::new(Recording::read(&mut faults, &wire)));
+        let validation = wire.validation.and_then(|wire| Validation::read(&mut faults, wire)).map(Box::new);
         let cors = wire.cors.and_then(|wire| Cors::read(&mut faults, wire)).map(Box::new);
         if wire.tunnels_unread && !wire.websocket {
             faults.add("tunnels_unread", "is about WebSockets: set websocket too");
@@ -227,6 +231,7 @@ impl TryFrom<fleet::ProxyResource> for Proxy {
                 echo_guard,
                 keeping,
                 recording: recording.filter(|recording| !recording.is_empty()),
+                validation,
             })
         })
     }

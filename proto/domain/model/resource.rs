@@ -14,7 +14,7 @@ use super::target::Target;
 pub use super::key::{InvalidKey, Key, ResourceId};
 
 /// The largest payload of one resource.
-pub const PAYLOAD_MAX: usize = 256 * 1024;
+pub const PAYLOAD_MAX: usize = 384 * 1024;
 
 /// A payload, parsed.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,6 +11,7 @@ use super::origin::BaseUrl;
 use super::resilience::{Balance, CircuitBreaker, HealthCheck, NOT_SENDABLE, OutlierEjection, is_sendable};
 use super::time;
 use super::tls::Wire;
+use super::validation::Validation;
 
 /// How long a node tries to connect when the target does not say.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,6 +58,8 @@ pub struct Target {
     pub test_path: Box<str>,
     /// The upstream is told which trace a request belongs to.
     pub trace_context: bool,
+    /// What requests to it have to be like; `None`: nobody looks.
+    pub validation: Option<Box<Validation>>,
 }
 
 impl Target {
@@ -108,6 +111,7 @@ impl TryFrom<fleet::TargetResource> for Target {
         let outlier_ejection = wire.outlier_ejection.map(|wire| OutlierEjection::read(&mut faults, wire));
         let circuit_breaker = wire.circuit_breaker.map(|wire| CircuitBreaker::read(&mut faults, wire));
         let health_check = wire.health_check.map(|wire| HealthCheck::read(&mut faults, wire));
+        let validation = wire.validation.and_then(|wire| Validation::read(&mut faults, wire)).map(Box::new);
         faults.finish(|| {
             Some(Self {
                 name: name?,
@@ -125,6 +129,7 @@ impl TryFrom<fleet::TargetResource> for Target {
                 wire: speaks,
                 test_path: test_path.into(),
                 trace_context: wire.trace_context,
+                validation,
             })
         })
     }

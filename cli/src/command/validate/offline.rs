@@ -15,6 +15,7 @@ use rr_contract::model::resource::{InvalidPayload, Key, Model, ResourceId};
 use rr_contract::policy::key_set;
 use rr_contract::policy::meter::CompiledMeter;
 use rr_contract::policy::pattern::Patterns;
+use rr_contract::policy::validate;
 use rr_contract::policy::verdict::CompiledRule;
 use rr_contract::wire::management as mg;
 use rr_contract::wire::management::credential::Usage;
@@ -228,6 +229,14 @@ fn compile(document: &mg::Document, patterns: &mut Patterns, said: &mut Said) {
 
 /// Compiles what nodes run on requests.
 fn run(key: &Key, model: &Model, patterns: &mut Patterns, said: &mut Said) {
+    let validation = match model {
+        Model::Proxy(proxy) => proxy.validation.as_deref(),
+        Model::Target(target) => target.validation.as_deref(),
+        _ => None,
+    };
+    if let Some(Err(invalid)) = validation.map(validate::check) {
+        said.invalid(&invalid);
+    }
     let (field, compiled) = match (key.id, model) {
         (ResourceId::Rule(id), Model::Rule(rule)) => {
             ("when", CompiledRule::compile(id, rule, patterns).map(|_| ()))

@@ -19,8 +19,14 @@ fn proxy() -> Proxy {
         rewrite: Some(host("ours")),
         cors: Some(pages("https://ours.example")),
         recording: recording(Some(5), true),
+        validation: validation("true"),
         ..Proxy::default()
     }
+}
+
+fn validation(schema: &str) -> Option<fleet::Validation> {
+    let what = Some(fleet::validation::What::JsonSchema(schema.to_owned()));
+    Some(fleet::Validation { what, ..fleet::Validation::default() })
 }
 
 fn host(host: &str) -> fleet::Rewrite {
@@ -84,6 +90,8 @@ fn an_older_proxy_that_gives_somebody_more_is_left_to_a_person() {
         Proxy { cors: Some(pages("*")), ..proxy() },
         Proxy { forwarded: fleet::ForwardedHeaders::XForwarded.into(), ..proxy() },
         Proxy { echo_guard: fleet::EchoGuard::Off.into(), ..proxy() },
+        Proxy { validation: None, ..proxy() },
+        Proxy { validation: validation("{}"), ..proxy() },
         Proxy { recording: None, ..proxy() },
         Proxy { recording: recording(Some(4), true), ..proxy() },
         Proxy {
@@ -131,6 +139,7 @@ fn an_older_target_that_trusts_or_reaches_more_is_left_to_a_person() {
         more_base_urls: vec!["https://b.example".to_owned()],
         ca: "ours".to_owned(),
         min_tls: "1.3".to_owned(),
+        validation: validation("true"),
         ..Target::default()
     };
     let more = |older: Target| {
@@ -145,6 +154,7 @@ fn an_older_target_that_trusts_or_reaches_more_is_left_to_a_person() {
     for older in [
         Target { more_base_urls: vec!["https://c.example".to_owned()], ..newer.clone() },
         Target { ca: String::new(), ..newer.clone() },
+        Target { validation: None, ..newer.clone() },
         Target { ca: "theirs".to_owned(), ..newer.clone() },
         Target { min_tls: String::new(), ..newer.clone() },
         Target { min_tls: "1.2".to_owned(), ..newer.clone() },

@@ -34,6 +34,7 @@ use crate::report::{RingEnd, UseReceiver, ring, uses};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Connections, Trust};
+use crate::validations::ValidationThreads;
 use crate::worker::{Common, Worker};
 
 /// Of the node, in `Via` headers.
@@ -255,6 +256,7 @@ impl Edge {
                         } else {
                             Passwords::with_threads(&*seams.entropy, 0)
                         },
+                        validations: ValidationThreads::default(),
                         seams,
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),

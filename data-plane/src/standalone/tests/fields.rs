@@ -33,6 +33,7 @@ ca: |
 min_tls: '1.3'
 http_version: '2'
 trace_context: true
+validation: {json_schema: '{}', methods: [POST]}
 ---
 kind: credential
 name: token
@@ -72,6 +73,7 @@ tunnels_unread: true
 client_certificates: true
 echo_guard: refuse
 recording: {sample_per_thousand: 11, path_templates: ['/users/{id}'], request_headers: [x-a], response_headers: [x-b], query_parameters: [page]}
+validation: {json_schema: '{}', methods: [POST]}
 rewrite:
   strip_prefix: /v1
   add_prefix: /v2
@@ -210,6 +212,10 @@ fn every_field_of_a_document_arrives_in_its_message() {
         http_version: "2".to_owned(),
         test_path: String::new(),
         trace_context: true,
+        validation: Some(fleet::Validation {
+            what: Some(fleet::validation::What::JsonSchema("{}".to_owned())),
+            methods: vec!["POST".to_owned()],
+        }),
     };
     assert_eq!(fleet::TargetResource::decode(payload).expect("a target"), wanted);
 
@@ -272,6 +278,10 @@ fn every_field_of_a_document_arrives_in_its_message() {
             query_parameters: vec!["page".to_owned()],
             sample_per_thousand: Some(11),
             durable: false,
+        }),
+        validation: Some(fleet::Validation {
+            what: Some(fleet::validation::What::JsonSchema("{}".to_owned())),
+            methods: vec!["POST".to_owned()],
         }),
     };
     assert_eq!(fleet::ProxyResource::decode(payload).expect("a proxy"), wanted);

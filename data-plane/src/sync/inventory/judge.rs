@@ -16,9 +16,11 @@ use rr_contract::model::id::{CredentialId, OrgId};
 use rr_contract::model::name::Name;
 use rr_contract::model::proxy::CALLERS_MAX;
 use rr_contract::model::resource::{InvalidPayload, Key, Model, PAYLOAD_MAX, ResourceId};
+use rr_contract::model::validation::Validation;
 use rr_contract::policy::filter::CompiledFilter;
 use rr_contract::policy::meter::CompiledMeter;
 use rr_contract::policy::pattern::{Patterns, Uncompilable};
+use rr_contract::policy::validate::Validator;
 use rr_contract::policy::verdict::CompiledRule;
 use rr_contract::runtime::chain;
 use rr_contract::seal::SealedSecret;
@@ -31,7 +33,7 @@ use crate::passwords::Live;
 use crate::quota::Quotas;
 use crate::snapshot::{
     CompiledCaller, CompiledTarget, LastMinute, Opening, Place, Policy, RunningMeter, Standings,
-    UpstreamCredential, Vault,
+    UpstreamCredential, Validations, Vault,
 };
 
 use super::super::transaction::Offered;
@@ -58,6 +60,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::WEBSOCKET,
     feature::REWRITE,
     feature::CORS,
+    feature::VALIDATION,
     feature::FORWARDED,
     feature::ECHO_GUARD,
     feature::DURABLE_RECORDS,
@@ -112,6 +115,7 @@ impl Inventory {
             patterns: &mut self.patterns,
             quotas: &self.quotas,
             standings: &self.standings,
+            validations: &self.validations,
         };
         let (part, known) = self.isolation.run(key, offered, || {
             let Read { model, lacks } = parsed.unwrap_or_else(|| parse(key, offered))?;
@@ -139,6 +143,7 @@ struct Compiler<'i> {
     patterns: &'i mut Patterns,
     quotas: &'i Quotas,
     standings: &'i Standings,
+    validations: &'i Validations,
 }
 
 impl Compiler<'_> {
@@ -150,8 +155,10 @@ impl Compiler<'_> {
                 let ResourceId::Target(id) = key.id else { return Err(mismatch()) };
                 let (balance, ejection, breaker) =
                     (target.balance, target.outlier_ejection, target.circuit_breaker);
-                let target =
+                let validator = validator(self.validations, target.validation.as_deref())?;
+                let mut target =
                     CompiledTarget::new(key.org, id, target).map_err(|error| invalid(error.to_string()))?;
+                target.validator = validator;
                 Ok(Part::Target(self.standings.stand(target, balance, ejection, breaker)))
             }
             Model::Credential(credential) => {
@@ -238,6 +245,14 @@ impl Compiler<'_> {
         }
         Ok(checks)
     }
+}
+
+/// What holds requests against a validation.
+pub(super) fn validator(
+    validations: &Validations,
+    validation: Option<&Validation>,
+) -> Result<Option<Arc<Validator>>, Reason> {
+    validation.map(|it| validations.get(it)).transpose().map_err(|error| invalid(error.to_string()))
 }
 
 fn uncompilable(error: Uncompilable) -> Reason {

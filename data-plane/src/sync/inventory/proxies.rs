@@ -11,6 +11,7 @@ use rr_contract::model::name::Name;
 use rr_contract::model::org::Org;
 use rr_contract::model::proxy::Proxy;
 use rr_contract::model::resource::{Key, Model, ResourceId};
+use rr_contract::policy::validate::Validator;
 use rr_contract::wire::fleet::Why;
 
 use crate::snapshot::{
@@ -140,11 +141,21 @@ impl Inventory {
         proxy: Arc<Proxy>,
         refs: &[Number],
     ) -> Result<(Arc<Proxy>, CompiledProxy), Reason> {
-        let compiled = self.isolation.run(key, offered, || Ok(self.compile(id, key, &proxy, refs)))?;
+        let compiled = self.isolation.run(key, offered, || {
+            let validator = judge::validator(&self.validations, proxy.validation.as_deref())?;
+            Ok(self.compile(id, key, &proxy, validator, refs))
+        })?;
         Ok((proxy, compiled))
     }
 
-    fn compile(&self, id: ProxyId, key: &Key, proxy: &Arc<Proxy>, refs: &[Number]) -> CompiledProxy {
+    fn compile(
+        &self,
+        id: ProxyId,
+        key: &Key,
+        proxy: &Arc<Proxy>,
+        validator: Option<Arc<Validator>>,
+        refs: &[Number],
+    ) -> CompiledProxy {
         let target_key = Key::new(key.org, ResourceId::Target(proxy.target));
         let upstream = Key::new(key.org, ResourceId::Credential(proxy.upstream_credential));
         let org = match self.running(&Key::org(key.org)) {
@@ -174,6 +185,7 @@ impl Inventory {
                     Arc::new(Retries { policy, budget })
                 }),
                 shape: Shape::of(proxy),
+                validator,
                 upstream: match self.running(&upstream) {
                     Some(Part::Upstream(credential)) => Some(Arc::clone(credential)),
                     _ => None,

@@ -77,11 +77,11 @@ impl Published {
         let mut schema = if is_list { json!({ "type": "array", "items": one }) } else { one };
         schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
         schema["components"] = self.0["components"].clone();
-        let validator = jsonschema::JSONSchema::compile(&schema).expect("a schema");
-        let faults = validator.validate(answer).err()?;
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        let faults = validator.iter_errors(answer);
         let faults: Vec<String> =
-            faults.map(|fault| format!("{}: {fault}", fault.instance_path)).take(3).collect();
-        Some(format!("is no {message}: {}", faults.join("; ")))
+            faults.map(|fault| format!("{}: {fault}", fault.instance_path())).take(3).collect();
+        (!faults.is_empty()).then(|| format!("is no {message}: {}", faults.join("; ")))
     }
 }
 

@@ -56,6 +56,7 @@ fn proxy() -> Proxy {
         echo_guard: EchoGuard::default(),
         keeping: Keeping::default(),
         recording: None,
+        validation: None,
     }
 }
 

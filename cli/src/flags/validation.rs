@@ -1,0 +1,97 @@
+//! What requests have to be like: flags and text.
+//!
+//! Judges no document: the control plane does.
+
+use std::path::Path;
+
+use clap::Args;
+use rr_contract::wire::fleet::Validation;
+use rr_contract::wire::fleet::validation::What;
+
+use super::size;
+
+/// What requests have to be like.
+#[derive(Args)]
+pub(crate) struct ValidationArgs {
+    /// File with a JSON Schema 2020-12 that the body of a request has to meet, as JSON, or as YAML where its name ends with
+    /// `.yaml` or `.yml`. Others are refused with 400, and count for no limit.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, value_parser = document)]
+    validate_schema: Option<Document>,
+    /// Method of the requests that the schema is about, as POST; can be repeated. Without one, those of POST, PUT and PATCH,
+    /// and any other with a body.
+    #[arg(long = "validate-method", value_name = "METHOD", requires = "validate_schema", value_parser = method)]
+    validate_methods: Vec<String>,
+    /// Lets no document say any more what requests have to be like.
+    #[arg(long, conflicts_with = "validate_schema")]
+    no_validation: bool,
+}
+
+/// A JSON document that was read from a file.
+#[derive(Debug, Clone)]
+struct Document(String);
+
+#[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that can fail")]
+fn method(text: &str) -> Result<String, String> {
+    Ok(text.to_ascii_uppercase())
+}
+
+fn document(path: &str) -> Result<Document, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let ending = Path::new(path).extension().and_then(|ending| ending.to_str());
+    if !matches!(ending, Some("yaml" | "yml")) {
+        return Ok(Document(text));
+    }
+    let value: serde_json::Value =
+        serde_saphyr::from_str(&text).map_err(|error| format!("is no YAML: {error}"))?;
+    Ok(Document(value.to_string()))
+}
+
+impl ValidationArgs {
+    /// What was given; an inner `None`: nothing is left. `None` when no flag was given.
+    #[expect(clippy::option_option, reason = "a flag that was not given is not one that clears the field")]
+    pub(crate) fn given(self) -> Option<Option<Validation>> {
+        if self.no_validation {
+            return Some(None);
+        }
+        let what = What::JsonSchema(self.validate_schema?.0);
+        Some(Some(Validation { what: Some(what), methods: self.validate_methods }))
+    }
+}
+
+/// What says what requests are like, in a few words.
+pub(crate) fn text(validation: Option<&Validation>) -> String {
+    let Some(validation) = validation else { return String::new() };
+    let mut words = match &validation.what {
+        Some(What::JsonSchema(schema)) => format!("JSON Schema, {}", size::text(schema.len() as u64)),
+        None => String::from("nothing"),
+    };
+    if !validation.methods.is_empty() {
+        words.push_str(", ");
+        words.push_str(&validation.methods.join(" "));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_read_from_a_file_and_yaml_becomes_json() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("a.json"), "{ }").expect("written");
+        std::fs::write(path("a.yaml"), "type: object\nrequired: [a]\n").expect("written");
+        assert_eq!(document(&path("a.json")).expect("read").0, "{ }");
+        assert_eq!(document(&path("a.yaml")).expect("read").0, r#"{"required":["a"],"type":"object"}"#);
+        assert!(document(&path("none")).expect_err("not there").contains("cannot be read"));
+    }
+
+    #[test]
+    fn a_validation_is_shown_in_a_few_words() {
+        let what = Some(What::JsonSchema(" ".repeat(2048)));
+        let methods = vec!["POST".to_owned(), "QUERY".to_owned()];
+        assert_eq!(text(Some(&Validation { what, methods })), "JSON Schema, 2KiB, POST QUERY");
+        assert_eq!(text(None), "");
+    }
+}

@@ -1,0 +1,170 @@
+//! Requests that a schema is about: what passes, what is told to the caller, and that nothing is counted.
+
+use prost::Message as _;
+use rr_contract::wire::fleet;
+use rr_contract::wire::fleet::validation::What;
+use serde_json::json;
+
+use crate::fixture::{self, Region, deny_path, proxy_key, resource, target_message, target_of};
+
+use super::edge::{Answer, Edge};
+use super::limits::PATH;
+use super::origin::Upstream;
+use super::{get, resources, with_key};
+
+fn validation(schema: &str) -> Option<fleet::Validation> {
+    Some(fleet::Validation { what: Some(What::JsonSchema(schema.to_owned())), ..Default::default() })
+}
+
+fn edge_of(
+    upstream: &Upstream,
+    proxy: impl FnOnce(&mut fleet::ProxyResource),
+    target: impl FnOnce(&mut fleet::TargetResource),
+    more: impl IntoIterator<Item = fleet::Resource>,
+) -> Edge {
+    let region = Region::new();
+    let mut all = resources(&region, &upstream.url(""));
+    let mut message = fixture::proxy_message(1, &[1], 1, 2);
+    proxy(&mut message);
+    all.push(resource(proxy_key(1), message.encode_to_vec()));
+    let mut message = target_message(1, &upstream.url(""));
+    target(&mut message);
+    all.push(target_of(1, &message));
+    all.extend(more);
+    Edge::start(region.snapshot(&all), &["127.0.0.0/8"])
+}
+
+fn post(headers: &str, body: &[u8]) -> Vec<u8> {
+    let headers = format!("{}{headers}content-length: {}\r\n", with_key(1), body.len());
+    [get(PATH, &headers).replacen("GET", "POST", 1).as_bytes(), body].concat()
+}
+
+async fn send(edge: &Edge, request: &[u8]) -> Answer {
+    let mut stream = edge.connect().await;
+    tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.expect("the edge reads");
+    Answer::read_one(&mut stream).await
+}
+
+const ORDER: &str = r#"{"type":"object","required":["price"],"properties":{"price":{"type":"number"}}}"#;
+
+#[tokio::test]
+async fn a_body_that_is_not_as_the_schema_says_is_refused_and_counts_for_nothing() {
+    let upstream = Upstream::echo().await;
+    let limit = Some(fleet::Limits { per_minute_per_node: 0, per_day_per_node: 1 });
+    let edge = edge_of(
+        &upstream,
+        |proxy| (proxy.validation, proxy.limits) = (validation(ORDER), limit),
+        |_| {},
+        [deny_path(7, proxy_key(1), "^/denied$")],
+    );
+    for (body, pointer, keyword, schema) in [
+        (r#"{"price":"much"}"#, "/price", "type", "/properties/price/type"),
+        ("{}", "", "required", "/required"),
+        (r#"{"price":1,"price":2}"#, "/price", "duplicate-key", ""),
+        (r#"{"price":1,}"#, "", "not-json", ""),
+        ("", "", "no-body", ""),
+    ] {
+        let answer = send(&edge, &post("", body.as_bytes())).await;
+        assert_eq!(
+            (answer.status, answer.header("requestrocket-proxy-code")),
+            (400, Some("invalid-request"))
+        );
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        let problem = answer.json();
+        let violation = json!({"pointer": pointer, "keyword": keyword, "schema": schema});
+        assert_eq!((&problem["scope"], &problem["violation"]), (&json!("proxy"), &violation), "{body}");
+        assert!(!answer.text.contains("much"), "no value is told");
+        assert!(answer.header("ratelimit").is_none());
+        let record = edge.record().await;
+        assert_eq!((record.status, record.code.as_str(), record.limits.len()), (400, "invalid-request", 0));
+    }
+    assert_eq!(upstream.count(), 0);
+    let answer = send(&edge, &post("", br#"{"price":1}"#)).await;
+    assert_eq!(answer.status, 200, "the one request that there may be is still to be had");
+    let answer = send(&edge, &post("", br#"{"price":1}"#)).await;
+    assert_eq!(answer.status, 429);
+    // A request that rules deny learns nothing of the schema.
+    let denied = post("", b"{}");
+    let denied = String::from_utf8(denied).expect("text").replacen(PATH, "/api/acme.proxy-1/denied", 1);
+    assert_eq!(edge.send(&denied).await.json()["code"], "rule-denied");
+}
+
+#[tokio::test]
+async fn proxy_and_target_both_have_their_say_and_a_request_without_body_passes() {
+    let upstream = Upstream::echo().await;
+    let edge = edge_of(
+        &upstream,
+        |proxy| proxy.validation = validation(ORDER),
+        |target| {
+            target.validation = validation(r#"{"additionalProperties":false,"properties":{"price":true}}"#)
+        },
+        [],
+    );
+    let answer = send(&edge, &post("", br#"{"price":1,"more":2}"#)).await;
+    assert_eq!((answer.status, answer.json()["scope"].clone()), (400, json!("target")));
+    assert_eq!(send(&edge, &post("", br#"{"more":2}"#)).await.json()["scope"], "proxy");
+    assert_eq!(send(&edge, &post("", br#"{"price":1}"#)).await.status, 200);
+    assert_eq!(edge.send(&get(PATH, &with_key(1))).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_refused_and_what_is_sent_on_is_what_came() {
+    let upstream = Upstream::mirror().await;
+    let edge = edge_of(&upstream, |proxy| proxy.validation = validation(ORDER), |_| {}, []);
+    for coding in ["lzma", "gzip", "gzip, gzip"] {
+        let answer = send(&edge, &post(&format!("content-encoding: {coding}\r\n"), br#"{"price":1}"#)).await;
+        assert_eq!(
+            (answer.status, answer.json()["violation"]["keyword"].clone()),
+            (400, json!("unreadable"))
+        );
+    }
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    let answer = send(&edge, &post(form, br#"{"price":1}"#)).await;
+    assert_eq!(answer.json()["violation"]["keyword"], "unreadable");
+    let spaced = "{ \"price\" : 1.50 }";
+    let answer = send(&edge, &post("", spaced.as_bytes())).await;
+    assert!(answer.status == 200 && answer.text.contains(spaced), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_long_body_is_validated_while_others_pass() {
+    let upstream = Upstream::mirror().await;
+    let schema = r#"{"type":"array","items":{"type":"object","required":["a"]},"uniqueItems":true}"#;
+    let edge = edge_of(&upstream, |proxy| proxy.validation = validation(schema), |_| {}, []);
+    let long = |last: &str| {
+        let items: Vec<String> = (0..10_000).map(|i| format!(r#"{{"a":{i}}}"#)).collect();
+        post("", format!("[{},{last}]", items.join(",")).as_bytes())
+    };
+    let other = get(PATH, &with_key(1)).into_bytes();
+    let (good, bad, twice) = (long(r#"{"a":-1}"#), long(r#"{"b":-1}"#), long(r#"{"a":77}"#));
+    let (good, bad, twice, other) =
+        tokio::join!(send(&edge, &good), send(&edge, &bad), send(&edge, &twice), send(&edge, &other),);
+    assert_eq!((good.status, other.status), (200, 200));
+    assert_eq!(bad.json()["violation"]["pointer"], "/10000");
+    assert_eq!(twice.json()["violation"]["keyword"], "uniqueItems");
+    assert_eq!((bad.status, twice.status), (400, 400));
+}
+
+#[tokio::test]
+async fn a_web_socket_passes_no_schema_unless_somebody_accepts_that() {
+    let upstream = Upstream::echo().await;
+    let upgrade =
+        "upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+    let request = get(PATH, &format!("{}{upgrade}", with_key(1))).replacen(
+        "connection: close",
+        "connection: upgrade",
+        1,
+    );
+    for of_target in [false, true] {
+        let edge = edge_of(
+            &upstream,
+            |proxy| {
+                proxy.websocket = true;
+                proxy.validation = validation(ORDER).filter(|_| !of_target);
+            },
+            |target| target.validation = validation(ORDER).filter(|_| of_target),
+            [],
+        );
+        assert_eq!(send(&edge, request.as_bytes()).await.json()["code"], "tunnel-unread", "{of_target}");
+    }
+}
