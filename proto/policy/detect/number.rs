@@ -128,14 +128,18 @@ pub(super) fn number(
     {
         return Some((Detector::UkNino, range));
     }
-    let next = text.get(at + length).copied().unwrap_or_default();
-    let is_grouped = matches!(next, b' ' | b'-' | b'.' | b'/' | b')');
+    // By one separator, or in brackets.
+    let is_grouped = match text.get(at + length) {
+        Some(b' ' | b'-' | b'.' | b'/') => text.get(at + length + 1).is_some_and(u8::is_ascii_digit),
+        Some(b')') => true,
+        _ => false,
+    };
     // Most numbers are short and alone.
     if length < 8 && !is_grouped && text.get(at.wrapping_sub(1)) != Some(&b'+') {
         return None;
     }
-    let begins = is_begin(text, at);
-    if !begins {
+    // Of dates and versions, the later parts are looked at no further: only cards have groups that others are chained to.
+    if !is_begin(text, at) || length < 4 && !begins_chain(text, at, b".-/") {
         return None;
     }
     let groups = Groups::read(text, at);

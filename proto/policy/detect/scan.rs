@@ -4,6 +4,7 @@
 //! are left whole. What it finds may overlap.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use memchr::memchr;
 use rr_domain::model::detector::{Detector, Detectors};
@@ -11,27 +12,14 @@ use rr_domain::model::detector::{Detector, Detectors};
 use super::number::number;
 use super::{BEGIN, CLASSES, Found, Run, base64, class, jwt, key, mail_at, pem, random};
 
-/// What is looked for in runs of letters and digits.
-const IN_NUMBERS: [Detector; 17] = [
-    Detector::Phone,
-    Detector::Card,
-    Detector::Iban,
-    Detector::UsSsn,
-    Detector::UkNino,
-    Detector::UkNhs,
-    Detector::DeTaxId,
-    Detector::FrNir,
-    Detector::EsDni,
-    Detector::ItFiscalCode,
-    Detector::NlBsn,
-    Detector::BrCpf,
-    Detector::InAadhaar,
-    Detector::PlPesel,
-    Detector::ChAhv,
-    Detector::CnResidentId,
-    Detector::CaSin,
-];
-const IN_TOKENS: [Detector; 4] = [Detector::Key, Detector::Jwt, Detector::Pem, Detector::Random];
+/// What begins with letters, digits and signs without a space.
+static IN_TOKENS: LazyLock<Detectors> =
+    LazyLock::new(|| [Detector::Key, Detector::Jwt, Detector::Pem, Detector::Random].into_iter().collect());
+/// What begins with digits, or with few letters before them: all others but addresses of mail.
+static IN_NUMBERS: LazyLock<Detectors> = LazyLock::new(|| {
+    let is_other = |detector: &Detector| *detector != Detector::Email && !IN_TOKENS.has(*detector);
+    Detectors::all().iter().filter(is_other).collect()
+});
 
 /// Where a run ends though the text goes on: so many bytes are gone over at once.
 const RUN_MAX: usize = 16 * 1024;
@@ -49,8 +37,9 @@ pub struct Scan {
     tokens: bool,
     /// Up to here, runs were gone over.
     at: usize,
-    /// Up to here, signs of mail were.
+    /// Up to here, signs of mail were, and digits.
     mail_at: usize,
+    digits_at: usize,
     /// No token begins before this place.
     no_jwt: usize,
 }
@@ -58,9 +47,8 @@ pub struct Scan {
 impl Scan {
     /// Begins a pass.
     pub fn new(set: Detectors) -> Self {
-        let one_of = |all: &[Detector]| set.has_any(all.iter().copied().collect());
-        let (numbers, tokens) = (one_of(&IN_NUMBERS), one_of(&IN_TOKENS));
-        Self { set, numbers, tokens, at: 0, mail_at: 0, no_jwt: 0 }
+        let (numbers, tokens) = (set.has_any(*IN_NUMBERS), set.has_any(*IN_TOKENS));
+        Self { set, numbers, tokens, at: 0, mail_at: 0, digits_at: 0, no_jwt: 0 }
     }
 
     /// Goes on for about so many bytes, and says whether the text has ended. Calls `found` with what is found, in no order.
@@ -74,12 +62,13 @@ impl Scan {
         if self.set.has(Detector::Email) {
             self.mails(text, until, found);
         }
-        if !self.numbers && !self.tokens {
-            self.at = until;
+        if self.numbers {
+            self.digits(text, until, found);
         }
-        while self.at < until {
+        while self.tokens && self.at < until {
             self.run(text, found);
         }
+        self.at = self.at.max(until);
         self.at >= text.len()
     }
 
@@ -100,47 +89,45 @@ impl Scan {
         }
     }
 
-    /// Reads up to the end of a run of bytes that can belong together, and what separates it from the next.
+    /// Goes to the next run of bytes that can belong together and is long enough, or some way towards it.
     fn run(&mut self, text: &[u8], found: &mut impl FnMut(Detector, Range<usize>)) {
         let start = self.at;
+        let Some(first) = text.get(start..start + TOKEN_MIN) else {
+            self.at = text.len();
+            return;
+        };
+        // Most words are short: from the end of what a run has at least, few bytes tell that none begins here.
+        if let Some(gap) = first.iter().rposition(|byte| CLASSES[usize::from(*byte)] == 0) {
+            self.at = start + gap + 1;
+            return;
+        }
         let end = text.len().min(start + RUN_MAX);
-        let (mut all, mut at) = (0, start);
-        while at < end {
-            let class = CLASSES[usize::from(text[at])];
-            if class == 0 {
-                break;
-            }
+        let mut all = 0;
+        let length = text[start..end].iter().map(|byte| CLASSES[usize::from(*byte)]).take_while(|class| {
             all |= class;
-            at += 1;
-        }
-        // One that was found in it may reach beyond it.
+            *class != 0
+        });
+        let at = start + length.count();
+        // One that is found in it may reach beyond it.
         self.at = if at < end { at + 1 } else { at };
-        if self.numbers && all & class::DIGIT != 0 {
-            self.digits(text, start..at, found);
-        }
-        if self.tokens && at - start >= TOKEN_MIN {
-            self.in_run(text, start..at, all, found);
-        }
+        self.in_run(text, start..at, all, found);
     }
 
-    fn digits(&mut self, text: &[u8], run: Range<usize>, found: &mut impl FnMut(Detector, Range<usize>)) {
-        let mut at = run.start;
-        while at < run.end {
-            if !text[at].is_ascii_digit() {
-                at += 1;
-                continue;
-            }
-            // Not beyond the run: a long text of digits alone is cut as others are.
-            let length = text[at..run.end].iter().take_while(|byte| byte.is_ascii_digit()).count();
-            match number(text, at, length, self.set) {
-                Some((detector, range)) => {
-                    at = range.end.max(at + length);
-                    found(detector, range);
-                }
-                None => at += length,
+    fn digits(&mut self, text: &[u8], until: usize, found: &mut impl FnMut(Detector, Range<usize>)) {
+        while self.digits_at < until {
+            let Some(next) = next_digit(&text[self.digits_at..until]) else {
+                self.digits_at = until;
+                return;
+            };
+            let at = self.digits_at + next;
+            // A long text of digits alone is cut as others are.
+            let length = text[at..].iter().take(RUN_MAX).take_while(|byte| byte.is_ascii_digit()).count();
+            self.digits_at = at + length;
+            if let Some((detector, range)) = number(text, at, length, self.set) {
+                self.digits_at = range.end.max(at + length);
+                found(detector, range);
             }
         }
-        self.at = self.at.max(at);
     }
 
     /// Keys, tokens and random texts.
@@ -210,6 +197,23 @@ impl Scan {
         }
         None
     }
+}
+
+/// Where the first digit stands.
+fn next_digit(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let (eights, rest) = text.as_chunks::<8>();
+    for (i, eight) in eights.iter().enumerate() {
+        // Each byte is below ten then if it is a digit, and none carries into another.
+        let word = u64::from_le_bytes(*eight) ^ (ONES * u64::from(b'0'));
+        let others = ((word & (ONES * 0x7f)) + ONES * (0x80 - 10)) | word;
+        let digits = !others & (ONES * 0x80);
+        if digits != 0 {
+            return Some(i * 8 + digits.trailing_zeros() as usize / 8);
+        }
+    }
+    let before = text.len() - rest.len();
+    rest.iter().position(u8::is_ascii_digit).map(|at| before + at)
 }
 
 /// Dots at the end are those of a sentence.
