@@ -29,7 +29,7 @@ fn every_example_of_the_manual_is_read_and_its_conditions_are_good() {
     let manual = include_str!("../../../../../docs/apply.md");
     let examples: Vec<&str> =
         manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 8);
+    assert_eq!(examples.len(), 9);
     let (mut conditions, mut shapes, mut targets) = (0, 0, 0);
     for example in examples {
         for one in
