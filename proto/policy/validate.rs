@@ -1,6 +1,6 @@
 //! Whether a request is as a schema says.
 //!
-//! Holds the body against JSON Schema 2020-12. The crate that does so sees each value through [`node`], which counts: the
+//! Holds the body against JSON Schema 2020-12. The crate that does so sees each value through `node`, which counts: the
 //! work of a validation is bounded by the schema, the body and a fixed effort, never by time. The invariant: what is not
 //! understood, has a key twice, or would take too long is refused, and nobody is told a value.
 
