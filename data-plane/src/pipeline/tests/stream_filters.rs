@@ -1,9 +1,9 @@
 //! Filters on streams: each event and each line as it comes, and a stream that is cut where one cannot be read.
 
-use rr_contract::wire::fleet::{self, FilterAction};
+use rr_contract::wire::fleet::{self, Detector, FilterAction, FilterDirection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::fixture::{Region, filter, proxy_key};
+use crate::fixture::{Region, filter, proxy_key, redacts};
 
 use super::edge::Edge;
 use super::limits::by_body;
@@ -124,10 +124,13 @@ async fn meters_read_numbers_that_filters_take_away() {
     assert_eq!(answer(&edge, EVENTS, events.as_bytes()).await, Got::whole("data: {}\n\ndata: {}\n\n"));
     let meter = &edge.record().await.meters[0];
     assert_eq!((meter.charged_millionths, meter.missing, meter.partial), (8_000_000, false, false));
-    let cut = "data: {\"usage\":{\"total\":12}}\n\ndata: no\n\n";
-    assert!(!answer(&edge, EVENTS, cut.as_bytes()).await.is_whole);
-    let meter = &edge.record().await.meters[0];
-    assert_eq!((meter.charged_millionths, meter.missing, meter.partial), (12_000_000, false, true));
+    // Where it breaks off no less than was reserved is charged, which is 9.
+    for (told, charged) in [(12, 12_000_000), (5, 9_000_000)] {
+        let cut = format!("data: {{\"usage\":{{\"total\":{told}}}}}\n\ndata: no\n\n");
+        assert!(!answer(&edge, EVENTS, cut.as_bytes()).await.is_whole);
+        let meter = &edge.record().await.meters[0];
+        assert_eq!((meter.charged_millionths, meter.missing, meter.partial), (charged, false, true));
+    }
 }
 
 #[tokio::test]
@@ -138,4 +141,23 @@ async fn a_stream_that_filters_go_over_may_be_longer_than_what_is_held_whole() {
     let edge = edge_with(&upstream, []);
     let got = answer(&edge, EVENTS, events.as_bytes()).await;
     assert!(got == Got::whole(&events), "{} of {} bytes", got.body.len(), events.len());
+}
+
+#[tokio::test]
+async fn of_a_stream_that_is_no_success_only_what_is_redacted_goes_and_a_part_of_one_does_not_go_out() {
+    let upstream = Upstream::told().await;
+    let redacts = redacts(2, proxy_key(1), FilterDirection::Response, &[Detector::Email]);
+    let edge = edge_with(&upstream, [redacts]);
+    let events = "data: {\"secret\":1,\"to\":\"ann@example.com\"}\n\n";
+    let status = |status: u16| format!("x-status: {status}\r\nx-answer-content-type: text/event-stream\r\n");
+    for (said, wanted) in
+        [(200, "data: {\"to\":\"***\"}\n\n"), (500, "data: {\"secret\":1,\"to\":\"***\"}\n\n")]
+    {
+        let got = answer(&edge, &status(said), events.as_bytes()).await;
+        assert_eq!(got, Got { status: said.to_string(), ..Got::whole(wanted) });
+    }
+    let headers =
+        format!("{}{}connection: close\r\ncontent-length: {}\r\n", with_key(1), status(206), events.len());
+    let part = get("/api/acme.proxy-1/", &headers).replace("GET", "POST");
+    assert_eq!(edge.send(&format!("{part}{events}")).await.status, 422);
 }
