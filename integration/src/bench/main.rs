@@ -29,6 +29,7 @@ mod propagation;
 mod proxy;
 mod query;
 mod reconnect;
+mod redact;
 mod renewals;
 mod report;
 mod revisions;
@@ -45,6 +46,7 @@ mod stream;
 mod stream_meter;
 mod telemetry;
 mod telemetry_outage;
+mod validate;
 
 use clap::{Parser, Subcommand};
 
@@ -104,6 +106,10 @@ enum Bench {
     Floods(floods::Args),
     /// How fast filters go over a document, decoding included.
     Filter(stages::Args),
+    /// How fast all detectors go over texts of 64 KiB.
+    Redact(redact::Args),
+    /// How long it takes to hold a body of 2 KiB against a schema of 20 KiB.
+    Validate(validate::Args),
     /// What the search for the upstream's secret takes of a request with 1 KiB of JSON.
     Echo(stages::Args),
     /// What a record of a request takes, beside nginx.
@@ -160,6 +166,8 @@ async fn main() -> anyhow::Result<()> {
         Bench::Floods(args) => floods::run(args, &mut report).await?,
         Bench::Jwt(args) => callers::run(args, &mut report).await?,
         Bench::Filter(args) => stages::filter(args, &mut report).await?,
+        Bench::Redact(args) => block_in_place(|| redact::run(&args, &mut report))?,
+        Bench::Validate(args) => block_in_place(|| validate::run(&args, &mut report))?,
         Bench::Record(args) => stages::record(args, &mut report).await?,
         Bench::Echo(args) => stages::echo(args, &mut report).await?,
         Bench::Kinds(args) => stages::kinds(args, &mut report).await?,
