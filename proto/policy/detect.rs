@@ -49,7 +49,7 @@ const LOCAL_MAX: usize = 64;
 pub const WITHOUT_AT_MIN: usize = 10;
 
 /// How keys begin that no word begins like, and how many letters, digits, `-` and `_` have to stand behind that.
-const KEYS: [&[u8]; 39] = [
+const KEYS: [&[u8]; 38] = [
     b"AGE-SECRET-KEY-",
     b"AIza",
     b"AKIA",
@@ -83,7 +83,6 @@ const KEYS: [&[u8]; 39] = [
     b"sq0atp-",
     b"sq0csp-",
     b"tskey-",
-    b"vercel_",
     b"whsec_",
     b"xapp-",
     b"xoxb-",
@@ -93,8 +92,8 @@ const KEYS: [&[u8]; 39] = [
 const BEHIND_MIN: usize = 8;
 
 /// How keys begin that a word could begin like: more has to stand behind it, and a digit in that.
-const SHORT_KEYS: [&[u8]; 9] =
-    [b"SG.", b"gsk_", b"hf_", b"hvs.", b"npm_", b"pypi-", b"sk-", b"xoxa-", b"ya29."];
+const SHORT_KEYS: [&[u8]; 10] =
+    [b"SG.", b"gsk_", b"hf_", b"hvs.", b"npm_", b"pypi-", b"sk-", b"vercel_", b"xoxa-", b"ya29."];
 const BEHIND_SHORT_MIN: usize = 20;
 /// How much of that is looked at for the digit.
 const LOOKED_AT: usize = 64;
@@ -219,7 +218,10 @@ fn mail_at(text: &[u8], sign: usize) -> Option<Range<usize>> {
     let is_host = behind[..trimmed]
         .iter()
         .rposition(|byte| *byte == b'.')
-        .is_some_and(|dot| dot > 0 && trimmed - dot > 2);
+        // A version (`a@1.2.34`) and an address of a machine end in digits, and no domain does.
+        .is_some_and(|dot| {
+            dot > 0 && trimmed - dot > 2 && !behind[dot + 1..trimmed].iter().all(u8::is_ascii_digit)
+        });
     is_host.then_some(sign - before..sign + 1 + trimmed)
 }
 
@@ -346,8 +348,13 @@ fn random(text: &[u8], run: &Range<usize>) -> Option<Found> {
             }
             _ => (mixed, plain) = (Window::default(), Window::default()),
         }
-        if mixed.is_mixed() || plain.is_plain() {
-            return Some(Found { shape: Shape::Random, at: piece(text, at, run) });
+        let is_mixed = mixed.is_mixed();
+        if is_mixed || plain.is_plain() {
+            let Range { mut start, end } = piece(text, at, run);
+            if is_mixed {
+                start = before_slashes(text, start, run.start);
+            }
+            return Some(Found { shape: Shape::Random, at: start..end });
         }
     }
     None
@@ -387,6 +394,26 @@ fn piece(text: &[u8], at: usize, run: &Range<usize>) -> Range<usize> {
     let start = at - count(&mut text[run.start..at].iter().rev(), part);
     let end = at + count(&mut text[at..run.end].iter(), part | class::SLASH | class::EQUALS);
     start..end
+}
+
+/// Where base64 begins of which this is the part behind a slash: words of a path change less between kinds of letters.
+fn before_slashes(text: &[u8], mut start: usize, from: usize) -> usize {
+    while start > from && class_of(text[start - 1]) == class::SLASH {
+        let (mut window, mut length) = (Window::default(), 0);
+        let segment = text[from..start - 1].iter().rev().map(|byte| class_of(*byte));
+        for class in segment.take_while(|class| class & (class::WORD | class::SIGN) != 0) {
+            length += 1;
+            if class & class::WORD != 0 {
+                window.push(class);
+            }
+        }
+        let is_random = window.changes.count_ones() as usize * 3 >= length.min(64);
+        if !is_random || length == 0 {
+            break;
+        }
+        start -= length + 1;
+    }
+    start
 }
 
 fn key(text: &[u8], at: usize) -> Option<Found> {

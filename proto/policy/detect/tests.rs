@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+mod corpus;
 mod scan;
 
 use super::*;

@@ -214,9 +214,16 @@ fn nl_bsn(digits: &[u8]) -> bool {
     value(digits) > 9_999_999 && sum % 11 == u32::from(digits[8]) && !are_alike(digits)
 }
 
+/// Those of Scotland begin with a day of birth; of the others, some beginnings are nobody's. Times in seconds are none.
 fn uk_nhs(digits: &[u8]) -> bool {
+    let is_issued = match digits[0] {
+        4 | 6 | 7 | 9 => true,
+        3 if digits[1] >= 2 => true,
+        0..=3 => matches!(value(&digits[..2]), 1..=31) && matches!(value(&digits[2..4]), 1..=12),
+        _ => false,
+    };
     let check = (11 - weighed(&digits[..9], &[10, 9, 8, 7, 6, 5, 4, 3, 2]) % 11) % 11;
-    check == u32::from(digits[9]) && !are_alike(digits)
+    is_issued && check == u32::from(digits[9]) && !are_alike(digits)
 }
 
 /// ISO 7064, MOD 11,10; one of the first ten digits stands there two or three times, and no other.

@@ -25,21 +25,26 @@ pub(super) fn number(text: &[u8], at: usize, groups: &Groups<'_>) -> Option<Rang
     american(text, at, groups).or_else(|| national(groups).map(|end| at..end))
 }
 
-/// Where it ends: one digit, one separator or two between them.
+/// Where it ends: one digit, one separator or two between them. What stands behind it may be a number of its own: it ends
+/// where it is longest.
 fn international(text: &[u8], start: usize) -> Option<usize> {
     if matches!(text.get(start), None | Some(b'0')) {
         return None;
     }
-    let (mut end, mut digits, mut between) = (start, 0, 0);
+    let (mut end, mut digits, mut between) = (None, 0, 0);
     for (at, byte) in text.iter().enumerate().skip(start).take(LONGEST) {
         match byte {
-            b'0'..=b'9' if digits < *INTERNATIONAL.end() => (end, digits, between) = (at + 1, digits + 1, 0),
-            b'0'..=b'9' => break,
+            b'0'..=b'9' if digits < *INTERNATIONAL.end() => {
+                (digits, between) = (digits + 1, 0);
+                if INTERNATIONAL.contains(&digits) && is_end(text, at + 1) {
+                    end = Some(at + 1);
+                }
+            }
             b' ' | b'-' | b'.' | b'/' | b'(' | b')' if between < 2 => between += 1,
             _ => break,
         }
     }
-    (INTERNATIONAL.contains(&digits) && is_end(text, end)).then_some(end)
+    end
 }
 
 /// `(415) 555-2671`, `415-555-2671`, `1-415-555-2671`: neither area nor exchange begins with 0 or 1.
@@ -71,7 +76,7 @@ fn national(groups: &Groups<'_>) -> Option<usize> {
     if groups.digits[0] != 0 || groups.digits[1] == 0 || !(2..=5).contains(&groups.lengths[0]) {
         return None;
     }
-    let (mut digits, mut count) = (groups.lengths[0], 1);
+    let (mut digits, mut count, mut found) = (groups.lengths[0], 1, None);
     while count < groups.count {
         let (before, length) = (groups.separators[count - 1], groups.lengths[count]);
         let is_same = count == 1 || before == groups.separators[1];
@@ -81,9 +86,15 @@ fn national(groups: &Groups<'_>) -> Option<usize> {
             break;
         }
         (digits, count) = (digits + length, count + 1);
+        let end = groups.ends[count - 1];
+        let is_pairs = groups.lengths[..count].iter().all(|length| *length == 2);
+        let is_one = (9..=12).contains(&digits) && (!is_pairs || count == 5);
+        // What stands behind it may be a number of its own, but a pair behind pairs is not.
+        if is_one && is_end(groups.text, end) && ends_chain(groups.text, end, b"-.") {
+            found = Some(end);
+        } else if is_pairs {
+            found = None;
+        }
     }
-    let end = groups.ends[count - 1];
-    let is_pairs = groups.lengths[..count].iter().all(|length| *length == 2);
-    let is_one = count > 1 && (9..=12).contains(&digits) && (!is_pairs || count == 5);
-    (is_one && is_end(groups.text, end) && ends_chain(groups.text, end, b"-.")).then_some(end)
+    found
 }

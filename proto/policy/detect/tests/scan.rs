@@ -22,7 +22,7 @@ const TABLE: &[(Detector, &[&str], &[&str])] = &[
     (
         Detector::Email,
         &["ann@example.com", "j\u{f6}rg.o'neill+x@mail.example.co.uk", "a@b.de"],
-        &["@example.com", "user@localhost", "a@b", "a@.de", "@", "a@b.c"],
+        &["@example.com", "user@localhost", "a@b", "a@.de", "@", "a@b.c", "react@18.2.10", "root@10.0.0.12"],
     ),
     (
         Detector::Phone,
@@ -143,7 +143,11 @@ const TABLE: &[(Detector, &[&str], &[&str])] = &[
         &["AB123456C", "AB 12 34 56 C", "jg103759a"],
         &["DA123456C", "AO123456C", "GB123456C", "AB123456E", "AB123456CX", "XAB123456C", "AB 12 34 56"],
     ),
-    (Detector::UkNhs, &["943 476 5919", "9434765919", "943-476-5919"], &["943 476 5918", "1111111111"]),
+    (
+        Detector::UkNhs,
+        &["943 476 5919", "9434765919", "943-476-5919", "0101014244", "3200000007"],
+        &["943 476 5918", "1111111111", "1763758877", "5992924426"],
+    ),
     (
         Detector::DeTaxId,
         &["86095742719", "86 095 742 719", "47036892816"],
@@ -204,6 +208,38 @@ fn each_detector_finds_what_it_is_for_and_leaves_what_only_looks_like_it() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     let in_table: Detectors = TABLE.iter().map(|(detector, ..)| *detector).collect();
     assert_eq!(in_table, Detectors::all(), "each detector has its cases");
+}
+
+#[test]
+fn a_number_of_a_telephone_ends_where_another_number_begins() {
+    let phones = only(Detector::Phone);
+    for (text, wanted) in [
+        ("+49 30 2154305 12ms", "+49 30 2154305"),
+        ("+55 11 98927-4270 2002 512", "+55 11 98927-4270"),
+        ("+49 30 2154305 20026", "+49 30 2154305"),
+        ("030 2154305 12ms", "030 2154305"),
+        ("0171-2154305 2002 512", "0171-2154305"),
+    ] {
+        assert_eq!(found(phones, text), [(Detector::Phone, wanted.to_owned())], "{text}");
+    }
+    for text in ["+493021543051234567", "+4930ab", "030 2154305x"] {
+        assert_eq!(found(phones, text), [], "{text}");
+    }
+}
+
+#[test]
+fn base64_goes_whole_whatever_slashes_are_in_it_and_a_path_stays() {
+    for (text, wanted) in [
+        (
+            "key apteFXr39yaNOeE/BrYIZD+SojLJXHm7s0fgDeEdmHEo==",
+            "apteFXr39yaNOeE/BrYIZD+SojLJXHm7s0fgDeEdmHEo==",
+        ),
+        ("6FV1tQzF6WLu/Rs/Svntp0LVJvXhkH4XQk0xRdj", "6FV1tQzF6WLu/Rs/Svntp0LVJvXhkH4XQk0xRdj"),
+        ("/srv/releases/Svntp0LVJvXhkH4XQk0xRdj", "Svntp0LVJvXhkH4XQk0xRdj"),
+        ("/v1/4bf92f3577b34da6a3ce929d0e0e4736", "4bf92f3577b34da6a3ce929d0e0e4736"),
+    ] {
+        assert_eq!(found(only(Detector::Random), text), [(Detector::Random, wanted.to_owned())], "{text}");
+    }
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! Texts as services have them, without a secret and without anything about a person.
+//!
+//! What stands in them looks like what detectors look for: numbers of orders, ids, times, versions, hashes, names of files,
+//! addresses of machines, data in base64, code.
+
+use super::Dice;
+
+const LINES: [&str; 72] = [
+    "Order !#{5} was shipped on 2026-11-29.",
+    "Order 2026-11-#{5}, 3 items, 129.90 EUR",
+    "invoice INV-2026-#{6} is due in 30 days",
+    "{\"order_id\": !#{7}, \"state\": \"open\", \"total\": 12990}",
+    "customer !#{8} called about ticket #!#{5}",
+    "{\"id\": !#{8}, \"account\": !#{9}, \"count\": 7}",
+    "article !#{9}, batch !#{9}",
+    "tracking number !#{11}",
+    "parcel !#{19} is on its way",
+    "parcel 1Z?{6}!#{9}",
+    "id=&{8}-&{4}-4&{3}-a&{3}-&{12}",
+    "{\"request_id\":\"&{8}-&{4}-7&{3}-b&{3}-&{12}\"}",
+    "trace 00-&{32}-&{16}-01",
+    "ts=17#{8}",
+    "ts=17#{11}",
+    "{\"created_at\": 17#{14}}",
+    "2026-11-29T04:12:05Z GET /v1/orders 200 12ms",
+    "2026-11-29 04:12:05,### INFO worker-7 took !### us",
+    "29.11.2026 04:12",
+    "11/29/2026 4:12 PM",
+    "from 2026-11-29 10:00 to 2026-12-01 18:30",
+    "version 1.!#.### of 2026",
+    "~{6}@!.!#.#",
+    "~{6}@!#.!#.!#",
+    "rust 1.!#.0 (&{9} 2026-11-29)",
+    "commit &{40}",
+    "merged &{7} into main",
+    "sha256:&{64}",
+    "md5 &{32}  ~{6}.tar.gz",
+    "image registry.example/~{5}@sha256:&{64}",
+    "container &{12} exited with 137",
+    "IMG_2026####_######.jpg",
+    "/var/log/~{6}/~{5}-2026-11-29.log.gz",
+    "~{5}@2x.png",
+    "C:\\\\Users\\\\~{5}\\\\report-##.docx",
+    "10.!#.!#.!#:8080 -> 192.168.!#.!#:443",
+    "2001:db8::&{4}:&{4}",
+    "mac &&:&&:&&:&&:&&:&&",
+    "52.!#{5}, 13.!#{5}",
+    "[0.0!#{15},-0.0!#{15},0.!#{15}]",
+    "1 ### ###,00 EUR",
+    "1,###,###.## USD",
+    "ISBN 978-3-16-!#{5}#-#",
+    "EAN 40#{11}",
+    "#&{6} is the color, 12px the size",
+    "web-7&{8}-~{5} is ready",
+    "data:image/png;base64,iVBORw0KGgo*{64}",
+    "\"body\": \"*{76}\"",
+    "SELECT id, name FROM ~{6} WHERE id IN (!###, !###, !####) LIMIT 50",
+    "for (let i = 0; i < !##; i++) { total += price[i] * 1.19; }",
+    "def ~{6}(~{5}, ~{4}=!#): return ~{5} @ ~{4}",
+    "@app.route('/~{6}/<int:id>')",
+    "if (x & 0x&{8}) return -1;",
+    "git clone git@github.com:~{6}/~{7}.git",
+    "https://example.com/orders/!#{8}/items/!#{9}?page=2",
+    "https://s3.example.com/~{6}/&{32}/~{4}.pdf",
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/!##.0.0.0 Safari/537.36",
+    "ETag: W/\"&{16}\"",
+    "MAX_^{6}_^{5} = !####",
+    "com.example.~{6}.^~{6}Service^~{5}Factory",
+    "getUser^~{6}By^~{6}Id",
+    "the customer has not been refunded yet because the invoice cannot be found",
+    "Room !##, floor #, call extension !##",
+    "score 3-1, half time 1-0, 12 000 people",
+    "pages 112-119, volume 34, number 2",
+    "part 482-!#-####",
+    "part ^{2}!#{5}^",
+    "license plate B-^{2} !###",
+    "flight LH !##, gate B!#, seat !#A",
+    "size 40 x 60 x 120 cm, weight 12.5 kg",
+    "0#:1#:2# up 12 days, load 0.4# 0.3# 0.2#",
+    "retry 3 of 5 in 2000 ms, 01?{24}",
+];
+
+pub(super) fn text(dice: &mut Dice) -> String {
+    let mut text = dice.draw(&LINES);
+    if dice.below(3) == 0 {
+        text.push('\n');
+        text.push_str(&dice.draw(&LINES));
+    }
+    text
+}
