@@ -218,6 +218,7 @@ BODIES = {
     "RollbackOrg": rollback,
     "UndeleteOrg": dict,
     "TestTarget": tested,
+    "PermitTrial": lambda: {"region": FIXTURES["region"]},
     "MarkNotificationsRead": marked,
     "MarkInstallationNotificationsRead": marked,
     "MarkMyNotificationsRead": marked,

@@ -11,6 +11,7 @@
 //! * [`client_key`]: the keys of callers' certificates;
 //! * [`own_value`]: the values that callers bring themselves;
 //! * [`password`]: the hashes of callers' passwords;
+//! * [`trial`]: permissions to have a request explained;
 //! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers;
 //! * `document` (feature `management`): documents as people write and read them;
 //! * `file` (feature of that name): documents in files, and the line of what is wrong with them;
@@ -21,7 +22,7 @@
 //! It holds no code: each part is a package of its own below this one, so that an edit compiles what depends on it and
 //! no more. None does I/O or reads a clock outside `outbound`, `seam` and `runtime`, and none names a plane.
 
-pub use rr_domain::{api_key, client_key, digest, model, own_value, password, seal, secret};
+pub use rr_domain::{api_key, client_key, digest, model, own_value, password, seal, secret, trial};
 #[cfg(feature = "management")]
 pub use rr_domain::{audit, document};
 #[cfg(feature = "file")]

@@ -67,7 +67,7 @@ impl Endpoint {
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| bad("has no host"))?.to_owned();
         let tls = match uri.scheme_str() {
-            Some("https") => Some(Arc::new(tls(ca)?)),
+            Some("https") => Some(Arc::new(tls(ca, b"h2")?)),
             Some("http") if is_loopback(&host) => None,
             Some("http") => {
                 return Err(fault::usage(
@@ -184,7 +184,7 @@ impl Interceptor for WithToken {
 }
 
 /// A TCP connection, or TLS over one.
-type Io = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+pub(crate) type Io = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 async fn dial(uri: Uri, tls: Option<Arc<rustls::ClientConfig>>) -> std::io::Result<TokioIo<Io>> {
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
@@ -201,7 +201,8 @@ async fn dial(uri: Uri, tls: Option<Arc<rustls::ClientConfig>>) -> std::io::Resu
     Ok(TokioIo::new(io))
 }
 
-fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig> {
+/// Over TLS, with this protocol.
+fn tls(ca: Option<&Path>, protocol: &[u8]) -> Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     match ca {
         Some(path) => {
@@ -220,8 +221,38 @@ fn tls(ca: Option<&Path>) -> Result<rustls::ClientConfig> {
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     Ok(config)
+}
+
+/// Where an edge is; `from` says who said so. Credentials of callers go there.
+pub(crate) fn edge_url(url: &str, from: &str) -> Result<Uri> {
+    let bad = |why: &str| {
+        fault::usage(&format!("{from} is {url:?}, which {why}"), "write it like https://edge.example.com")
+    };
+    let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| bad("has no host"))?;
+    if !matches!(uri.path(), "/" | "") || uri.query().is_some() || url.contains('@') {
+        return Err(bad("has more than scheme, host and port"));
+    }
+    match uri.scheme_str() {
+        Some("https") => Ok(uri),
+        Some("http") if is_loopback(host) => Ok(uri),
+        Some("http") => Err(fault::usage(
+            &format!("{from} is {url:?}, which is not on this machine and not https"),
+            "a caller's key may not be sent in the clear over a network: name an https URL with --edge-url",
+        )),
+        _ => Err(bad("is neither http nor https")),
+    }
+}
+
+/// A connection to an edge, for HTTP/1.1.
+pub(crate) async fn edge(url: &Uri, ca: Option<&Path>) -> Result<TokioIo<Io>> {
+    let tls = match url.scheme_str() {
+        Some("https") => Some(Arc::new(tls(ca, b"http/1.1")?)),
+        _ => None,
+    };
+    Ok(dial(url.clone(), tls).await?)
 }
 
 /// A file with a token.

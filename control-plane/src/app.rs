@@ -227,6 +227,7 @@ pub async fn start(
         publisher: Arc::clone(&publisher),
         ceilings: config.limit_ceilings,
         tests: crate::service::TestBounds::default(),
+        trials: crate::service::TrialBounds::default(),
         stop: front.0.stop(),
     };
     let answering = services.clone();

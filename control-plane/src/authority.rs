@@ -1,7 +1,7 @@
 //! The installation's certificate authority: who may speak on the fleet port, and as whom.
 //!
 //! Names in certificates come from tokens, never from who asks for them. The key lies in the state folder, or where the
-//! settings say; it signs identities and nothing else, and no secret is protected by it.
+//! settings say; it signs identities, and permissions to have a request explained, and no secret is protected by it.
 
 mod error;
 mod key_source;
@@ -25,6 +25,7 @@ use rcgen::{
 };
 use rr_contract::model::id::{InstallationId, NodeId, RegionId};
 use rr_contract::seam::{Seams, draw};
+use rr_contract::trial;
 use rr_contract::wire::fleet;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -273,6 +274,27 @@ impl Authority {
     /// When a certificate that is issued now ends.
     pub(crate) fn node_not_after(now: SystemTime) -> SystemTime {
         now + NODE_VALIDITY
+    }
+
+    /// A permission for a trial, as the root signs it that issues.
+    pub(crate) async fn sign_trial(&self, claims: &trial::Claims) -> Result<String, SignError> {
+        let (encoded, pin) = (claims.encode(), self.pin());
+        let held = self.held(&pin).ok_or(SignError::NoKey)?;
+        let message = trial::signed(&encoded);
+        let signature = if held.signer.is_elsewhere() {
+            // Never closed.
+            let _turn = self.turns.acquire().await;
+            let signer = Arc::clone(&held.signer);
+            spawn_blocking(move || signer.sign(&message)).await.map_err(|_| SignError::Ended)??
+        } else {
+            held.signer.sign(&message)?
+        };
+        Ok(trial::text(encoded, signature, pin.to_vec()))
+    }
+
+    /// Whose authority it is.
+    pub(crate) fn installation(&self) -> InstallationId {
+        self.installation
     }
 
     /// A certificate for a machine that joined or renews. Only the public key is taken from its request.

@@ -193,6 +193,8 @@ table! {
 
     LIST_REQUESTS = "RequestService.ListRequests", Org, InOrg(Viewer);
     TAIL_REQUESTS = "RequestService.TailRequests", Org, InOrg(Viewer);
+    // Shows what rules say, and no more of the organization than its editors see. No operator without a role there.
+    PERMIT_TRIAL = "RequestService.PermitTrial", Org, InOrg(Editor);
     GET_REQUEST = "RequestService.GetRequest", Org, InOrg(Viewer);
     QUERY_METRICS = "MetricsService.QueryMetrics", Org, InOrg(Viewer);
 

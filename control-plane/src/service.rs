@@ -51,6 +51,7 @@ pub(crate) mod scope;
 mod sealed_value;
 mod target_test;
 mod token;
+mod trial;
 mod wait;
 pub(crate) mod withdraw;
 
@@ -79,7 +80,7 @@ pub(crate) use plain_secret::Plain;
 pub(crate) use plan::Plan;
 pub(crate) use removal::Removal;
 pub(crate) use resource::ListRequest;
-pub(crate) use target_test::TestBounds;
+pub(crate) use target_test::{TestBounds, TrialBounds};
 
 /// An authorized caller, with the call that it makes; made only by authorization.
 #[derive(Debug, Clone)]
@@ -148,6 +149,8 @@ pub(crate) struct Services {
     pub(crate) ceilings: Limits,
     /// Who tests targets.
     pub(crate) tests: TestBounds,
+    /// Who has requests explained.
+    pub(crate) trials: TrialBounds,
     /// Ends calls that wait.
     pub(crate) stop: Stop,
 }

@@ -53,6 +53,7 @@ mod stream;
 mod target_tests;
 mod tenants;
 mod tokens;
+mod trials;
 mod upstream_overlap;
 mod values;
 mod world;

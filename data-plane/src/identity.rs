@@ -100,6 +100,11 @@ impl Identity {
         roots::pins(&self.trust)
     }
 
+    /// Whether an authority that it trusts, the one with this pin, has signed a message.
+    pub(crate) fn is_signed(&self, by: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        roots::is_signed(&self.trust, by, message, signature)
+    }
+
     /// The same of the one that issued its certificate; none where it trusts that one no more.
     pub(crate) fn certified_by(&self) -> Option<Vec<u8>> {
         roots::issuer_of(self.chain.first()?, &self.trust)
@@ -119,5 +124,25 @@ impl Identity {
         let (_, parsed) = X509Certificate::from_der(self.chain.first()?).ok()?;
         let seconds = u64::try_from(side(&parsed).timestamp()).ok()?;
         Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+}
+
+/// A node of the fixture's region, which trusts these authorities.
+#[cfg(test)]
+pub(crate) fn fixture(
+    keys: &rr_contract::seal::region_key::RegionKeys,
+    trust: Vec<CertificateDer<'static>>,
+) -> Identity {
+    Identity {
+        node: NodeId::from_random([4; 16]),
+        installation: crate::fixture::INSTALLATION,
+        region: keys.opening_key(),
+        fingerprint: keys.fingerprint(),
+        later: Vec::new(),
+        attested: Arc::default(),
+        own_key: OpeningKey::generate(),
+        chain: Vec::new(),
+        private_key: Secret::new(Vec::new()),
+        trust,
     }
 }

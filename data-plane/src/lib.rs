@@ -68,6 +68,7 @@ mod standing;
 mod sync;
 mod target_test;
 mod traces;
+mod trials;
 mod upstream;
 mod validations;
 mod values;

@@ -53,10 +53,11 @@ pub(crate) enum Code {
     RecordUnsure,
     RequestUnfilterable,
     RequestInvalid,
+    TrialRefused,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 48] = [
+    pub(crate) const ALL: [Self; 49] = [
         Self::Granted,
         Self::HttpOnTlsPort,
         Self::NotFound,
@@ -105,6 +106,7 @@ impl Code {
         Self::RecordUnsure,
         Self::RequestUnfilterable,
         Self::RequestInvalid,
+        Self::TrialRefused,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -157,6 +159,7 @@ impl Code {
             Self::RecordUnsure => "record-unsure",
             Self::RequestUnfilterable => "request-not-json",
             Self::RequestInvalid => "invalid-request",
+            Self::TrialRefused => "trial-refused",
         }
     }
 }

@@ -57,6 +57,7 @@ mod tee;
 mod test_request;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod tunnel;
 mod upstream_body;
 mod validate;
@@ -66,12 +67,13 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 
 use http::header::CONNECTION;
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tracing::debug;
 
 use rr_contract::runtime::chain;
+use rr_contract::wire::fleet::RequestStage as Stage;
 
 use crate::body::Coding;
 use crate::outcome::Code;
@@ -86,6 +88,7 @@ use self::caller_body::CallerBody;
 use self::cors::{Goes, Page};
 use self::filter::{Filtered, FilteredBody, Passed};
 use self::settle::Draft;
+use self::trial::Explanation;
 use self::tunnel::{OpenTunnel, Opened};
 
 pub use self::hop::TrustedHeader;
@@ -128,11 +131,17 @@ pub(crate) async fn handle(
             draft.charges().put_fields(head.headers_mut());
             reply::sign(head.headers_mut(), Code::Granted, request_id);
             draft.answered(Code::Granted, head.status());
-            head.map(|()| match body {
-                Behind::Body(FilteredBody::Passing(body, beside)) => ReplyBody::upstream(body, beside, draft),
-                Behind::Body(FilteredBody::Whole(body)) => ReplyBody::whole(body, draft),
-                Behind::Tunnel(open) => ReplyBody::tunnel(Tunnel::new(*open, draft)),
-            })
+            let explanation = draft.explanation();
+            explained(
+                explanation,
+                head.map(|()| match body {
+                    Behind::Body(FilteredBody::Passing(body, beside)) => {
+                        ReplyBody::upstream(body, beside, draft)
+                    }
+                    Behind::Body(FilteredBody::Whole(body)) => ReplyBody::whole(body, draft),
+                    Behind::Tunnel(open) => ReplyBody::tunnel(Tunnel::new(*open, draft)),
+                }),
+            )
         }
         Err(refused) => {
             draft.refused(&refused);
@@ -148,13 +157,22 @@ pub(crate) async fn handle(
             if let Some(page) = &page {
                 page.put(code, response.headers_mut());
             }
+            let explanation = draft.explanation();
             if code == Code::CallerGone {
                 // No caller is left to answer; the record already says so.
                 return response.map(ReplyBody::unrecorded);
             }
             draft.answered(code, response.status());
-            response.map(|body| ReplyBody::own(body, draft))
+            explained(explanation, response.map(|body| ReplyBody::own(body, draft)))
         }
+    }
+}
+
+/// Puts a response into what explains it, for who may see that.
+fn explained(explanation: Option<Explanation>, response: Response<ReplyBody>) -> Response<ReplyBody> {
+    match explanation {
+        None => response,
+        Some(explanation) => trial::explain(response, explanation),
     }
 }
 
@@ -171,11 +189,16 @@ async fn pass<'s>(
         return Err(Denial::OutOfPlace.into());
     }
     let now = draft.received_at();
+    draft.tries(worker.trials.shown(&parts.headers).map_err(Denial::Trial)?);
     let wish = tunnel::wish(&mut parts);
     let addressed = resolve::address(snapshot, &parts)?;
+    draft.is_tried_at(addressed.proxy)?;
     draft.addressed(addressed.proxy);
     draft.came_over(hop);
     let wish = wish?;
+    if wish.is_some() || parts.method == Method::HEAD {
+        draft.is_untried()?;
+    }
     *page = cors::page(addressed.proxy, &parts);
     // Here, because `Connection` could take out what tells it.
     let caller = forwarded::sender(hop, &parts.headers)?.address;
@@ -184,6 +207,7 @@ async fn pass<'s>(
     if cors::preflight(&mut resolved, &parts, page.as_deref_mut())? == Goes::WithoutProxy {
         draft.is_of_another_page();
     }
+    draft.enters(Stage::Authenticate);
     // Few requests wait for what their credential is judged by, once each of them is known.
     let memory = authenticate::Memory::of(worker);
     let authenticated = match authenticate::authenticate(resolved, snapshot, memory, &parts, hop, now)? {
@@ -193,6 +217,7 @@ async fn pass<'s>(
         }
     };
     draft.authenticated(&authenticated);
+    draft.enters(Stage::Activate);
     let active = activate::activate(authenticated)?;
     let mut tunnel = match wish {
         None => None,
@@ -209,6 +234,7 @@ async fn pass<'s>(
     if route.target.trace_context {
         draft.keep_trace(&parts.headers);
     }
+    draft.enters(Stage::Clean);
     let cleaned = match &tunnel {
         None => clean::clean(parts, credential.header())?,
         Some(_) => tunnel::clean(parts, credential.header())?,
@@ -219,7 +245,9 @@ async fn pass<'s>(
         &cleaned.parts.headers,
         cleaned.query.as_deref(),
     ));
+    draft.enters(Stage::Rewrite);
     let rewritten = rewrite::request(active, cleaned, told, &worker.pseudonym, draft)?;
+    draft.enters(Stage::Authorize);
     // Few requests wait for their bodies here, so the state of that is boxed: all others would carry it.
     let authorized = match authorize::authorize(rewritten, body, draft)? {
         Looked::Passes(authorized) => authorized,
@@ -227,23 +255,30 @@ async fn pass<'s>(
     };
     let validated = match validate::validate(authorized) {
         Ok(validated) => validated,
-        Err(said) => Box::pin(validate::look(said, &worker.validations, draft)).await?,
+        Err(said) => {
+            draft.enters(Stage::Validate);
+            Box::pin(validate::look(said, &worker.validations, draft)).await?
+        }
     };
+    draft.enters(Stage::Admit);
     let mut admitted = match admit::admit(validated, caller, draft)? {
         Counted::Admitted(admitted) => admitted,
         Counted::NeedsBody(waiting) => Box::pin(admit::with_body(waiting, caller, draft)).await?,
     };
     draft.admitted(&admitted.request);
-    let request_chain = filter::request_chain(route, credential);
-    if !request_chain.is_empty() {
-        admitted = Box::pin(filter::request(admitted, &request_chain, draft)).await?;
+    if !filter::request_chain(route, credential).is_empty() {
+        draft.enters(Stage::FilterRequest);
+        admitted =
+            Box::pin(filter::request(admitted, filter::request_chain(route, credential), draft)).await?;
     }
     if draft.has_to_be_sure() {
+        draft.enters(Stage::Record);
         Box::pin(draft.make_sure()).await?;
     }
     if let Some(tunnel) = &mut tunnel {
         tunnel.admitted(&admitted, snapshot, now);
     }
+    draft.enters(Stage::Inject);
     if let Some(source) = route.upstream.as_deref().and_then(|credential| credential.token_source())
         && !source.has_token(now)
     {
@@ -256,6 +291,7 @@ async fn pass<'s>(
     let is_read = is_searched || draft.reads_bodies() || !filter::chain(route, credential).is_empty();
     let takes =
         if is_read { filter::ask_for_readable(&mut injected.parts.headers) } else { Coding::Identity };
+    draft.enters(Stage::Forward);
     if sign::reads_body(&injected, now) {
         injected = Box::pin(sign::with_body(injected, draft)).await?;
     }
@@ -280,10 +316,13 @@ async fn pass<'s>(
     let version = forwarded.version;
     shown = forwarded.shown.clone().or(shown);
     let (mut chain, search) = (filter::chain(route, credential), echo::search(model, shown.as_ref()));
+    if is_read {
+        draft.enters(Stage::FilterResponse);
+    }
     let passed = filter::pass(forwarded, &mut chain, search, most(model.max_response_bytes), draft)?;
     let Filtered { mut head, mut body } = match passed {
         Passed::As(filtered) => filtered,
-        Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, &chain, search, takes, draft)).await?,
+        Passed::ToFilter(waiting) => Box::pin(filter::filter(waiting, chain, search, takes, draft)).await?,
         Passed::ToSearch(waiting) => Box::pin(filter::search_whole(waiting, draft)).await?,
     };
     if let Some(shape) = &route.shape {

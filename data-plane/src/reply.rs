@@ -81,7 +81,7 @@ impl Code {
             }
             Self::LoopDetected => Some(StatusCode::LOOP_DETECTED),
             Self::Preflight => Some(StatusCode::NO_CONTENT),
-            Self::PreflightRefused | Self::OriginRefused => Some(StatusCode::FORBIDDEN),
+            Self::PreflightRefused | Self::OriginRefused | Self::TrialRefused => Some(StatusCode::FORBIDDEN),
         }
     }
 
@@ -155,6 +155,9 @@ impl Code {
             Self::PreflightRefused => "the proxy does not take this method or these headers from web pages",
             Self::OriginRefused => "the proxy takes no WebSockets from web pages of this origin",
             Self::SecretEchoed => "the upstream sent back the secret that it was sent",
+            Self::TrialRefused => {
+                "the request shows a permission to be explained that this node does not take; reason says why"
+            }
             Self::RecordUnsure => {
                 "no record of the request could be made sure of in time; it was not sent to the upstream, and retry-after says when to try again"
             }
@@ -174,6 +177,9 @@ pub(crate) fn refused(refused: &Refused, request_id: HeaderValue) -> Response<By
             problem(code, status, &denial.member(), request_id)
         }
         Refused::Denial(Denial::NotAsSaid(how)) => problem(code, None, &how.member(), request_id),
+        Refused::Denial(Denial::Trial(fault)) => {
+            problem(code, None, &format!(r#","reason":"{}""#, fault.as_str()), request_id)
+        }
         Refused::Denial(Denial::Limited(limited)) => {
             let mut response = problem(code, None, &limited.member(), request_id);
             let headers = response.headers_mut();

@@ -31,7 +31,7 @@ pub(crate) struct Path {
 }
 
 /// A value as records have it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Value {
     /// Empty where it is masked.
     pub(crate) text: Box<str>,

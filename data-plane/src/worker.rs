@@ -21,6 +21,7 @@ use crate::quota::QuotaClock;
 use crate::report::{RawRecord, Refusals, Ring, UseSender, Uses};
 use crate::snapshot::{CompiledCaller, Snapshot};
 use crate::traces::Tracer;
+use crate::trials::Trials;
 use crate::upstream::Connections;
 use crate::validations::ValidationThreads;
 
@@ -47,6 +48,8 @@ pub(crate) struct Worker {
     pub(crate) passwords: Checker,
     /// Where bodies are validated that take long.
     pub(crate) validations: ValidationThreads,
+    /// Which requests are explained.
+    pub(crate) trials: Trials,
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Arc<dyn Clock>,
     /// The time that limits count by.
@@ -73,6 +76,7 @@ pub(crate) struct Common {
     pub(crate) seams: Seams,
     pub(crate) passwords: Arc<Passwords>,
     pub(crate) validations: ValidationThreads,
+    pub(crate) trials: Trials,
     pub(crate) quota_clock: Arc<QuotaClock>,
     pub(crate) statement: Arc<std::sync::OnceLock<String>>,
     pub(crate) pseudonym: Arc<str>,
@@ -92,8 +96,18 @@ impl Worker {
         counters: Arc<Counters>,
         common: Common,
     ) -> Self {
-        let Common { seams, passwords, validations, quota_clock, statement, pseudonym, echoes, uses, bodies } =
-            common;
+        let Common {
+            seams,
+            passwords,
+            validations,
+            trials,
+            quota_clock,
+            statement,
+            pseudonym,
+            echoes,
+            uses,
+            bodies,
+        } = common;
         let bodies = BodyBudget::new(bodies, Arc::clone(&counters));
         let random = RefCell::new(Drawn::new(seams.entropy));
         let clock = seams.clock;
@@ -110,6 +124,7 @@ impl Worker {
             bodies,
             passwords: Checker::new(passwords),
             validations,
+            trials,
             counters,
             clock,
             quota_clock,

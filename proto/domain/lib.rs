@@ -9,6 +9,7 @@
 //! * [`client_key`]: the keys of callers' certificates;
 //! * [`own_value`]: the values that callers bring themselves;
 //! * [`password`]: the hashes of callers' passwords;
+//! * [`trial`]: permissions to have a request explained;
 //! * `audit` (feature `management`): the chain over revisions, for its writer and its verifiers;
 //! * `document` (feature `management`): documents as people write and read them, and where two of them differ.
 //!
@@ -26,3 +27,4 @@ pub mod own_value;
 pub mod password;
 pub mod seal;
 pub mod secret;
+pub mod trial;

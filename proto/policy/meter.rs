@@ -195,6 +195,14 @@ impl CompiledMeter {
         }
     }
 
+    /// Whether no number can be in several parts of a stream, one behind the other.
+    pub fn passes_by(&self, framing: Framing, units: &[u8]) -> bool {
+        match &self.counts {
+            CompiledCounts::Requests => true,
+            CompiledCounts::Value(readings) => readings.pass_by(framing, units),
+        }
+    }
+
     /// What a response adds by what has come of it: one for a meter of requests, else the sum of the numbers at its
     /// places. `Missing`: there was none.
     pub fn total(&self, tally: &Tally) -> Result<Amount, ReadingError> {

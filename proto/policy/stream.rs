@@ -8,7 +8,7 @@ mod array;
 mod events;
 mod messages;
 
-use memchr::memchr;
+use memchr::{memchr, memmem, memrchr};
 
 use self::array::Array;
 use self::events::Events;
@@ -38,6 +38,24 @@ pub enum Unit<'u> {
     Whole(&'u [u8]),
     /// One that is longer than [`UNIT_MAX`]. Its bytes are gone.
     TooLong,
+}
+
+/// Who looks at the units of a stream.
+pub trait Look {
+    /// The next one.
+    fn unit(&mut self, framing: Framing, unit: Unit<'_>);
+
+    /// Whether nothing of several whole units, one behind the other, has to be looked at: then none of them comes.
+    fn passes_by(&self, framing: Framing, units: &[u8]) -> bool {
+        let (_, _) = (framing, units);
+        false
+    }
+}
+
+impl<F: FnMut(Framing, Unit<'_>)> Look for F {
+    fn unit(&mut self, framing: Framing, unit: Unit<'_>) {
+        self(framing, unit);
+    }
 }
 
 /// A stream that is not what its framing says.
@@ -130,9 +148,20 @@ impl Units {
         self.kept.capacity()
     }
 
-    /// Takes more of the stream, and calls `take` with each unit that ends in it.
-    pub fn push(&mut self, mut piece: &[u8], mut take: impl FnMut(Unit<'_>)) -> Result<(), Unframed> {
+    /// Takes more of the stream, and shows each unit that ends in it.
+    pub fn push(&mut self, mut piece: &[u8], look: &mut impl Look) -> Result<(), Unframed> {
+        let framing = self.framing();
+        // Once a piece, so that no byte is looked at without end.
+        let mut may_pass = true;
         while !piece.is_empty() {
+            if may_pass && self.is_between() {
+                may_pass = false;
+                let end = self.last_end(piece);
+                if end > 0 && look.passes_by(framing, &piece[..end]) {
+                    piece = &piece[end..];
+                    continue;
+                }
+            }
             let end = match &mut self.scan {
                 Scan::Events(events) => events.end(piece),
                 Scan::Lines => memchr(b'\n', piece).map(|at| at + 1),
@@ -148,27 +177,59 @@ impl Units {
             if self.kept.len() + unit.len() > UNIT_MAX {
                 self.kept = Vec::new();
                 self.is_passing = end.is_none();
-                take(Unit::TooLong);
+                look.unit(framing, Unit::TooLong);
             } else if end.is_none() {
                 self.kept.extend_from_slice(unit);
             } else if self.kept.is_empty() {
-                take(Unit::Whole(unit));
+                look.unit(framing, Unit::Whole(unit));
             } else {
                 self.kept.extend_from_slice(unit);
-                take(Unit::Whole(&self.kept));
+                look.unit(framing, Unit::Whole(&self.kept));
                 self.kept.clear();
             }
         }
         Ok(())
     }
 
+    fn framing(&self) -> Framing {
+        match self.scan {
+            Scan::Events(_) => Framing::Events,
+            Scan::Lines => Framing::Lines,
+            Scan::Array(_) => Framing::Array,
+            Scan::Messages(_) => Framing::Messages,
+        }
+    }
+
+    /// Whether the next byte begins a unit, of a stream whose units are told by their ends alone.
+    fn is_between(&self) -> bool {
+        let is_blank = match &self.scan {
+            Scan::Events(events) => events.is_between(),
+            Scan::Lines => true,
+            Scan::Array(_) | Scan::Messages(_) => false,
+        };
+        is_blank && self.kept.is_empty() && !self.is_passing
+    }
+
+    /// Where the last unit ends of those that a piece has whole, as far as that is plain to see; 0: nowhere.
+    fn last_end(&self, piece: &[u8]) -> usize {
+        // Of more, one could be too long.
+        if piece.len() > UNIT_MAX {
+            return 0;
+        }
+        match &self.scan {
+            Scan::Events(_) => memmem::rfind(piece, b"\n\n").map_or(0, |at| at + 2),
+            Scan::Lines => memrchr(b'\n', piece).map_or(0, |at| at + 1),
+            Scan::Array(_) | Scan::Messages(_) => 0,
+        }
+    }
+
     /// The stream has ended: what has come of the last unit is all of it. Whether it may end here.
-    pub fn finish(&mut self, mut take: impl FnMut(Unit<'_>)) -> Result<(), Unframed> {
+    pub fn finish(&mut self, look: &mut impl Look) -> Result<(), Unframed> {
         let last = std::mem::take(&mut self.kept);
         match &self.scan {
             Scan::Events(_) | Scan::Lines if last.is_empty() => Ok(()),
             Scan::Events(_) | Scan::Lines => {
-                take(Unit::Whole(&last));
+                look.unit(self.framing(), Unit::Whole(&last));
                 Ok(())
             }
             Scan::Array(array) => {

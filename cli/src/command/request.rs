@@ -1,7 +1,8 @@
-//! `rrctl request`: records of the requests of callers.
+//! `rrctl request`: records of the requests of callers, and one that explains itself.
 
 pub(super) mod row;
 mod search;
+mod trial;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use rr_contract::wire::management::request_service_client::RequestServiceClient;
 pub(super) use self::search::RequestArgs;
 
 use self::search::SearchArgs;
+use self::trial::TryArgs;
 use crate::connect::{ANSWER_MOST, Connection};
 use crate::fault;
 use crate::flags::moment::Moment;
@@ -45,6 +47,9 @@ pub(crate) enum Verb {
         /// Id of the request, from the header `requestrocket-request-id` of its response.
         request: String,
     },
+    /// Makes a request as a caller does, and shows what each stage decided, by which rule, and how long it took.
+    #[command(after_help = trial::EXAMPLES)]
+    Try(TryArgs),
 }
 
 #[derive(Args)]
@@ -77,6 +82,7 @@ impl Verb {
                 let coming = tail(&mut stub, &org, &search).await?;
                 follow(coming, &HashSet::new(), session.print.stream(&[])?).await
             }
+            Self::Try(args) => args.run(&session).await,
             Self::Show { request } => {
                 let ask = mg::GetRequestRequest { org, request };
                 session.print.one(&stub.get_request(ask).await?.into_inner().request.unwrap_or_default())

@@ -60,6 +60,17 @@ impl RequestService for Api {
         self.answer(authz::TAIL_REQUESTS, Ok(messages))
     }
 
+    async fn permit_trial(
+        &self,
+        request: Request<wire::PermitTrialRequest>,
+    ) -> Result<Response<wire::PermitTrialResponse>, Status> {
+        let result = async {
+            let at = self.enter_org(&request, authz::PERMIT_TRIAL, |request| &request.org).await?;
+            self.services.permit_trial(&at, request.get_ref()).await
+        };
+        self.answer(authz::PERMIT_TRIAL, result.await)
+    }
+
     async fn get_request(
         &self,
         request: Request<wire::GetRequestRequest>,

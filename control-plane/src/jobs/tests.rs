@@ -43,6 +43,7 @@ pub(super) fn jobs(store: &Store) -> Jobs {
         publisher: Publisher::new(store.clone(), events.clone(), Seams::real().entropy),
         ceilings: Default::default(),
         tests: crate::service::TestBounds::default(),
+        trials: crate::service::TrialBounds::default(),
         stop: Shutdown::new().stop(),
     };
     Jobs::new(services, events, DAY * 90)

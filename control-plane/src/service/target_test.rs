@@ -23,7 +23,7 @@ use crate::noun::Noun;
 use crate::store::target_test;
 use crate::store::{self, Stored, resource_row, time_of};
 
-pub(crate) use bounds::TestBounds;
+pub(crate) use bounds::{TestBounds, TrialBounds};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A call of the port takes 30 s at the most, and the node is waited for a little longer than it has.
@@ -74,7 +74,7 @@ impl Services {
         let target = self.show::<wire::Target>(&at, &request.target, 0).await?;
         rights::may_change(&at.caller.principal, Some(&at.org.document), Noun::Target, &target.row)?;
         let proxy = self.testing_proxy(&at, &target, &request.proxy).await?;
-        let regions = self.regions_of(&proxy, &request.regions).await?;
+        let regions = self.regions_of(&proxy, "regions", &request.regions).await?;
         let _place = self.tests.take(&at.org.id, Instant::now())?;
         let tested = self.tested(&at.org.id, &proxy, &target.row).await?;
         let asked_by = &at.caller.principal.name;
@@ -167,9 +167,10 @@ impl Services {
     }
 
     /// The regions that are asked for: all of the proxy, where none is named.
-    async fn regions_of(
+    pub(super) async fn regions_of(
         &self,
         proxy: &wire::Proxy,
+        field: &str,
         references: &[String],
     ) -> Result<Vec<Stored<Region>>, ServiceError> {
         let rows = store::resource::find_all(&self.store, Noun::Region, "", &proxy.regions).await?;
@@ -185,7 +186,8 @@ impl Services {
                 let names: Vec<&str> = all.iter().map(|region| region.row.name.as_str()).collect();
                 let reason =
                     format!("is not one of proxy {:?}, which is served in {}", proxy.name, names.join(", "));
-                return Err(ServiceError::field(format!("regions[{index}]"), reason));
+                let field = if field == "regions" { format!("regions[{index}]") } else { field.to_owned() };
+                return Err(ServiceError::field(field, reason));
             };
             wanted.insert(region.row.id.clone());
         }

@@ -40,6 +40,7 @@ use crate::standalone::{Overview, Own};
 use crate::sync::{Board, journal};
 use crate::target_test::TargetTests;
 use crate::traces::{self, Exporter, TraceTally};
+use crate::trials::Trials;
 use crate::upstream::{self, Connections, Trust, health};
 use crate::validations::ValidationThreads;
 
@@ -298,6 +299,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         tasks.spawn_local("certificates", watch.run(late.stop()));
     }
     let traffic = Shutdown::new();
+    let trials = Trials::new(Arc::clone(&seams.clock));
     let statement = Arc::new(OnceLock::new());
     let shared = traffic::Shared {
         outbound: Outbound::new(
@@ -309,6 +311,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
         seams: seams.clone(),
         passwords: Passwords::new(&*seams.entropy),
         validations: ValidationThreads::default(),
+        trials: trials.clone(),
         quota_clock: Arc::clone(quotas.clock()),
         statement: Arc::clone(&statement),
         pseudonym: pseudonym(&*seams.entropy),
@@ -426,6 +429,7 @@ fn build(plan: Plan, tasks: &Tasks, late: &Shutdown) -> Result<(Side, Standing),
             health,
             prove_for,
             tests,
+            trials,
         })),
     };
     Ok((side, Standing { lock, workers, sink, saver, traffic, pulse, watch }))

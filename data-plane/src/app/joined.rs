@@ -31,6 +31,7 @@ use crate::sync::inventory::Inventory;
 use crate::sync::journal::{Journal, Recovered, Scribe};
 use crate::sync::{Board, Position, Sync};
 use crate::target_test::TargetTests;
+use crate::trials::Trials;
 
 use super::StartError;
 use super::ending::{give_up, revoke};
@@ -58,6 +59,7 @@ pub(super) struct Core {
     pub(super) health: Health,
     pub(super) prove_for: Duration,
     pub(super) tests: TargetTests,
+    pub(super) trials: Trials,
 }
 
 /// A node that has joined before, and what it has on disk.
@@ -275,6 +277,8 @@ impl Core {
         self.statement.set(statement.to_string()).ok();
         let credentials = Credentials::new(identity, self.identity_file, &self.seams);
         let credentials = credentials.map_err(StartError::Certificate)?;
+        let current = credentials.clone();
+        self.trials.joined(move || current.identity());
         let (control_plane, seams) = (self.control_plane.clone(), self.seams.clone());
         let renewal = Renewal::new(control_plane, credentials.clone(), seams, self.board.clone());
         let health = self.health;

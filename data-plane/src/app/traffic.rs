@@ -22,6 +22,7 @@ use crate::quota::QuotaClock;
 use crate::report::{Ring, UseSender};
 use crate::snapshot::Snapshot;
 use crate::traces::Tracer;
+use crate::trials::Trials;
 use crate::upstream::{Connections, Trust};
 use crate::validations::ValidationThreads;
 use crate::worker::{Common, Worker};
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) seams: Seams,
     pub(super) passwords: Arc<Passwords>,
     pub(super) validations: ValidationThreads,
+    pub(super) trials: Trials,
     pub(super) quota_clock: Arc<QuotaClock>,
     pub(super) statement: Arc<OnceLock<String>>,
     pub(super) pseudonym: Arc<str>,
@@ -124,6 +126,7 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
         seams,
         passwords,
         validations,
+        trials,
         quota_clock,
         statement,
         pseudonym,
@@ -149,7 +152,18 @@ fn work(setup: WorkerSetup, shared: Shared) -> io::Result<()> {
             setup.records,
             setup.tracer,
             setup.counters,
-            Common { seams, passwords, validations, quota_clock, statement, pseudonym, echoes, uses, bodies },
+            Common {
+                seams,
+                passwords,
+                validations,
+                trials,
+                quota_clock,
+                statement,
+                pseudonym,
+                echoes,
+                uses,
+                bodies,
+            },
         );
         let door = Door { tls: setup.tls.map(PendingReader::start), neighbours };
         setup.up.done();

@@ -3,6 +3,7 @@
 //!
 //! Verifies no chain: TLS does. The invariant: a node trusts at least one, and each can be read.
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
@@ -56,6 +57,15 @@ pub(super) fn issuer_of(leaf: &CertificateDer<'_>, trust: &[CertificateDer<'_>])
         })
     };
     trust.iter().find(is_it).and_then(pin)
+}
+
+/// Whether the one with this pin has signed a message: ECDSA with P-256 and SHA-256, in DER.
+pub(super) fn is_signed(trust: &[CertificateDer<'_>], by: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let root = trust.iter().find(|root| pin(root).is_some_and(|pin| pin == by));
+    root.and_then(|root| X509Certificate::from_der(root).ok()).is_some_and(|(_, root)| {
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &root.public_key().subject_public_key.data);
+        key.verify(message, signature).is_ok()
+    })
 }
 
 fn pin(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {

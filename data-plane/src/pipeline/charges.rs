@@ -199,6 +199,14 @@ impl Charges {
         }
     }
 
+    /// Whether no meter has a number in several parts of a stream, one behind the other.
+    pub(super) fn pass_by(&self, framing: Framing, units: &[u8]) -> bool {
+        let unknown = self.meters.iter().filter(|one| one.found.is_none());
+        unknown
+            .map(|one| &one.running.meter)
+            .all(|meter| !meter.reads_response_body() || meter.passes_by(framing, units))
+    }
+
     /// No more of a stream comes; `readable`: all of it could be read.
     pub(super) fn read_all(&mut self, readable: bool) {
         for one in self.readers() {

@@ -246,7 +246,7 @@ fn ungathered(error: GatherError<BodyError>) -> Failure {
 
 pub(super) async fn filter(
     unfiltered: Unfiltered,
-    chain: &FilterChain<'_>,
+    chain: FilterChain<'_>,
     search: Option<Search<'_>>,
     takes: Coding,
     draft: &mut Draft,
@@ -280,7 +280,7 @@ pub(super) async fn filter(
     draft.read_in_turn(&document, true).await;
     let document = Whole::new(document, held);
     let before = document.len();
-    let mut left = match go_over(document, chain, draft, began).await {
+    let mut left = match go_over(document, &chain, draft, began).await {
         Ok((left, _)) => left,
         Err(NotFiltered::Json(error)) => return Err(Failure::Unreadable(Unreadable::Json(error))),
         Err(NotFiltered::NoRoom(error)) => return Err(Failure::NoRoom(error)),
@@ -302,11 +302,11 @@ pub(super) async fn filter(
 /// Has the filters of a request go over its body. Nothing of it goes out that they did not go over.
 pub(super) async fn request<'s>(
     mut admitted: Admitted<'s>,
-    chain: &FilterChain<'_>,
+    chain: FilterChain<'_>,
     draft: &mut Draft,
 ) -> Result<Admitted<'s>, Denial> {
     let headers = &mut admitted.cleaned.parts.headers;
-    let (body, is_other) = admitted.body.filter(headers, chain, draft).await?;
+    let (body, is_other) = admitted.body.filter(headers, &chain, draft).await?;
     if is_other {
         of_other_bytes(headers);
     }

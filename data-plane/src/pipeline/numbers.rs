@@ -25,7 +25,7 @@ pub(super) fn read(draft: &mut Option<Draft>, tee: Option<Tee>, whole: bool) {
 
 /// Of a stream all but its end was read as it came.
 fn read_stream(draft: &mut Draft, stream: Stream, whole: bool) {
-    match stream.finish(|framing, unit| draft.read_unit(framing, unit)) {
+    match stream.finish(draft) {
         Err(PartsError::NoRoom(_)) => draft.unread(),
         Ok(()) if whole => draft.read_all(true),
         Err(_) if whole => draft.read_all(false),

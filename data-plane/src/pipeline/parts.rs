@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use rr_contract::policy::stream::{Framing, Unframed, Unit, Units};
+use rr_contract::policy::stream::{Framing, Look, Unframed, Units};
 
 use crate::body::{Coding, DecodeError, Decoding, Held, NoRoom};
 
@@ -15,7 +15,6 @@ const PIECES: usize = 32;
 
 /// A stream under way.
 pub(super) struct Parts {
-    framing: Framing,
     units: Units,
     /// `None`: it has no coding.
     decoding: Option<Box<Decoding>>,
@@ -53,16 +52,12 @@ pub(super) fn framing(headers: &HeaderMap) -> Option<Framing> {
 impl Parts {
     pub(super) fn new(framing: Framing, coding: Coding, held: Held) -> Self {
         let decoding = (coding != Coding::Identity).then(|| Box::new(Decoding::new(coding, held.another())));
-        Self { framing, units: Units::new(framing), decoding, came: None, held }
+        Self { units: Units::new(framing), decoding, came: None, held }
     }
 
     /// The same, where its first bytes have been decoded already.
     pub(super) fn of_decoding(framing: Framing, decoding: Option<Box<Decoding>>, held: Held) -> Self {
-        Self { framing, units: Units::new(framing), decoding, came: None, held }
-    }
-
-    pub(super) fn framing(&self) -> Framing {
-        self.framing
+        Self { units: Units::new(framing), decoding, came: None, held }
     }
 
     /// Takes more of it. What came before has been gone over.
@@ -74,29 +69,29 @@ impl Parts {
     }
 
     /// Goes over what is decoded already.
-    pub(super) fn take(&mut self, piece: &[u8], take: impl FnMut(Unit<'_>)) -> Result<(), PartsError> {
-        self.units.push(piece, take)?;
+    pub(super) fn take(&mut self, piece: &[u8], look: &mut impl Look) -> Result<(), PartsError> {
+        self.units.push(piece, look)?;
         Ok(self.held.hold(self.units.held())?)
     }
 
     /// Goes on for a while. Whether all that has come was gone over.
-    pub(super) fn advance(&mut self, mut take: impl FnMut(Unit<'_>)) -> Result<bool, PartsError> {
+    pub(super) fn advance(&mut self, look: &mut impl Look) -> Result<bool, PartsError> {
         if let Some(came) = self.came.take() {
-            self.take(&came, &mut take)?;
+            self.take(&came, look)?;
         }
         for _ in 0..PIECES {
             let Some(decoding) = &mut self.decoding else { return Ok(true) };
             let Some(piece) = decoding.next()? else { return Ok(true) };
-            self.take(&piece, &mut take)?;
+            self.take(&piece, look)?;
         }
         Ok(false)
     }
 
     /// The stream has ended, all of which was gone over.
-    pub(super) fn finish(&mut self, take: impl FnMut(Unit<'_>)) -> Result<(), PartsError> {
+    pub(super) fn finish(&mut self, look: &mut impl Look) -> Result<(), PartsError> {
         if let Some(decoding) = &self.decoding {
             decoding.finish()?;
         }
-        Ok(self.units.finish(take)?)
+        Ok(self.units.finish(look)?)
     }
 }

@@ -17,6 +17,7 @@ use super::filter::Beside;
 use super::numbers;
 use super::settle::Draft;
 use super::stream_filter::{Step, StreamFilter};
+use super::trial::Explaining;
 use super::tunnel::Tunnel;
 use super::upstream_body::{BodyError, UpstreamBody};
 
@@ -35,6 +36,8 @@ enum Inner {
     Whole(Whole, usize),
     /// None; whoever sends the head takes the tunnel, which begins behind it.
     Tunnel(Option<Box<Tunnel>>),
+    /// The parts of an answer that explains its request, whose own response is in it.
+    Explaining(Box<Explaining>),
 }
 
 impl ReplyBody {
@@ -46,7 +49,7 @@ impl ReplyBody {
     pub(crate) fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
         match &mut self.inner {
             Inner::Tunnel(tunnel) => tunnel.take(),
-            Inner::Upstream(_) | Inner::Own(_) | Inner::Whole(..) => None,
+            Inner::Upstream(_) | Inner::Own(_) | Inner::Whole(..) | Inner::Explaining(_) => None,
         }
     }
 
@@ -70,6 +73,10 @@ impl ReplyBody {
         }
         let body = Some(body).filter(|body| !body.is_empty());
         Self { inner: Inner::Own(body), draft: Some(draft), beside: None }
+    }
+
+    pub(super) fn explaining(explaining: Explaining) -> Self {
+        Self { inner: Inner::Explaining(Box::new(explaining)), draft: None, beside: None }
     }
 
     /// A response about this node, without a record.
@@ -150,7 +157,7 @@ impl Body for ReplyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         if let (Some(Beside::Meters(tee)), Some(draft)) = (this.beside.as_deref_mut(), &mut this.draft)
-            && tee.is_behind(|framing, unit| draft.read_unit(framing, unit))
+            && tee.is_behind(draft)
         {
             // Others have their turn before more comes.
             cx.waker().wake_by_ref();
@@ -182,6 +189,10 @@ impl Body for ReplyBody {
                 *at += piece.len();
                 Some(Ok(Frame::data(piece)))
             }
+            (Inner::Explaining(explaining), _) => match explaining.poll_part(cx) {
+                Poll::Ready(part) => part.map(|part| Ok(Frame::data(part))),
+                Poll::Pending => return Poll::Pending,
+            },
             (Inner::Whole(..) | Inner::Tunnel(_), _) => None,
         };
         match &frame {
@@ -189,7 +200,7 @@ impl Body for ReplyBody {
                 if let (Some(data), Some(draft)) = (frame.data_ref(), &mut this.draft) {
                     draft.sent(data.remaining() as u64);
                     if let Some(Beside::Meters(tee)) = this.beside.as_deref_mut() {
-                        tee.push(data, |framing, unit| draft.read_unit(framing, unit));
+                        tee.push(data, draft);
                     }
                 }
                 this.settle_at_end();
@@ -218,6 +229,7 @@ impl Body for ReplyBody {
             Inner::Own(body) => body.is_none(),
             Inner::Whole(whole, at) => *at == whole.len(),
             Inner::Tunnel(_) => true,
+            Inner::Explaining(explaining) => explaining.is_told(),
         }
     }
 
@@ -230,6 +242,7 @@ impl Body for ReplyBody {
             Inner::Own(body) => SizeHint::with_exact(body.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Inner::Whole(whole, at) => SizeHint::with_exact((whole.len() - at) as u64),
             Inner::Tunnel(_) => SizeHint::with_exact(0),
+            Inner::Explaining(_) => SizeHint::default(),
         }
     }
 }

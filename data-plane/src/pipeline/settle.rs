@@ -6,6 +6,7 @@
 //! of it happens in `drop`.
 
 mod trace;
+mod trial;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use rr_contract::model::id::OrgId;
 use rr_contract::policy::filter::Filtered;
-use rr_contract::policy::stream::{Framing, Unit};
+use rr_contract::policy::stream::{Framing, Look, Unit};
 use rr_contract::policy::verdict::{CompiledRule, Decision, Observed, Scope, Verdict};
 use rr_contract::wire::fleet::{EchoOutcome, Effect, TunnelEnd};
 use tokio::time::{Instant, timeout};
@@ -84,6 +85,8 @@ pub(crate) struct Draft {
     is_durable: bool,
     /// Set where it is traced, or its upstream is told what its caller says of traces.
     trace: Option<Box<Trace>>,
+    /// Set where it is to be explained.
+    tried: Option<Box<trial::Tried>>,
 }
 
 impl Draft {
@@ -107,6 +110,7 @@ impl Draft {
             is_tunnel: false,
             is_durable: false,
             trace: None,
+            tried: None,
         }
     }
 
@@ -187,6 +191,7 @@ impl Draft {
     /// What is told of a refusal to operators alone.
     pub(super) fn refused(&mut self, refused: &Refused) {
         self.decision_ended();
+        self.ends_by(refused);
         self.is_unheard = matches!(
             refused,
             Refused::Failure(Failure::Upstream(
@@ -471,6 +476,17 @@ impl Draft {
     }
 }
 
+/// Its meters, at a stream.
+impl Look for Draft {
+    fn unit(&mut self, framing: Framing, unit: Unit<'_>) {
+        self.read_unit(framing, unit);
+    }
+
+    fn passes_by(&self, framing: Framing, units: &[u8]) -> bool {
+        self.charges.pass_by(framing, units)
+    }
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
         let Some(mut record) = self.record.take() else { return };
@@ -495,6 +511,9 @@ impl Drop for Draft {
         self.worker.counters.request_ended(record.code, record.duration);
         if let (Some(trace), Some(tracer)) = (self.trace.take(), &self.worker.tracer) {
             tracer.end(*trace, &record);
+        }
+        if let Some(tried) = self.tried.take() {
+            tried.end(record.duration, (*record).clone());
         }
         self.worker.record(record);
     }

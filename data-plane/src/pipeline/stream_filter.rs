@@ -103,14 +103,14 @@ impl StreamFilter {
             return self.fail();
         }
         let (work, began) = (&mut self.work, Instant::now());
-        let advanced = self.parts.advance(|unit| work.go_over(unit, draft));
+        let advanced = self.parts.advance(&mut |_: Framing, unit: Unit<'_>| work.go_over(unit, draft));
         let mut is_done = advanced == Ok(true);
         if let Err(error) = advanced {
             work.fault.get_or_insert(error.into());
         }
         if is_done && self.has_ended && !self.is_finished && work.fault.is_none() {
             self.is_finished = true;
-            match self.parts.finish(|unit| work.go_over(unit, draft)) {
+            match self.parts.finish(&mut |_: Framing, unit: Unit<'_>| work.go_over(unit, draft)) {
                 Ok(()) => draft.read_all(true),
                 Err(error) => work.fault = Some(work.fault.take().unwrap_or_else(|| error.into())),
             }

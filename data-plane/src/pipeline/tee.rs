@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use rr_contract::policy::stream::{Framing, Unit};
+use rr_contract::policy::stream::{Framing, Look};
 
 use crate::body::{Buffer, Coding, DecodeError, Decoding, Held, NoRoom, Whole, decode};
 
@@ -24,7 +24,7 @@ pub(crate) enum Tee {
 pub(crate) struct Document {
     coding: Coding,
     /// Tells whether it is an array, whose elements come one by one; `None`: it is known to be none.
-    look: Option<Look>,
+    first: Option<First>,
     /// `None`: it was too long, or there was no room.
     copy: Option<Copy>,
     held: Held,
@@ -32,7 +32,7 @@ pub(crate) struct Document {
 }
 
 /// Looks for the first byte of a document.
-struct Look {
+struct First {
     /// `None`: it has no coding.
     decoding: Option<Box<Decoding>>,
 }
@@ -62,13 +62,13 @@ impl Tee {
         may_be_json(headers).then(|| Self::Document(Document::new(coding, hold())))
     }
 
-    /// Takes more of the body, and calls `take` with each part of a stream that ends in it.
-    pub(super) fn push(&mut self, data: &Bytes, take: impl FnMut(Framing, Unit<'_>)) {
+    /// Takes more of the body, and shows each part of a stream that ends in it.
+    pub(super) fn push(&mut self, data: &Bytes, look: &mut impl Look) {
         match self {
-            Self::Stream(stream) => stream.push(data, take),
+            Self::Stream(stream) => stream.push(data, look),
             Self::Document(document) => {
                 if let Some((mut stream, piece)) = document.push(data) {
-                    stream.begin(&piece, take);
+                    stream.begin(&piece, look);
                     *self = Self::Stream(stream);
                 }
             }
@@ -76,10 +76,10 @@ impl Tee {
     }
 
     /// Goes on with what was not gone over in one go. Whether there is still more.
-    pub(super) fn is_behind(&mut self, take: impl FnMut(Framing, Unit<'_>)) -> bool {
+    pub(super) fn is_behind(&mut self, look: &mut impl Look) -> bool {
         match self {
             Self::Stream(stream) if stream.is_behind => {
-                stream.go_on(take);
+                stream.go_on(look);
                 stream.is_behind
             }
             Self::Stream(_) | Self::Document(_) => false,
@@ -93,61 +93,58 @@ impl Stream {
     }
 
     /// Goes over its first piece, and on.
-    fn begin(&mut self, piece: &[u8], mut take: impl FnMut(Framing, Unit<'_>)) {
-        let framing = self.parts.framing();
-        match self.parts.take(piece, |unit| take(framing, unit)) {
-            Ok(()) => self.go_on(take),
+    fn begin(&mut self, piece: &[u8], look: &mut impl Look) {
+        match self.parts.take(piece, look) {
+            Ok(()) => self.go_on(look),
             Err(error) => self.broken = Some(error),
         }
     }
 
-    fn push(&mut self, data: &Bytes, mut take: impl FnMut(Framing, Unit<'_>)) {
+    fn push(&mut self, data: &Bytes, look: &mut impl Look) {
         // Who sends on is made to wait while this is behind; what is there already is gone over here.
         while self.is_behind {
-            self.go_on(&mut take);
+            self.go_on(look);
         }
         if self.broken.is_none() {
             self.parts.push(data.clone());
-            self.go_on(take);
+            self.go_on(look);
         }
     }
 
-    fn go_on(&mut self, mut take: impl FnMut(Framing, Unit<'_>)) {
-        let framing = self.parts.framing();
-        match self.parts.advance(|unit| take(framing, unit)) {
+    fn go_on(&mut self, look: &mut impl Look) {
+        match self.parts.advance(look) {
             Ok(is_done) => self.is_behind = !is_done,
             Err(error) => (self.broken, self.is_behind) = (Some(error), false),
         }
     }
 
     /// The body has ended. Why not all of it was read, if so.
-    pub(super) fn finish(mut self, mut take: impl FnMut(Framing, Unit<'_>)) -> Result<(), PartsError> {
+    pub(super) fn finish(mut self, look: &mut impl Look) -> Result<(), PartsError> {
         while self.is_behind {
-            self.go_on(&mut take);
+            self.go_on(look);
         }
         if let Some(error) = self.broken {
             return Err(error);
         }
-        let framing = self.parts.framing();
-        self.parts.finish(|unit| take(framing, unit))
+        self.parts.finish(look)
     }
 }
 
 impl Document {
     fn new(coding: Coding, held: Held) -> Self {
         let decoding = (coding != Coding::Identity).then(|| Box::new(Decoding::new(coding, held.another())));
-        let (look, copy) = (Some(Look { decoding }), Some(Copy::One(Bytes::new())));
-        Self { coding, look, copy, held, is_refused: false }
+        let (first, copy) = (Some(First { decoding }), Some(Copy::One(Bytes::new())));
+        Self { coding, first, copy, held, is_refused: false }
     }
 
     /// Takes more of it; `Some`: it is an array that begins with this piece, and has nothing more to do with this.
     fn push(&mut self, data: &Bytes) -> Option<(Stream, Bytes)> {
-        if let Some(mut look) = self.look.take() {
-            match look.first(data) {
+        if let Some(mut first) = self.first.take() {
+            match first.byte(data) {
                 // Nothing but space: it is copied and looked at again.
-                Ok(None) => self.look = Some(look),
+                Ok(None) => self.first = Some(first),
                 Ok(Some((b'[', piece))) => {
-                    let parts = Parts::of_decoding(Framing::Array, look.decoding, self.held.another());
+                    let parts = Parts::of_decoding(Framing::Array, first.decoding, self.held.another());
                     return Some((Stream::new(parts), piece));
                 }
                 // Whatever is wrong with it will be found once it has come whole.
@@ -204,9 +201,9 @@ impl Document {
     }
 }
 
-impl Look {
+impl First {
     /// The first byte that is no space, and what came with it, decoded; behind that, the decoding goes on.
-    fn first(&mut self, data: &Bytes) -> Result<Option<(u8, Bytes)>, DecodeError> {
+    fn byte(&mut self, data: &Bytes) -> Result<Option<(u8, Bytes)>, DecodeError> {
         let Some(decoding) = &mut self.decoding else {
             return Ok(data.trim_ascii_start().first().map(|first| (*first, data.clone())));
         };
@@ -264,6 +261,7 @@ pub(super) fn may_be_json(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use rr_contract::policy::stream::Unit;
 
     use super::*;
 

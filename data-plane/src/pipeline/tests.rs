@@ -58,6 +58,7 @@ mod timeouts;
 mod token_floods;
 mod token_issuers;
 mod trailers;
+mod trials;
 mod under_way;
 mod untouched;
 mod uploads;

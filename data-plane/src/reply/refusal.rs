@@ -25,6 +25,7 @@ use crate::quota::Exceeded;
 use crate::report::{LimitState, MeterState, Reason};
 use crate::sign::Unsignable;
 use crate::snapshot::upstream::Unusable;
+use crate::trials::TrialFault;
 use crate::upstream::{CallerFault, SendError};
 
 /// A decision of this node, not a fault.
@@ -140,6 +141,9 @@ pub(crate) enum Denial {
     /// As many passwords wait to be checked as may, at the proxy or at all of them.
     #[error("too many passwords wait to be checked")]
     TooManyPasswords,
+    /// It shows a permission to be explained that does not count.
+    #[error("request is not explained")]
+    Trial(#[source] TrialFault),
     /// The caller, while its body was read to be looked at or signed.
     #[error("caller did not send the whole request")]
     Caller(#[source] CallerFault),
@@ -342,6 +346,7 @@ impl Denial {
             Self::TooManyConcurrent => Code::TooManyConcurrent,
             Self::NoRoom => Code::TooManyBodies,
             Self::TooManyPasswords => Code::TooManyPasswords,
+            Self::Trial(_) => Code::TrialRefused,
             Self::Caller(fault) => of_caller(*fault),
         }
     }

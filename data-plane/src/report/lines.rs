@@ -216,7 +216,7 @@ impl Writer {
         for at in 0..self.rings.len() {
             while let Ok(record) = self.rings[at].receiver.try_recv() {
                 // Nothing is made sure of here, so whoever would wait for that is let go.
-                if record.waiting.is_some() || class::left_out(&record, false).is_some() {
+                if record.waiting.0.is_some() || class::left_out(&record, false).is_some() {
                     continue;
                 }
                 self.lead();

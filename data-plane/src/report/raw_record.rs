@@ -26,6 +26,7 @@ pub(crate) const METHOD_MAX: usize = 32;
 pub(crate) const METERS_MAX: usize = 16;
 
 /// One request.
+#[derive(Clone)]
 pub(crate) struct RawRecord {
     pub(crate) id: RequestId,
     pub(crate) received_at: SystemTime,
@@ -75,14 +76,25 @@ pub(crate) struct RawRecord {
     /// Of 1000 like it that were granted, how many its proxy wants kept; `None`: all. No record says it.
     pub(crate) sample: Option<u16>,
     /// Who waits until this, which says that the request has begun, is on disk.
-    pub(crate) waiting: Option<oneshot::Sender<()>>,
+    pub(crate) waiting: Waiting,
     /// Another, which this takes the place of, said that it had begun.
     pub(crate) has_begun: bool,
     /// Of headers and parameters that the proxy names.
     pub(crate) kept: Vec<KeptValue>,
 }
 
+/// Who waits for a record. A copy of the record keeps nobody waiting.
+#[derive(Default)]
+pub(crate) struct Waiting(pub(crate) Option<oneshot::Sender<()>>);
+
+impl Clone for Waiting {
+    fn clone(&self) -> Self {
+        Self(None)
+    }
+}
+
 /// A value of a header or a parameter.
+#[derive(Clone)]
 pub(crate) struct KeptValue {
     pub(crate) place: KeptPlace,
     pub(crate) name: Box<str>,
@@ -265,7 +277,7 @@ impl RawRecord {
             client_key: None,
             echo: None,
             sample: None,
-            waiting: None,
+            waiting: Waiting::default(),
             has_begun: false,
             kept: Vec::new(),
         }
@@ -291,7 +303,6 @@ impl RawRecord {
     }
 
     /// The record as the wire has it.
-    #[cfg(test)]
     pub(crate) fn into_record(self) -> fleet::Record {
         let mut record = fleet::Record::default();
         self.replace(&mut record);

@@ -62,7 +62,7 @@ impl Ring {
     /// Has the spool write that a request has begun. Resolves once that is on disk, and fails once it is known that it will not be.
     pub(crate) fn begin(&self, mut record: Box<RawRecord>) -> oneshot::Receiver<()> {
         let (waiting, written) = oneshot::channel();
-        record.waiting = Some(waiting);
+        record.waiting.0 = Some(waiting);
         // Where there is no room who waits is let go with the record.
         drop(self.sender.try_send(record));
         written

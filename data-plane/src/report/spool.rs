@@ -357,7 +357,7 @@ impl Writer {
         }
         for ring in 0..self.rings.len() {
             while let Ok(mut record) = self.rings[ring].receiver.try_recv() {
-                if let Some(waiting) = record.waiting.take() {
+                if let Some(waiting) = record.waiting.0.take() {
                     self.begin(*record, waiting);
                     continue;
                 }

@@ -108,6 +108,7 @@ const NO_MESSAGE: &[&str] = &[
     "region fingerprint",
     "schema",
     "audit verify",
+    "request try",
 ];
 
 /// Verbs that print no document: a script for a shell, and a line of JSON for each entry.

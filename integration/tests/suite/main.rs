@@ -68,6 +68,7 @@ mod standalone_schema;
 mod streaming;
 mod target_tests;
 mod telemetry_faults;
+mod trials;
 mod upstream_kinds;
 mod upstream_means;
 mod whole_bodies;

@@ -120,8 +120,7 @@ impl Readings {
                 return;
             }
         };
-        // What a message has encoded is not to be seen before it is decoded.
-        if framing != Framing::Messages && !self.may_be_in(unit) {
+        if self.pass_by(framing, unit) {
             return;
         }
         let Some(document) = framing.document(unit, joined) else { return };
@@ -130,10 +129,14 @@ impl Readings {
         at_once(async |pace| self.read(document, at, tally, pace).await).ok();
     }
 
-    fn may_be_in(&self, part: &[u8]) -> bool {
-        let Some(keys) = &self.keys else { return true };
+    /// Whether no number can be in parts of a stream.
+    pub(super) fn pass_by(&self, framing: Framing, parts: &[u8]) -> bool {
+        // What a message has encoded is not to be seen before it is decoded.
+        let keys = self.keys.as_ref().filter(|_| framing != Framing::Messages);
         // The letters of a key can be written as escapes.
-        keys.iter().any(|key| key.find(part).is_some()) || find(part, b"\\u").is_some()
+        keys.is_some_and(|keys| {
+            keys.iter().all(|key| key.find(parts).is_none()) && find(parts, b"\\u").is_none()
+        })
     }
 
     /// Reads a document, whose numbers count once all of it was gone over.

@@ -20,6 +20,11 @@ impl Default for Events {
 }
 
 impl Events {
+    /// Whether the next byte begins an event.
+    pub(super) fn is_between(&self) -> bool {
+        self.is_blank && !self.after_return
+    }
+
     /// Where the event under way ends in a piece that is not empty.
     pub(super) fn end(&mut self, piece: &[u8]) -> Option<usize> {
         let mut at = 0;

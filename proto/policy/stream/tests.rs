@@ -7,7 +7,7 @@ use super::*;
 /// The units of a stream that comes in such pieces, and whether it may end there.
 fn units(framing: Framing, pieces: &[&[u8]]) -> Result<(Vec<Vec<u8>>, bool), Unframed> {
     let (mut units, mut all) = (Units::new(framing), Vec::new());
-    let mut take = |unit: Unit<'_>| match unit {
+    let mut take = |_: Framing, unit: Unit<'_>| match unit {
         Unit::Whole(unit) => all.push(unit.to_vec()),
         Unit::TooLong => all.push(b"too long".to_vec()),
     };
@@ -124,7 +124,7 @@ fn a_unit_that_is_too_long_goes_and_the_next_is_there() {
 fn no_more_is_held_than_a_unit_and_nothing_of_one_that_was_too_long() {
     let mut units = Units::new(Framing::Events);
     for _ in 0..1_000 {
-        units.push(&[b'x'; 1_000], |_| ()).expect("it is framed");
+        units.push(&[b'x'; 1_000], &mut |_: Framing, _: Unit<'_>| ()).expect("it is framed");
         assert!(units.held() <= 2 * UNIT_MAX);
     }
     assert_eq!(units.held(), 0);
@@ -196,4 +196,56 @@ proptest! {
             }
         }
     }
+}
+
+/// Looks at what holds an `x` alone.
+#[derive(Default)]
+struct Picky {
+    seen: Vec<Vec<u8>>,
+    passed: std::cell::Cell<usize>,
+}
+
+impl Look for Picky {
+    fn unit(&mut self, _: Framing, unit: Unit<'_>) {
+        let Unit::Whole(unit) = unit else { panic!("none is too long") };
+        self.seen.push(unit.to_vec());
+    }
+
+    fn passes_by(&self, _: Framing, units: &[u8]) -> bool {
+        let passes = !units.contains(&b'x');
+        self.passed.set(self.passed.get() + if passes { units.len() } else { 0 });
+        passes
+    }
+}
+
+#[test]
+fn whole_units_that_nobody_wants_are_passed_by_at_once_and_all_others_come_wherever_the_stream_is_cut() {
+    for (framing, stream) in [
+        (
+            Framing::Events,
+            "data: 1\n\n: a\r\n\r\ndata: x\n\n\n\ndata: 2\r\rdata: 3\n\ndata: x4\n\ndata: 5\n\n: z",
+        ),
+        (Framing::Lines, "1\n\n2\r\nx\n3\n4\nx5\n6\n7"),
+    ] {
+        // The line feed behind a carriage return may come with the next unit.
+        let wants = |unit: Vec<u8>| unit.contains(&b'x').then(|| unit.trim_ascii_start().to_vec());
+        let wanted: Vec<_> = units(framing, &[stream.as_bytes()]).expect("it is framed").0;
+        let wanted: Vec<_> = wanted.into_iter().filter_map(wants).collect();
+        assert_eq!(wanted.len(), 2);
+        let mut passed = 0;
+        for size in 1..=stream.len() {
+            let (mut all, mut look) = (Units::new(framing), Picky::default());
+            for piece in stream.as_bytes().chunks(size) {
+                all.push(piece, &mut look).expect("it is framed");
+            }
+            all.finish(&mut look).expect("it may end");
+            let seen: Vec<_> = look.seen.into_iter().filter_map(wants).collect();
+            assert_eq!(seen, wanted, "{framing:?} in pieces of {size}");
+            passed += look.passed.get();
+        }
+        assert!(passed > 0, "{framing:?}: some are");
+    }
+    let (mut all, mut look) = (Units::new(Framing::Events), Picky::default());
+    all.push("data: 1\n\n".repeat(1_000).as_bytes(), &mut look).expect("it is framed");
+    assert_eq!((look.seen.len(), look.passed.get()), (0, 9_000));
 }

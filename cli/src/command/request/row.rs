@@ -152,7 +152,7 @@ pub(in crate::command) fn millis(took: Option<&Duration>) -> String {
 }
 
 /// `deny by no-delete of proxy`; `unreadable` where the rules could not say.
-fn outcome(said: &RuleOutcome, name: &impl Fn(&str) -> String) -> String {
+pub(super) fn outcome(said: &RuleOutcome, name: &impl Fn(&str) -> String) -> String {
     let effect = match said.effect() {
         Effect::Unspecified => return "unreadable".to_owned(),
         effect => plain(effect.as_str_name(), "EFFECT_"),
@@ -167,14 +167,14 @@ fn outcome(said: &RuleOutcome, name: &impl Fn(&str) -> String) -> String {
 }
 
 /// `caller 7 of 60/minute`.
-fn limit(state: &LimitState) -> String {
+pub(super) fn limit(state: &LimitState) -> String {
     let kind = plain(state.kind().as_str_name(), "LIMIT_KIND_");
     let window = plain(state.window().as_str_name(), "WINDOW_");
     format!("{kind} {} of {}/{window}", state.used, state.limit)
 }
 
 /// `tokens +512`; with why it charged what it did.
-fn meter(state: &MeterState, name: &impl Fn(&str) -> String) -> String {
+pub(super) fn meter(state: &MeterState, name: &impl Fn(&str) -> String) -> String {
     let missing = match (state.missing, state.partial) {
         (true, _) => " (number missing)",
         (false, true) => " (broke off)",
@@ -196,7 +196,7 @@ pub(in crate::command) fn amount(millionths: u64) -> String {
     format!("{whole}.{}", part.trim_end_matches('0'))
 }
 
-fn filtered(effect: &FilterEffect) -> String {
+pub(super) fn filtered(effect: &FilterEffect) -> String {
     let filters = count(u64::from(effect.filters), "filter");
     format!("{filters} took {} of {}", count(effect.values, "value"), count(effect.bytes_before, "byte"))
 }

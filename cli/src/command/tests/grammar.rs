@@ -45,6 +45,7 @@ const VERBS: &[&str] = &[
     "accounts",
     "why",
     "test",
+    "try",
     "verify",
     "refused",
     "export",

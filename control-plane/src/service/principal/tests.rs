@@ -62,6 +62,7 @@ async fn looking_up_a_caller_costs_the_same_however_many_organizations_list_it()
             publisher: Publisher::new(store.clone(), events, Seams::real().entropy),
             ceilings: Default::default(),
             tests: crate::service::TestBounds::default(),
+            trials: crate::service::TrialBounds::default(),
             stop: Shutdown::new().stop(),
         };
         let mut costs = Vec::new();

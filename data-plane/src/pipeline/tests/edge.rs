@@ -33,6 +33,7 @@ use crate::quota::Quotas;
 use crate::report::{RingEnd, UseReceiver, ring, uses};
 use crate::seats::Bounds;
 use crate::snapshot::Snapshot;
+use crate::trials::Trials;
 use crate::upstream::{Connections, Trust};
 use crate::validations::ValidationThreads;
 use crate::worker::{Common, Worker};
@@ -257,6 +258,7 @@ impl Edge {
                             Passwords::with_threads(&*seams.entropy, 0)
                         },
                         validations: ValidationThreads::default(),
+                        trials: Trials::new(Arc::clone(&seams.clock)),
                         seams,
                         quota_clock: Arc::clone(Quotas::fleeting().clock()),
                         statement: Arc::default(),
@@ -486,7 +488,7 @@ impl Edge {
     /// What is said of the next request that waits until it is on disk, and who waits.
     pub(super) async fn begun(&self) -> (fleet::Record, oneshot::Sender<()>) {
         let mut record = self.records.lock().await.received().await.expect("the worker lives");
-        let waiting = record.waiting.take().expect("somebody waits");
+        let waiting = record.waiting.0.take().expect("somebody waits");
         (record.into_record(), waiting)
     }
 

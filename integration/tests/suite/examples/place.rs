@@ -84,9 +84,9 @@ impl Place {
 
     /// A record, and a notification that a limit was reached.
     async fn traffic(&mut self) {
-        self.called("pay").await;
+        self.called(ORG, "pay").await;
         self.done(ORG, "rrctl proxy update checkout --per-day 1").await;
-        let caller = self.caller("checkout");
+        let caller = self.caller(ORG, "checkout");
         eventually("the limit is reached", || async {
             (caller.get("/v1/users").await.status == 429).then_some(())
         })
@@ -98,15 +98,18 @@ impl Place {
         self.done(ORG, "rrctl proxy update checkout --per-day 0").await;
     }
 
-    fn caller(&self, proxy: &str) -> Caller {
-        let keys = std::fs::read_to_string(self.work().join(format!("{ORG}.keys"))).expect("keys");
+    fn key(&self, org: &str) -> String {
+        let keys = std::fs::read_to_string(self.work().join(format!("{org}.keys"))).expect("keys");
         let line = keys.lines().find(|line| line.starts_with("app ")).expect("the key of app");
-        let key = line.split_whitespace().next_back().expect("a key");
-        Caller::new(self.edge.listen, &format!("{ORG}.{proxy}"), key)
+        line.split_whitespace().next_back().expect("a key").to_owned()
     }
 
-    async fn called(&self, proxy: &str) {
-        let caller = self.caller(proxy);
+    fn caller(&self, org: &str, proxy: &str) -> Caller {
+        Caller::new(self.edge.listen, &format!("{org}.{proxy}"), &self.key(org))
+    }
+
+    async fn called(&self, org: &str, proxy: &str) {
+        let caller = self.caller(org, proxy);
         eventually("a call is answered", || async {
             (caller.get("/v1/users").await.status == 200).then_some(())
         })
@@ -156,7 +159,15 @@ impl Place {
         self.org(org, whole).await;
         let control = format!("http://{}", self.control.management);
         let admin = format!("http://{}", self.edge.admin);
-        let line = changed(verb, typed, &self.upstream.url(), &control, &admin);
+        let mut line = changed(verb, typed, &self.upstream.url(), &control, &admin);
+        if verb == "request try" {
+            // The region has no base URL, and the node no TLS.
+            let edge = format!("http://{}", self.edge.listen);
+            line = line.replace(" --edge-url https://127.0.0.1:8443 --edge-ca edge.crt", "");
+            line.push_str(&format!(" --edge-url {edge}"));
+            std::fs::write(self.work().join("app.key"), self.key(org)).expect("a file");
+            self.called(org, "pay").await;
+        }
         let mut words: Vec<String> = Vec::new();
         for word in line.split(' ') {
             words.push(match word {
@@ -231,7 +242,7 @@ impl Place {
         command.env("RRCTL_ORG", &line.org).stdout(file).stderr(err).process_group(0);
         let mut child = command.spawn().expect("sh runs");
         let printed = eventually(&format!("{} prints a line", line.run), || async {
-            self.called("pay").await;
+            self.called(ORG, "pay").await;
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             text.contains('\n').then_some(text)
         })
@@ -302,6 +313,7 @@ fn files(work: &Path, upstream: &str, token: &str) {
         write(name, VALUE);
     }
     write("bootstrap-token", token);
+    write("order.json", r#"{"item": 7}"#);
     write("partner.key", "3f2b8c1d-7e54-4a09-9c6b-d18e2f7a5b30");
     write("old.secret", "Zq7-2mVx9sLr4TzYw8NbQe1HfJ6dUcPb");
     write("cron.secret", "Kq7-2mVx9sLr4TzYw8NbQe1HfJ6dUcPa");

@@ -1,6 +1,6 @@
 //! Numbers of streams: what they come to, cut anywhere, and what does not count.
 
-use crate::stream::Units;
+use crate::stream::{Look, Unit, Units};
 
 use super::*;
 
@@ -9,15 +9,32 @@ fn reading_of(places: &[&str], fold: Fold) -> Reading {
     Reading { place: Place::Body(paths), fold }
 }
 
+/// A meter at a stream, as a node has it there.
+struct Reader<'a> {
+    meter: &'a CompiledMeter,
+    tally: &'a mut Tally,
+    joined: &'a mut Vec<u8>,
+}
+
+impl Look for Reader<'_> {
+    fn unit(&mut self, framing: Framing, unit: Unit<'_>) {
+        self.meter.read_unit(framing, unit, self.tally, self.joined);
+    }
+
+    fn passes_by(&self, framing: Framing, units: &[u8]) -> bool {
+        self.meter.passes_by(framing, units)
+    }
+}
+
 /// What a meter comes to over a stream in such pieces.
 fn over(readings: &[Reading], framing: Framing, pieces: &[&[u8]]) -> Result<String, ReadingError> {
     let meter = meter(values(readings.to_vec()), RequestMatch::default());
     let (mut tally, mut units, mut joined) = (meter.tally(), Units::new(framing), Vec::new());
     for piece in pieces {
-        let framed = units.push(piece, |unit| meter.read_unit(framing, unit, &mut tally, &mut joined));
+        let framed = units.push(piece, &mut Reader { meter: &meter, tally: &mut tally, joined: &mut joined });
         framed.expect("it is framed");
     }
-    let framed = units.finish(|unit| meter.read_unit(framing, unit, &mut tally, &mut joined));
+    let framed = units.finish(&mut Reader { meter: &meter, tally: &mut tally, joined: &mut joined });
     framed.expect("it is whole");
     meter.total(&tally).map(|amount| amount.to_string())
 }
