@@ -21,6 +21,8 @@ use http_body::Body;
 
 pub(crate) use budget::{BodyBudget, Held, NoRoom};
 pub(crate) use buffer::Buffer;
+#[cfg(test)]
+pub(crate) use decode::encoded;
 pub(crate) use decode::{DecodeError, Decoding, decode};
 pub(crate) use gzip::gzip;
 #[cfg(test)]

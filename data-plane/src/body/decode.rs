@@ -220,4 +220,7 @@ impl Engine {
 }
 
 #[cfg(test)]
+pub(crate) use self::tests::encode as encoded;
+
+#[cfg(test)]
 mod tests;

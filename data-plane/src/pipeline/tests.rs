@@ -2,6 +2,7 @@
 
 mod access_tokens;
 mod arrivals;
+mod bombs;
 mod bounds;
 mod callers;
 mod callers_tls;

@@ -13,7 +13,7 @@ use super::*;
 const ALL: [Coding; 4] = [Coding::Gzip, Coding::Deflate, Coding::Br, Coding::Zstd];
 const MIB: usize = 1024 * 1024;
 
-fn encode(coding: Coding, text: &[u8]) -> Vec<u8> {
+pub(crate) fn encode(coding: Coding, text: &[u8]) -> Vec<u8> {
     match coding {
         Coding::Identity => text.to_vec(),
         Coding::Gzip => {

@@ -228,6 +228,39 @@ fn what_a_version_before_this_one_cannot_run_it_closes_whether_or_not_it_is_told
 }
 
 #[test]
+fn a_version_that_cannot_redact_or_validate_closes_what_it_bears_on_whether_or_not_it_is_told() {
+    let redacts = |direction| fixture::redacts(1, proxy_key(1), direction, &[fleet::Detector::Email]);
+    let what = fleet::validation::What::JsonSchema("{}".to_owned());
+    let validation = Some(fleet::Validation { what: Some(what), ..Default::default() });
+    let proxy =
+        fleet::ProxyResource { validation: validation.clone(), ..fixture::proxy_message(1, &[1], 1, 2) };
+    let target = fleet::TargetResource { validation, ..fixture::target_message(1, "https://a.example") };
+    for (resource, feature) in [
+        (redacts(fleet::FilterDirection::Response), feature::FILTER_REDACT),
+        (redacts(fleet::FilterDirection::Request), feature::FILTER_REQUEST),
+        (resource(proxy_key(1), proxy.encode_to_vec()), feature::VALIDATION),
+        (fixture::target_of(1, &target), feature::VALIDATION),
+    ] {
+        let key = Key::try_from(resource.key.as_ref().expect("a key")).expect("a key");
+        let had: Vec<&str> = FEATURES.iter().copied().filter(|one| *one != feature).collect();
+        for needs in [vec![], vec![feature.to_owned()]] {
+            let said = fleet::Resource { needs, ..resource.clone() };
+            let changes = crate::sync::changes(&body(std::slice::from_ref(&said), &[]));
+            let Some(Change::Upsert(offered)) = changes.get(&key) else { panic!("it is set") };
+            // What is told of a policy is refused unread, and a policy that is refused closes in any case.
+            let (lacks, is_unread) = match judge::parse_with(&had, &key, offered) {
+                Ok(read) => (read.lacks.unwrap_or_else(|| panic!("{feature} is lacked")), false),
+                Err(reason) => (reason, true),
+            };
+            let is_policy = matches!(key.id, ResourceId::Filter(_));
+            assert_eq!((lacks.why, is_unread), (Why::UnknownFeature, is_policy && !said.needs.is_empty()));
+            assert!(lacks.closes || is_unread, "{feature}");
+            assert!(judge::parse(&key, offered).ok().expect("it can be read").lacks.is_none(), "{feature}");
+        }
+    }
+}
+
+#[test]
 fn absence_deletes_in_a_snapshot_only() {
     let mut node = Node::new();
     node.change(&[target(2, "https://b.example")]);
