@@ -6,6 +6,7 @@ mod authority_replicas;
 mod authority_rollover;
 mod back_again;
 mod backup;
+mod bodies;
 mod caller_certificates;
 mod canary;
 mod clickhouse;
