@@ -87,8 +87,7 @@ use self::authorize::Looked;
 use self::caller_body::CallerBody;
 use self::cors::{Goes, Page};
 use self::filter::{Filtered, FilteredBody, Passed};
-use self::settle::Draft;
-use self::trial::Explanation;
+use self::settle::{Draft, Explanation};
 use self::tunnel::{OpenTunnel, Opened};
 
 pub use self::hop::TrustedHeader;
@@ -172,7 +171,7 @@ pub(crate) async fn handle(
 fn explained(explanation: Option<Explanation>, response: Response<ReplyBody>) -> Response<ReplyBody> {
     match explanation {
         None => response,
-        Some(explanation) => trial::explain(response, explanation),
+        Some(explanation) => trial::explain(response, explanation).map(ReplyBody::explaining),
     }
 }
 

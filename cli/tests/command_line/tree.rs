@@ -61,6 +61,7 @@ impl Verb {
             "ROLE[@PLACE]" => "operator",
             "EMAIL" => "ada@example.com",
             "PATH" => "a.b",
+            "METHOD" => "GET",
             "CONTEXT" => "some",
             "SHELL" => "bash",
             "FILE" => "/nonexistent/new-file",

@@ -37,7 +37,7 @@ enum Inner {
     /// None; whoever sends the head takes the tunnel, which begins behind it.
     Tunnel(Option<Box<Tunnel>>),
     /// The parts of an answer that explains its request, whose own response is in it.
-    Explaining(Box<Explaining>),
+    Explaining(Box<Explaining<ReplyBody>>),
 }
 
 impl ReplyBody {
@@ -75,7 +75,7 @@ impl ReplyBody {
         Self { inner: Inner::Own(body), draft: Some(draft), beside: None }
     }
 
-    pub(super) fn explaining(explaining: Explaining) -> Self {
+    pub(super) fn explaining(explaining: Explaining<Self>) -> Self {
         Self { inner: Inner::Explaining(Box::new(explaining)), draft: None, beside: None }
     }
 

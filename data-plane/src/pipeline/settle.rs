@@ -45,6 +45,8 @@ use super::hop::Hop;
 use super::keep;
 use super::resolve::Resolved;
 
+pub(super) use self::trial::Explanation;
+
 /// How long a request waits until a record of it is on disk.
 const SURE_WITHIN: Duration = Duration::from_secs(1);
 

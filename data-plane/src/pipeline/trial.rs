@@ -9,45 +9,38 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Response};
-use http_body::{Body as _, Frame};
+use http_body::{Body, Frame};
 use prost::Message as _;
 use rr_contract::trial::MEDIA_TYPE;
 use rr_contract::wire::fleet::trial_part::Part;
-use rr_contract::wire::fleet::{TrialEnd, TrialField, TrialHead, TrialPart, TrialStage, TrialTrailers};
+use rr_contract::wire::fleet::{TrialEnd, TrialField, TrialHead, TrialPart, TrialTrailers};
 use tokio::sync::oneshot;
 
-use super::reply_body::ReplyBody;
-
-/// What is known when the head of the response is, and where the rest will be told.
-pub(super) struct Explanation {
-    pub(super) stages: Vec<TrialStage>,
-    pub(super) node: String,
-    pub(super) end: oneshot::Receiver<TrialEnd>,
-}
+use super::settle::Explanation;
 
 /// The parts of the answer, as they come.
-pub(super) struct Explaining {
+pub(super) struct Explaining<B> {
     head: Option<Bytes>,
     /// `None`: all of it is told, and its request may end.
-    response: Option<Box<ReplyBody>>,
+    response: Option<B>,
     broken_off: bool,
     /// `None`: the end is told.
     end: Option<oneshot::Receiver<TrialEnd>>,
 }
 
 /// Puts a response into the answer that explains it.
-pub(super) fn explain(response: Response<ReplyBody>, explanation: Explanation) -> Response<ReplyBody> {
+pub(super) fn explain<B>(response: Response<B>, explanation: Explanation) -> Response<Explaining<B>> {
     let (parts, body) = response.into_parts();
     let Explanation { stages, node, end } = explanation;
     let head =
         TrialHead { status: parts.status.as_u16().into(), fields: fields(&parts.headers), stages, node };
     let explaining = Explaining {
         head: Some(encoded(Part::Head(head))),
-        response: Some(Box::new(body)),
+        response: Some(body),
         broken_off: false,
         end: Some(end),
     };
-    let mut answer = Response::new(ReplyBody::explaining(explaining));
+    let mut answer = Response::new(explaining);
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -70,14 +63,14 @@ fn encoded(part: Part) -> Bytes {
     TrialPart { part: Some(part) }.encode_length_delimited_to_vec().into()
 }
 
-impl Explaining {
+impl<B: Body<Data = Bytes> + Unpin> Explaining<B> {
     /// The next part; `None`: all are told.
     pub(super) fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(head) = self.head.take() {
             return Poll::Ready(Some(head));
         }
         while let Some(response) = &mut self.response {
-            let frame = match Pin::new(&mut **response).poll_frame(cx) {
+            let frame = match Pin::new(&mut *response).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => return Poll::Pending,
             };

@@ -13,11 +13,17 @@ use crate::report::RawRecord;
 use crate::snapshot::CompiledProxy;
 use crate::trials::{Trial, TrialFault};
 
-use super::super::trial::Explanation;
 use super::Draft;
 
 /// How much of a reason is told.
 const REASON_MAX: usize = 500;
+
+/// What is known when the head of the response is, and where the rest will be told.
+pub(in crate::pipeline) struct Explanation {
+    pub(in crate::pipeline) stages: Vec<TrialStage>,
+    pub(in crate::pipeline) node: String,
+    pub(in crate::pipeline) end: oneshot::Receiver<TrialEnd>,
+}
 
 /// The stages of one request so far.
 pub(super) struct Tried {
