@@ -1,12 +1,11 @@
-//! Where bodies are validated that take long: beside the workers, on threads whose stacks are deep enough for any.
+//! Where what takes long is validated: beside the workers, on threads whose stacks are deep enough for any.
 //!
 //! Judges nothing itself. The invariant: no more run at a time than may; whoever waits is told, or learns that nobody will tell.
 
 use std::sync::Arc;
 use std::thread::Builder;
 
-use bytes::Bytes;
-use rr_contract::policy::validate::{Effort, STACK, Stopped, Validator};
+use rr_contract::policy::validate::STACK;
 use rr_contract::runtime::logging_alike;
 use tokio::sync::Semaphore;
 use tokio::sync::oneshot::channel;
@@ -27,22 +26,21 @@ impl Default for ValidationThreads {
 }
 
 impl ValidationThreads {
-    /// Validates a body on a thread of its own.
-    pub(crate) async fn run(
+    /// Validates on a thread of its own.
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
-        validator: Arc<Validator>,
-        body: Bytes,
-    ) -> Result<Result<(), Stopped>, NoThread> {
+        validate: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NoThread> {
         let turn = Arc::clone(&self.0).acquire_owned().await.map_err(|_| NoThread)?;
         let (tell, told) = channel();
         let work = move || {
-            // Whoever waited may have gone.
-            tell.send(validator.body(&body, Effort::AtLength)).ok();
-            drop((turn, body));
+            // Whoever waited may have gone. What was validated is gone by now.
+            tell.send(validate()).ok();
+            drop(turn);
         };
         let thread = Builder::new().name("validation".into()).stack_size(STACK).spawn(logging_alike(work));
         thread.map_err(|cause| {
-            error!(%cause, "no thread to validate a body on");
+            error!(%cause, "no thread to validate on");
             NoThread
         })?;
         told.await.map_err(|_| NoThread)

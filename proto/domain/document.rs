@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 pub use difference::{COMPUTED, between};
 
 /// Fields that hold an enum, or a list of them: the field around them, their name, and the prefix of the values.
-const ENUMS: [(&str, &str, &str); 10] = [
+const ENUMS: [(&str, &str, &str); 11] = [
     ("", "effect", "EFFECT_"),
     ("", "default_effect", "EFFECT_"),
     ("", "action", "FILTER_ACTION_"),
@@ -27,6 +27,7 @@ const ENUMS: [(&str, &str, &str); 10] = [
     ("", "balance", "BALANCE_"),
     ("", "forwarded", "FORWARDED_HEADERS_"),
     ("", "echo_guard", "ECHO_GUARD_"),
+    ("validation", "unlisted", "UNLISTED_OPERATIONS_"),
     ("caller", "kind", "CALLER_KIND_"),
     ("upstream", "kind", "UPSTREAM_KIND_"),
 ];

@@ -239,6 +239,19 @@ impl Spelled for fleet::FilterDirection {
     }
 }
 
+impl Spelled for fleet::UnlistedOperations {
+    const PREFIX: &'static str = "UNLISTED_OPERATIONS_";
+    const EXPECTED: &'static str = "refuse or pass";
+
+    fn named(name: &str) -> Option<Self> {
+        Self::from_str_name(name)
+    }
+
+    fn numbered(number: i32) -> Option<Self> {
+        Self::try_from(number).ok()
+    }
+}
+
 impl Spelled for fleet::Detector {
     const PREFIX: &'static str = "DETECTOR_";
     const EXPECTED: &'static str = "a detector, as email, phone, card, iban, key, jwt, pem, random or us-ssn";

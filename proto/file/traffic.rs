@@ -8,7 +8,7 @@ use rr_wire::fleet;
 use serde::Deserialize;
 
 use super::part::part;
-use super::spelling::{number, optional_number, seconds};
+use super::spelling::{number, optional_number, seconds, spelled};
 
 part! {
     /// When a request that failed is sent again.
@@ -230,13 +230,22 @@ part! {
     /// What requests have to be like.
     Validation {
         json_schema: Option<String>,
+        openapi: Option<String>,
         methods: Vec<String>,
+        #[serde(deserialize_with = "spelled")]
+        unlisted: fleet::UnlistedOperations,
     }
 }
 
-impl From<Validation> for fleet::Validation {
-    fn from(said: Validation) -> Self {
-        let what = said.json_schema.map(fleet::validation::What::JsonSchema);
-        Self { what, methods: said.methods }
+impl Validation {
+    /// As a message; `None` where two documents say it.
+    pub fn message(self) -> Option<fleet::Validation> {
+        let what = match (self.json_schema, self.openapi) {
+            (Some(_), Some(_)) => return None,
+            (Some(text), None) => Some(fleet::validation::What::JsonSchema(text)),
+            (None, Some(text)) => Some(fleet::validation::What::Openapi(text)),
+            (None, None) => None,
+        };
+        Some(fleet::Validation { what, methods: self.methods, unlisted: self.unlisted.into() })
     }
 }

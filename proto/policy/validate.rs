@@ -1,17 +1,20 @@
-//! Whether a request is as a schema says.
+//! Whether a request is as a schema says, or as an operation of an OpenAPI document.
 //!
-//! Holds the body against JSON Schema 2020-12. The crate that does so sees each value through `node`, which counts: the
-//! work of a validation is bounded by the schema, the body and a fixed effort, never by time. The invariant: what is not
+//! Holds bodies, and parameters, against JSON Schema 2020-12. The crate that does so sees each value through `node`, which counts: the
+//! work of a validation is bounded by the schema, the value and a fixed effort, never by time. The invariant: what is not
 //! understood, has a key twice, or would take too long is refused, and nobody is told a value.
 
 mod node;
 mod number;
+mod openapi;
+mod refusal;
 mod schema;
 mod tree;
 mod work;
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use jsonschema::{PatternOptions, ValidationError};
 use rr_domain::model::invalid::{Invalid, Violations};
 use rr_domain::model::validation::{Subject, Validation};
@@ -19,22 +22,32 @@ use rr_domain::model::validation::{Subject, Validation};
 use crate::json::JsonError;
 
 use self::node::{Body, Handle};
-use self::schema::{Cost, Fault, survey};
+use self::openapi::{Asked, Compiled, Found, Operations};
+use self::refusal::cut;
+use self::schema::{Cost, DocumentIs, Fault, survey};
 use self::tree::{NoTree, Tree, pointer, read};
 use self::work::{AT_LENGTH, AT_ONCE, Stop, Work, until_stopped};
+
+pub use self::refusal::Refusal;
 
 /// How much a compiled pattern may take, in bytes. The weight of patterns keeps them below it.
 const COMPILED_MAX: usize = 16 * 1024 * 1024;
 /// How much its lazy automaton may take.
 const LAZY_MAX: usize = 256 * 1024;
-/// The longest place that is told, in bytes. Of a longer one the beginning is.
-const PLACE_MAX: usize = 512;
 
-/// A schema that is ready.
+/// A document that is ready.
 pub struct Validator {
     schema: jsonschema::Validator<Body>,
-    methods: Arc<[Box<str>]>,
+    about: About,
     cost: Cost,
+}
+
+/// Which requests it is about, and what of them.
+enum About {
+    /// Bodies, of requests of these methods.
+    Bodies(Arc<[Box<str>]>),
+    /// Parameters and bodies of operations.
+    Operations(Box<Operations>),
 }
 
 /// What of a request is known before its body.
@@ -42,6 +55,12 @@ pub struct Validator {
 pub struct Head<'r> {
     /// The method.
     pub method: &'r str,
+    /// The path behind the name of the proxy, normalised.
+    pub path: &'r str,
+    /// The query as it is written.
+    pub query: Option<&'r str>,
+    /// The headers.
+    pub headers: &'r HeaderMap,
     /// Whether a body comes, or may.
     pub has_body: bool,
 }
@@ -49,23 +68,24 @@ pub struct Head<'r> {
 /// What follows from a head.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Look {
-    /// The validation is not about the request.
+    /// Nothing more is asked of the request.
     Passes,
-    /// It hangs on the body.
-    Body,
+    /// It hangs on the body, of which this is asked.
+    Body(Wanted),
     /// It is not as it has to be.
     Refused(Refusal),
+    /// To look takes more than can be done at once.
+    TooMuch,
 }
 
-/// How a request is not as it has to be. Holds names and places, never a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// A JSON pointer into the body.
-    pub pointer: Box<str>,
-    /// The keyword of the schema, or a word of ours: `schema` where it would take too long to find the place.
-    pub keyword: Box<str>,
-    /// A JSON pointer to the keyword in the schema. Empty: the word is ours.
-    pub schema: Box<str>,
+/// What is asked of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted(Wants);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    Schema { may_be_empty: bool },
+    Operation(Asked),
 }
 
 /// How much a validation may do.
@@ -100,105 +120,182 @@ pub fn check(validation: &Validation) -> Result<(), Invalid> {
 impl Validator {
     /// Reads the document of a validation, and makes it ready.
     pub fn compile(validation: &Validation) -> Result<Self, Invalid> {
-        let Subject::JsonSchema(text) = &validation.subject;
-        let at_fault = |faults: Vec<Fault>| invalid("validation.json_schema", faults);
+        let (field, text) = match &validation.subject {
+            Subject::JsonSchema(text) => ("validation.json_schema", text),
+            Subject::OpenApi(text, _) => ("validation.openapi", text),
+        };
+        let at_fault = |faults: Vec<Fault>| invalid(field, faults);
         let read = read(text.as_bytes(), u32::MAX).map_err(|error| at_fault(vec![unreadable(error)]))?;
-        let cost = survey(&read.tree, &[(&read.tree, String::new())]).map_err(at_fault)?;
-        if !matches!(read.tree, Tree::Object(_) | Tree::Bool(_)) {
-            let what = "is neither an object nor a boolean".to_owned();
-            return Err(at_fault(vec![Fault { at: String::new(), what }]));
-        }
+        let (schema, about, cost) = match validation.subject {
+            Subject::JsonSchema(_) => {
+                let roots = [(&read.tree, String::new())];
+                let surveyed = survey(&read.tree, DocumentIs::Schema, &roots).map_err(at_fault)?;
+                if !matches!(read.tree, Tree::Object(_) | Tree::Bool(_)) {
+                    let what = "is neither an object nor a boolean".to_owned();
+                    return Err(at_fault(vec![Fault { at: String::new(), what }]));
+                }
+                (read.tree.to_value(), About::Bodies(validation.methods.clone()), surveyed.cost)
+            }
+            Subject::OpenApi(_, unlisted) => {
+                let Compiled { operations, schema, cost } =
+                    openapi::compile(&read.tree, unlisted).map_err(at_fault)?;
+                // What is held against it is one level higher.
+                let cost = Cost { height: cost.height + 1, ..cost };
+                (schema, About::Operations(Box::new(operations)), cost)
+            }
+        };
         let patterns = PatternOptions::regex().size_limit(COMPILED_MAX).dfa_size_limit(LAZY_MAX);
         let schema = jsonschema::options_for::<Body>()
             .with_draft(jsonschema::Draft::Draft202012)
             .with_pattern_options(patterns)
             .should_validate_formats(false)
             .offline()
-            .build(&read.tree.to_value())
+            .build(&schema)
             .map_err(|error| at_fault(vec![of_schema(&error)]))?;
-        Ok(Self { schema, methods: validation.methods.clone(), cost })
+        Ok(Self { schema, about, cost })
     }
 
     /// What follows from the head of a request.
-    pub fn look(&self, head: Head<'_>) -> Look {
-        let is_about = if self.methods.is_empty() {
-            head.has_body || matches!(head.method, "POST" | "PUT" | "PATCH")
-        } else {
-            self.methods.iter().any(|method| **method == *head.method)
+    pub fn look(&self, head: Head<'_>, effort: Effort) -> Look {
+        let operations = match &self.about {
+            About::Bodies(methods) => return of_method(methods, head),
+            About::Operations(operations) => operations,
         };
-        match is_about {
-            false => Look::Passes,
-            true if head.has_body => Look::Body,
-            true => Look::Refused(Refusal::ours("", "no-body")),
+        match self.operation(operations, &head, effort) {
+            Ok(None) => Look::Passes,
+            Ok(Some(asked)) => Look::Body(Wanted(Wants::Operation(asked))),
+            Err(Stopped::Refused(refusal)) => Look::Refused(refusal),
+            Err(Stopped::TooMuch) => Look::TooMuch,
         }
     }
 
-    /// Whether a body is as it has to be.
-    pub fn body(&self, body: &[u8], effort: Effort) -> Result<(), Stopped> {
-        let most = match effort {
-            Effort::AtOnce if body.len() > AT_ONCE_MAX => return Err(Stopped::TooMuch),
-            Effort::AtOnce => AT_ONCE,
-            Effort::AtLength => AT_LENGTH,
-        };
-        let too_much = || match effort {
-            Effort::AtOnce => Stopped::TooMuch,
-            Effort::AtLength => Stopped::Refused(Refusal::ours("", "too-much-work")),
-        };
-        let refused = |pointer: &str, keyword: &str| Stopped::Refused(Refusal::ours(pointer, keyword));
-        if body.is_empty() {
-            return Err(refused("", "no-body"));
+    /// Finds the operation that a request is, and holds its parameters against their schemas.
+    fn operation(
+        &self,
+        operations: &Operations,
+        head: &Head<'_>,
+        effort: Effort,
+    ) -> Result<Option<Asked>, Stopped> {
+        let Found::Operation(found) = operations.find(head)? else { return Ok(None) };
+        let given = Operations::given(&found, head)?;
+        let mut members = Vec::with_capacity(given.len());
+        for (given, key) in given.iter().filter_map(|given| Some((given, given.key()?))) {
+            let mut value = given.value();
+            // One that can be read in two ways passes if one of them does.
+            if let Some(other) = given.other_value() {
+                let alone = Tree::Object(Box::new([operations.member(key, given.value())]));
+                match self.hold(&alone, 3, effort) {
+                    Ok(()) => {}
+                    Err(Stopped::Refused(_)) => value = other,
+                    Err(Stopped::TooMuch) => return Err(Stopped::TooMuch),
+                }
+            }
+            members.push(operations.member(key, value));
         }
-        let read = read(body, most.values).map_err(|error| match error {
-            NoTree::Json(JsonError::Depth) => refused("", "too-deep"),
-            NoTree::Json(_) => refused("", "not-json"),
-            NoTree::Twice(steps) => refused(&pointer(&steps), "duplicate-key"),
-            NoTree::TooMany => too_much(),
+        if !members.is_empty() {
+            members.sort_by(|(one, _), (other, _)| one.cmp(other));
+            // An object, a list in it, and its elements.
+            self.hold(&Tree::Object(members.into()), 3, effort)
+                .map_err(|stopped| told(operations, stopped))?;
+        }
+        Ok(Operations::asked(&found, head)?)
+    }
+
+    /// Whether a body is as it has to be.
+    pub fn body(&self, wanted: Wanted, body: &[u8], effort: Effort) -> Result<(), Stopped> {
+        if effort == Effort::AtOnce && body.len() > AT_ONCE_MAX {
+            return Err(Stopped::TooMuch);
+        }
+        let key = match (wanted.0, &self.about) {
+            (Wants::Operation(asked), About::Operations(operations)) => {
+                let Some(key) = operations.body(asked, body.is_empty())? else { return Ok(()) };
+                Some((operations, key))
+            }
+            (Wants::Schema { may_be_empty: true }, _) if body.is_empty() => return Ok(()),
+            _ if body.is_empty() => return Err(Refusal::ours("", "no-body").into()),
+            _ => None,
+        };
+        let read = read(body, effort.most().values).map_err(|error| match error {
+            NoTree::Json(JsonError::Depth) => Refusal::ours("", "too-deep").into(),
+            NoTree::Json(_) => Refusal::ours("", "not-json").into(),
+            NoTree::Twice(steps) => Refusal::ours(&pointer(&steps), "duplicate-key").into(),
+            NoTree::TooMany => effort.over(),
         })?;
-        if read.depth.saturating_mul(self.cost.height) > most.levels {
-            return Err(too_much());
+        let Some((operations, key)) = key else { return self.hold(&read.tree, read.depth, effort) };
+        let under = Tree::Object(Box::new([operations.member(key, read.tree)]));
+        self.hold(&under, read.depth + 1, effort).map_err(|stopped| told(operations, stopped))
+    }
+
+    /// Holds a value against the schema.
+    fn hold(&self, tree: &Tree<'_>, depth: u32, effort: Effort) -> Result<(), Stopped> {
+        let most = effort.most();
+        if depth.saturating_mul(self.cost.height) > most.levels {
+            return Err(effort.over());
         }
         let work = Work::new(most, self.cost.price);
-        match until_stopped(|| self.schema.is_valid(Handle { tree: &read.tree, work: &work })) {
+        match until_stopped(|| self.schema.is_valid(Handle { tree, work: &work })) {
             Ok(true) => Ok(()),
             Ok(false) => {
                 let tells = work.to_tell(most);
                 let told = until_stopped(|| {
-                    let found = self.schema.validate(Handle { tree: &read.tree, work: &tells });
-                    found.err().map(|error| refusal(&error))
+                    let found = self.schema.validate(Handle { tree, work: &tells });
+                    found.err().map(|error| Refusal::of(&error))
                 });
-                Err(Stopped::Refused(told.ok().flatten().unwrap_or_else(|| Refusal::ours("", "schema"))))
+                Err(told.ok().flatten().unwrap_or_else(|| Refusal::ours("", "schema")).into())
             }
-            Err(Stop::TooMuch) => Err(too_much()),
+            Err(Stop::TooMuch) => Err(effort.over()),
             Err(Stop::Inexact(address)) => {
-                let steps = read.tree.find(address).unwrap_or_default();
-                Err(refused(&pointer(&steps), "inexact-number"))
+                let steps = tree.find(address).unwrap_or_default();
+                Err(Refusal::ours(&pointer(&steps), "inexact-number").into())
             }
         }
     }
 }
 
-impl Refusal {
-    /// One that no schema says, but we.
-    pub fn ours(pointer: &str, keyword: &str) -> Self {
-        Self { pointer: cut(pointer).into(), keyword: keyword.into(), schema: Box::default() }
+impl Effort {
+    fn most(self) -> work::Effort {
+        match self {
+            Self::AtOnce => AT_ONCE,
+            Self::AtLength => AT_LENGTH,
+        }
+    }
+
+    /// What becomes of whoever needs more.
+    fn over(self) -> Stopped {
+        match self {
+            Self::AtOnce => Stopped::TooMuch,
+            Self::AtLength => Refusal::ours("", "too-much-work").into(),
+        }
     }
 }
 
-fn refusal(error: &ValidationError<'_>) -> Refusal {
-    Refusal {
-        pointer: cut(error.instance_path().as_str()).into(),
-        keyword: error.kind().keyword().into(),
-        schema: cut(error.schema_path().as_str()).into(),
+impl From<Refusal> for Stopped {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
     }
 }
 
-/// The beginning of a place, up to a step of it.
-fn cut(pointer: &str) -> &str {
-    if pointer.len() <= PLACE_MAX {
-        return pointer;
+/// What of a request a JSON Schema is about.
+fn of_method(methods: &[Box<str>], head: Head<'_>) -> Look {
+    let has_to = if methods.is_empty() {
+        matches!(head.method, "POST" | "PUT" | "PATCH")
+    } else {
+        methods.iter().any(|method| **method == *head.method)
+    };
+    match (has_to, head.has_body) {
+        (true, false) => Look::Refused(Refusal::ours("", "no-body")),
+        (true, true) => Look::Body(Wanted(Wants::Schema { may_be_empty: false })),
+        (false, true) if methods.is_empty() => Look::Body(Wanted(Wants::Schema { may_be_empty: true })),
+        (false, _) => Look::Passes,
     }
-    let end = pointer.as_bytes()[..=PLACE_MAX].iter().rposition(|byte| *byte == b'/');
-    &pointer[..end.unwrap_or_default()]
+}
+
+/// The same, of the part of a request that it is of.
+fn told(operations: &Operations, stopped: Stopped) -> Stopped {
+    match stopped {
+        Stopped::Refused(refusal) => operations.told(refusal).into(),
+        Stopped::TooMuch => Stopped::TooMuch,
+    }
 }
 
 fn unreadable(error: NoTree) -> Fault {

@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use clap::Args;
-use rr_contract::wire::fleet::Validation;
+use clap::{Args, ValueEnum};
 use rr_contract::wire::fleet::validation::What;
+use rr_contract::wire::fleet::{UnlistedOperations, Validation};
 
 use super::size;
 
@@ -21,9 +21,27 @@ pub(crate) struct ValidationArgs {
     /// and any other with a body.
     #[arg(long = "validate-method", value_name = "METHOD", requires = "validate_schema", value_parser = method)]
     validate_methods: Vec<String>,
+    /// File with an OpenAPI 3.1 document, as JSON or YAML: a request has to be one of its operations, with parameters of path,
+    /// query and headers, and a body, as the operation says. Others are refused with 400, and count for no limit. Paths are
+    /// those behind the name of the proxy.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, value_parser = document,
+        conflicts_with = "validate_schema")]
+    validate_openapi: Option<Document>,
+    /// What becomes of requests to operations that the OpenAPI document does not list; `refuse` when never given.
+    #[arg(long, value_name = "WHAT", requires = "validate_openapi")]
+    validate_unlisted: Option<Unlisted>,
     /// Lets no document say any more what requests have to be like.
-    #[arg(long, conflicts_with = "validate_schema")]
+    #[arg(long, conflicts_with_all = ["validate_schema", "validate_openapi"])]
     no_validation: bool,
+}
+
+/// What becomes of requests to operations that are not listed.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Unlisted {
+    /// They are refused.
+    Refuse,
+    /// They pass, and nothing of them is looked at.
+    Pass,
 }
 
 /// A JSON document that was read from a file.
@@ -53,8 +71,16 @@ impl ValidationArgs {
         if self.no_validation {
             return Some(None);
         }
-        let what = What::JsonSchema(self.validate_schema?.0);
-        Some(Some(Validation { what: Some(what), methods: self.validate_methods }))
+        let what = match (self.validate_schema, self.validate_openapi) {
+            (Some(schema), _) => What::JsonSchema(schema.0),
+            (None, document) => What::Openapi(document?.0),
+        };
+        let unlisted = match self.validate_unlisted {
+            None => UnlistedOperations::Unspecified,
+            Some(Unlisted::Refuse) => UnlistedOperations::Refuse,
+            Some(Unlisted::Pass) => UnlistedOperations::Pass,
+        };
+        Some(Some(Validation { what: Some(what), methods: self.validate_methods, unlisted: unlisted.into() }))
     }
 }
 
@@ -63,11 +89,15 @@ pub(crate) fn text(validation: Option<&Validation>) -> String {
     let Some(validation) = validation else { return String::new() };
     let mut words = match &validation.what {
         Some(What::JsonSchema(schema)) => format!("JSON Schema, {}", size::text(schema.len() as u64)),
+        Some(What::Openapi(document)) => format!("OpenAPI, {}", size::text(document.len() as u64)),
         None => String::from("nothing"),
     };
     if !validation.methods.is_empty() {
         words.push_str(", ");
         words.push_str(&validation.methods.join(" "));
+    }
+    if validation.unlisted() == UnlistedOperations::Pass {
+        words.push_str(", others pass");
     }
     words
 }
@@ -84,6 +114,10 @@ mod tests {
         std::fs::write(path("a.yaml"), "type: object\nrequired: [a]\n").expect("written");
         assert_eq!(document(&path("a.json")).expect("read").0, "{ }");
         assert_eq!(document(&path("a.yaml")).expect("read").0, r#"{"required":["a"],"type":"object"}"#);
+        let openapi = "paths:\n  /a:\n    get:\n      responses:\n        200: {description: done}\n";
+        std::fs::write(path("b.yml"), openapi).expect("written");
+        let read = document(&path("b.yml")).expect("read").0;
+        assert_eq!(read, r#"{"paths":{"/a":{"get":{"responses":{"200":{"description":"done"}}}}}}"#);
         assert!(document(&path("none")).expect_err("not there").contains("cannot be read"));
     }
 
@@ -91,7 +125,12 @@ mod tests {
     fn a_validation_is_shown_in_a_few_words() {
         let what = Some(What::JsonSchema(" ".repeat(2048)));
         let methods = vec!["POST".to_owned(), "QUERY".to_owned()];
-        assert_eq!(text(Some(&Validation { what, methods })), "JSON Schema, 2KiB, POST QUERY");
+        let said = Validation { what, methods, unlisted: 0 };
+        assert_eq!(text(Some(&said)), "JSON Schema, 2KiB, POST QUERY");
+        let what = Some(What::Openapi(" ".repeat(2048)));
+        let unlisted = UnlistedOperations::Pass.into();
+        let said = Validation { what, methods: Vec::new(), unlisted };
+        assert_eq!(text(Some(&said)), "OpenAPI, 2KiB, others pass");
         assert_eq!(text(None), "");
     }
 }

@@ -78,7 +78,7 @@ fn seconds(seconds: u64) -> Option<pbjson_types::Duration> {
 
 fn validation() -> Option<fleet::Validation> {
     let what = Some(fleet::validation::What::JsonSchema("{}".to_owned()));
-    Some(fleet::Validation { what, methods: vec!["POST".to_owned()] })
+    Some(fleet::Validation { what, methods: vec!["POST".to_owned()], unlisted: 0 })
 }
 
 fn rewrite() -> fleet::Rewrite {

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use http::Method;
 use rr_contract::policy::request::RequestBody as BodyView;
 use rr_contract::policy::validate::{Effort, Head, Look, Refusal, Stopped, Validator};
 
@@ -44,23 +43,31 @@ pub(super) async fn look<'s>(
     let Authorized { request, cleaned, mut body } = authorized;
     for (sayer, validator) in sayers(&request) {
         let refused = |refusal| Denial::NotAsSaid(Box::new(NotAsSaid { sayer, refusal }));
-        if !is_about_body(validator, &cleaned.parts.method, &body).map_err(refused)? {
-            continue;
+        let mut look = {
+            let head = head(&cleaned, &request.path, !body.is_empty());
+            validator.look(head, Effort::AtOnce)
+        };
+        if look == Look::TooMuch {
+            look = at_length(validator, &cleaned, &request.path, &body, threads).await?;
         }
+        let wanted = match look {
+            Look::Passes => continue,
+            Look::Body(wanted) => wanted,
+            Look::Refused(refusal) => return Err(refused(refusal)),
+            Look::TooMuch => return Err(refused(Refusal::ours("", "too-much-work"))),
+        };
         body = body.read(&cleaned.parts.headers, draft).await?;
-        // That there is none may be known by now.
-        if !is_about_body(validator, &cleaned.parts.method, &body).map_err(refused)? {
-            continue;
-        }
         let Some(BodyView::Read(decoded)) = body.view() else {
             return Err(refused(Refusal::ours("", "unreadable")));
         };
-        match validator.body(decoded, Effort::AtOnce) {
+        match validator.body(wanted, decoded, Effort::AtOnce) {
             Ok(()) => {}
             Err(Stopped::Refused(refusal)) => return Err(refused(refusal)),
             Err(Stopped::TooMuch) => {
                 let decoded = body.decoded().ok_or_else(|| refused(Refusal::ours("", "unreadable")))?;
-                match threads.run(Arc::clone(validator), decoded).await.map_err(|NoThread| Denial::NoRoom)? {
+                let validator = Arc::clone(validator);
+                let judged = threads.run(move || validator.body(wanted, &decoded, Effort::AtLength));
+                match judged.await.map_err(|NoThread| Denial::NoRoom)? {
                     Ok(()) => {}
                     Err(Stopped::Refused(refusal)) => return Err(refused(refusal)),
                     Err(Stopped::TooMuch) => return Err(refused(Refusal::ours("", "too-much-work"))),
@@ -71,6 +78,20 @@ pub(super) async fn look<'s>(
     Ok(Validated { request, cleaned, body })
 }
 
+/// Looks at a head beside the worker.
+async fn at_length(
+    validator: &Arc<Validator>,
+    cleaned: &Cleaned,
+    path: &str,
+    body: &CallerBody,
+    threads: &ValidationThreads,
+) -> Result<Look, Denial> {
+    let (validator, cleaned, path) = (Arc::clone(validator), cleaned.clone(), path.to_owned());
+    let has_body = !body.is_empty();
+    let look = threads.run(move || validator.look(head(&cleaned, &path, has_body), Effort::AtLength));
+    look.await.map_err(|NoThread| Denial::NoRoom)
+}
+
 /// Who says what the request has to be like.
 fn sayers<'s>(request: &Active<'s>) -> impl Iterator<Item = (Sayer, &'s Arc<Validator>)> + use<'s> {
     let of_proxy = request.route.validator.as_ref().map(|validator| (Sayer::Proxy, validator));
@@ -78,10 +99,8 @@ fn sayers<'s>(request: &Active<'s>) -> impl Iterator<Item = (Sayer, &'s Arc<Vali
     of_proxy.into_iter().chain(of_target)
 }
 
-fn is_about_body(validator: &Validator, method: &Method, body: &CallerBody) -> Result<bool, Refusal> {
-    match validator.look(Head { method: method.as_str(), has_body: !body.is_empty() }) {
-        Look::Passes => Ok(false),
-        Look::Body => Ok(true),
-        Look::Refused(refusal) => Err(refusal),
-    }
+/// A request as it is sent on, but for what the upstream credential adds.
+fn head<'r>(cleaned: &'r Cleaned, path: &'r str, has_body: bool) -> Head<'r> {
+    let (method, headers) = (cleaned.parts.method.as_str(), &cleaned.parts.headers);
+    Head { method, path, query: cleaned.query.as_deref(), headers, has_body }
 }

@@ -429,8 +429,11 @@ impl NotAsSaid {
             Sayer::Proxy => "proxy",
             Sayer::Target => "target",
         };
-        let Refusal { pointer, keyword, schema } = &self.refusal;
-        let violation = json!({"pointer": pointer, "keyword": keyword, "schema": schema});
+        let Refusal { parameter, pointer, keyword, schema } = &self.refusal;
+        let mut violation = json!({"pointer": pointer, "keyword": keyword, "schema": schema});
+        if let Some(parameter) = parameter {
+            violation["parameter"] = json!(parameter);
+        }
         format!(r#","scope":"{scope}","violation":{violation}"#)
     }
 }

@@ -273,7 +273,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn proxy(&mut self, said: Proxy, node: &Node, known: &Known) -> Option<fleet::ProxyResource> {
+    fn proxy(&mut self, mut said: Proxy, node: &Node, known: &Known) -> Option<fleet::ProxyResource> {
         let mut callers = Vec::with_capacity(said.caller_credentials.len());
         for (at, name) in said.caller_credentials.iter().enumerate() {
             let field = format!("caller_credentials[{at}]");
@@ -294,9 +294,10 @@ impl Compiler<'_> {
             let what = "asks for records that are waited for, and a node without a control plane keeps none: leave durable out";
             self.faults.field(node, "recording", what);
         }
+        let validation = message::validation(said.validation.take(), node, self.faults);
         let (target, upstream) = (target?.id_text(), upstream?.id_text());
         (callers.len() == said.caller_credentials.len())
-            .then(|| message::proxy(said, callers, target, upstream, self.home.region))
+            .then(|| message::proxy(said, callers, target, upstream, self.home.region, validation))
     }
 
     /// The proxy, target or credential that a rule or filter belongs to.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use prost::Message as _;
 use rr_contract::client_key::ClientKey;
+use rr_contract::file::traffic::Validation;
 use rr_contract::model::id::RegionId;
 use rr_contract::model::origin::{BaseUrl, Scheme};
 use rr_contract::model::resource::Key;
@@ -59,6 +60,7 @@ pub(super) fn target(said: Target, node: &Node, faults: &mut Faults) -> Option<f
         faults.field(node, "base_url", what);
         return None;
     }
+    let validation = validation(said.validation, node, faults);
     Some(fleet::TargetResource {
         name: said.name,
         base_url: said.base_url,
@@ -78,7 +80,7 @@ pub(super) fn target(said: Target, node: &Node, faults: &mut Faults) -> Option<f
         // Nobody asks a node without a control plane for tests.
         test_path: String::new(),
         trace_context: said.trace_context,
-        validation: said.validation.map(Into::into),
+        validation,
     })
 }
 
@@ -323,6 +325,7 @@ pub(super) fn proxy(
     target: String,
     upstream: String,
     region: RegionId,
+    validation: Option<fleet::Validation>,
 ) -> fleet::ProxyResource {
     fleet::ProxyResource {
         name: said.name,
@@ -352,11 +355,25 @@ pub(super) fn proxy(
         test_after_change: false,
         echo_guard: echo_guard(said.echo_guard),
         recording: said.recording.map(fleet::Recording::from).filter(|it| *it != fleet::Recording::default()),
-        validation: said.validation.map(Into::into),
+        validation,
     }
 }
 
 /// What means the same has one form.
+/// What a document says of requests.
+pub(super) fn validation(
+    said: Option<Validation>,
+    node: &Node,
+    faults: &mut Faults,
+) -> Option<fleet::Validation> {
+    let message = said?.message();
+    if message.is_none() {
+        let what = "one document says what requests are like: give json_schema or openapi";
+        faults.field(node, "validation.openapi", what);
+    }
+    message
+}
+
 fn echo_guard(said: fleet::EchoGuard) -> i32 {
     if said == fleet::EchoGuard::Mask { 0 } else { said.into() }
 }

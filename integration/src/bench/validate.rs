@@ -7,9 +7,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
+use http::HeaderMap;
 use rr_contract::model::validation::Validation;
-use rr_contract::policy::validate::{Effort, Stopped, Validator};
+use rr_contract::policy::validate::{Effort, Head, Look, Stopped, Validator};
 use rr_contract::wire::fleet;
 use serde_json::{Map, Value, json};
 
@@ -42,13 +43,18 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
             .and_then(|validation| Validator::compile(&validation))
     };
     let validator = compile()?;
+    let headers = HeaderMap::new();
+    let head = Head { method: "POST", path: "/", query: None, headers: &headers, has_body: true };
+    let Look::Body(wanted) = validator.look(head, Effort::AtOnce) else {
+        bail!("the schema is about bodies")
+    };
     let bodies = [
         ("passes", good, true),
         ("refused, at its start", bad("/buyer/id", json!("c")), false),
         ("refused, at its end", bad("/notes/1", json!(7)), false),
     ];
     for (name, body, passes) in &bodies {
-        let outcome = validator.body(body.as_bytes(), Effort::AtOnce);
+        let outcome = validator.body(wanted, body.as_bytes(), Effort::AtOnce);
         let is_so = if *passes { outcome.is_ok() } else { matches!(outcome, Err(Stopped::Refused(_))) };
         ensure!(is_so, "a body that {name}: {outcome:?}");
     }
@@ -62,7 +68,7 @@ pub(crate) fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
             let at = (step + round) % bodies.len();
             let since = Instant::now();
             for _ in 0..args.times {
-                _ = black_box(validator.body(black_box(bodies[at].1.as_bytes()), Effort::AtOnce));
+                _ = black_box(validator.body(wanted, black_box(bodies[at].1.as_bytes()), Effort::AtOnce));
             }
             let took = since.elapsed().as_secs_f64() * 1e6 / args.times as f64;
             // The first round warms.

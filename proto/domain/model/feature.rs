@@ -11,6 +11,7 @@ use super::proxy::{DenyStatus, EchoGuard, Forwarded};
 use super::resource::Model;
 use super::target::IDLE_TIMEOUT;
 use super::tls::Wire;
+use super::validation::{Subject, Validation};
 
 /// Rules.
 pub const RULES: &str = "rules.v1";
@@ -60,6 +61,8 @@ pub const REWRITE: &str = "rewrite.v1";
 pub const CORS: &str = "cors.v1";
 /// Proxies and targets that say what requests are like.
 pub const VALIDATION: &str = "validation.v1";
+/// The same, by an OpenAPI document.
+pub const VALIDATION_OPENAPI: &str = "validation-openapi.v1";
 /// Telling upstreams about callers.
 pub const FORWARDED: &str = "forwarded.v1";
 /// Proxies that refuse answers in which the upstream sends its secret back. One that masks or does not look needs nothing: a
@@ -106,7 +109,7 @@ pub const UPSTREAM_CLIENT_CERTIFICATE: &str = "upstream.client-certificate.v1";
 pub const TARGET_TEST: &str = "target-test.v1";
 
 /// All that this version of the contract names.
-pub const ALL: [&str; 43] = [
+pub const ALL: [&str; 44] = [
     RULES,
     FILTERS,
     FILTER_REDACT,
@@ -131,6 +134,7 @@ pub const ALL: [&str; 43] = [
     REWRITE,
     CORS,
     VALIDATION,
+    VALIDATION_OPENAPI,
     FORWARDED,
     ECHO_GUARD,
     DURABLE_RECORDS,
@@ -171,6 +175,7 @@ impl Model {
                 note(asks || !target.more_base_urls.is_empty(), ENDPOINTS);
                 note(target.circuit_breaker.is_some(), CIRCUIT_BREAKER);
                 note(target.validation.is_some(), VALIDATION);
+                note(is_openapi(target.validation.as_deref()), VALIDATION_OPENAPI);
             }
             Self::Credential(credential) => {
                 note(credential.default_effect == Effect::Deny, DEFAULT_DENY);
@@ -211,6 +216,7 @@ impl Model {
                 note(proxy.rewrite.is_some(), REWRITE);
                 note(proxy.cors.is_some(), CORS);
                 note(proxy.validation.is_some(), VALIDATION);
+                note(is_openapi(proxy.validation.as_deref()), VALIDATION_OPENAPI);
                 note(proxy.forwarded != Forwarded::Nothing, FORWARDED);
                 note(proxy.echo_guard == EchoGuard::Refuse, ECHO_GUARD);
                 note(proxy.keeping.durable, DURABLE_RECORDS);
@@ -232,6 +238,10 @@ impl Model {
         }
         needs
     }
+}
+
+fn is_openapi(validation: Option<&Validation>) -> bool {
+    validation.is_some_and(|validation| matches!(validation.subject, Subject::OpenApi(..)))
 }
 
 #[cfg(test)]
@@ -327,6 +337,10 @@ mod tests {
         ] {
             assert_eq!(needs(id, &proxy), [feature]);
         }
+        let what = Some(fleet::validation::What::Openapi("{}".to_owned()));
+        let operations = Some(fleet::Validation { what, ..fleet::Validation::default() });
+        let said = fleet::ProxyResource { validation: operations.clone(), ..proxy() };
+        assert_eq!(needs(id, &said), [VALIDATION, VALIDATION_OPENAPI]);
         let id = ResourceId::Target(TargetId::from_random([1; 16]));
         let target = || fleet::TargetResource {
             name: "t".to_owned(),
@@ -334,6 +348,8 @@ mod tests {
             ..fleet::TargetResource::default()
         };
         assert!(needs(id, &target()).is_empty());
+        let said = fleet::TargetResource { validation: operations, ..target() };
+        assert_eq!(needs(id, &said), [VALIDATION, VALIDATION_OPENAPI]);
         let second = Some(pbjson_types::Duration { seconds: 1, nanos: 0 });
         for (target, feature) in [
             (fleet::TargetResource { default_effect: deny, ..target() }, DEFAULT_DENY),

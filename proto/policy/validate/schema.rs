@@ -3,6 +3,8 @@
 //! Compiles nothing: the validator does, and looks for faults of its keywords. The invariant: a schema that passes here
 //! refers to nothing outside its document, cannot be applied to one value without end, and has patterns of linear time.
 
+mod measure;
+
 use std::collections::HashMap;
 
 use percent_encoding::percent_decode_str;
@@ -12,12 +14,10 @@ use super::number::double;
 use super::tree::{Step, Tree, pointer};
 use super::work::Price;
 
+use self::measure::Measured;
+
 /// Schemas within a document.
 const SCHEMAS_MAX: usize = 5_000;
-/// How many of them may be applied to one value.
-const APPLIED_MAX: u64 = 4_096;
-/// How many may be applied to one value each by the other.
-const HEIGHT_MAX: u32 = 24;
 /// Patterns in a document, and their weight together.
 const PATTERNS_MAX: usize = 128;
 const WEIGHT_MAX: u64 = 200_000;
@@ -65,19 +65,42 @@ pub(super) struct Cost {
     pub(super) height: u32,
 }
 
+/// What a document is that has schemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DocumentIs {
+    /// A schema itself.
+    Schema,
+    /// One that describes operations, and has schemas at many places.
+    OpenApi,
+}
+
+/// What was seen.
+pub(super) struct Surveyed {
+    pub(super) cost: Cost,
+    /// Places of schemas that are in no other one of those that were looked at before: the roots, and what was referred to.
+    pub(super) tops: Vec<String>,
+}
+
 /// Looks at the schemas of a document: those at `roots`, and whatever they refer to.
-pub(super) fn survey(document: &Tree<'_>, roots: &[(&Tree<'_>, String)]) -> Result<Cost, Vec<Fault>> {
-    let mut survey = Survey { document, ..Survey::empty(document) };
+pub(super) fn survey(
+    document: &Tree<'_>,
+    document_is: DocumentIs,
+    roots: &[(&Tree<'_>, String)],
+) -> Result<Surveyed, Vec<Fault>> {
+    let mut survey = Survey::new(document, document_is);
     for (root, at) in roots {
+        survey.tops.push(at.clone());
         survey.schema(root, &mut at.clone(), at.is_empty());
     }
     survey.follow();
     let cost = survey.cost();
-    if survey.faults.is_empty() { Ok(cost) } else { Err(survey.faults) }
+    if survey.faults.is_empty() { Ok(Surveyed { cost, tops: survey.tops }) } else { Err(survey.faults) }
 }
 
 struct Survey<'t, 'a> {
     document: &'t Tree<'a>,
+    document_is: DocumentIs,
+    tops: Vec<String>,
     /// By address.
     ids: HashMap<usize, usize>,
     schemas: Vec<Schema>,
@@ -98,21 +121,12 @@ struct Schema {
     measured: Measured,
 }
 
-#[derive(Default, Clone, Copy)]
-enum Measured {
-    #[default]
-    Not,
-    Begun,
-    Is {
-        applied: u64,
-        height: u32,
-    },
-}
-
 impl<'t, 'a> Survey<'t, 'a> {
-    fn empty(document: &'t Tree<'a>) -> Self {
+    fn new(document: &'t Tree<'a>, document_is: DocumentIs) -> Self {
         Self {
             document,
+            document_is,
+            tops: Vec::new(),
             ids: HashMap::new(),
             schemas: Vec::new(),
             anchors: HashMap::new(),
@@ -165,18 +179,24 @@ impl<'t, 'a> Survey<'t, 'a> {
                 self.fault(at, format!("is {dialect:?}; schemas are of JSON Schema 2020-12: {DIALECT:?}"));
             }
             ("$id", Some(_)) if !is_root => {
-                self.fault(at, "names a document within the document: leave it out, and refer to `#/$defs/…`");
+                let place = self.document_is.place();
+                let remedy = format!("leave it out, and refer to `#/{place}/…`");
+                self.fault(at, format!("names a document within the document: {remedy}"));
             }
             ("$anchor" | "$dynamicAnchor", Some(name)) => {
                 self.anchors.insert(name.to_owned(), id);
             }
             ("$ref" | "$dynamicRef", Some(reference)) => match reference.strip_prefix('#') {
                 Some(fragment) => self.references.push((id, fragment.to_owned(), at.clone())),
-                None => self.fault(
-                    at,
-                    format!("is {reference:?}, outside the document: put it below `$defs`, and refer to `#/$defs/…`"),
-                ),
+                None => {
+                    let place = self.document_is.place();
+                    let remedy = format!("put it below `{place}`, and refer to `#/{place}/…`");
+                    self.fault(at, format!("is {reference:?}, outside the document: {remedy}"));
+                }
             },
+            ("nullable", _) if self.document_is == DocumentIs::OpenApi => {
+                self.fault(at, "is of OpenAPI 3.0: write `type: [\"…\", \"null\"]`");
+            }
             ("$recursiveRef" | "$recursiveAnchor", _) => {
                 self.fault(at, "is of an older draft: write `$dynamicRef` and `$dynamicAnchor`");
             }
@@ -303,73 +323,32 @@ impl<'t, 'a> Survey<'t, 'a> {
 
     fn resolve(&mut self, fragment: &str) -> Result<usize, &'static str> {
         let fragment = percent_decode_str(fragment).decode_utf8().map_err(|_| "which is not UTF-8")?;
+        if self.document_is == DocumentIs::OpenApi && !fragment.starts_with('/') {
+            return Err(
+                "and schemas of an OpenAPI document are referred to by place: `#/components/schemas/…`",
+            );
+        }
         if !fragment.is_empty() && !fragment.starts_with('/') {
             return self.anchors.get(&*fragment).copied().ok_or("and no schema has such an anchor");
         }
-        let mut tree = self.document;
-        for step in fragment.split('/').skip(1) {
-            let key = step.replace("~1", "/").replace("~0", "~");
-            let found = match tree {
-                Tree::List(items) => key.parse::<usize>().ok().and_then(|at| items.get(at)),
-                other => other.get(&key),
-            };
-            tree = found.ok_or("which is not there")?;
+        let tree = self.document.at(&fragment).ok_or("which is not there")?;
+        if !matches!(tree, Tree::Object(_) | Tree::Bool(_)) {
+            return Err("which is no schema");
         }
-        match tree {
-            Tree::Object(_) | Tree::Bool(_) => Ok(self.schema(tree, &mut fragment.into_owned(), false)),
-            _ => Err("which is no schema"),
+        let mut at = fragment.into_owned();
+        if !self.ids.contains_key(&std::ptr::from_ref(tree).addr()) {
+            self.tops.push(at.clone());
         }
-    }
-
-    /// What all schemas cost.
-    fn cost(&mut self) -> Cost {
-        let (mut applied, mut height) = (1, 1);
-        for id in 0..self.schemas.len() {
-            if !self.faults.is_empty() {
-                break;
-            }
-            let (of_it, its_height) = self.measure(id, 1);
-            (applied, height) = (of_it.max(applied), its_height.max(height));
-        }
-        let value = applied / 8;
-        let member = value.saturating_mul(self.price.member.max(1)).saturating_add(self.price.member);
-        Cost { price: Price { value, member, ..self.price }, height }
-    }
-
-    /// How many schemas are applied to one value with this one, itself included, and each by the other.
-    fn measure(&mut self, id: usize, depth: u32) -> (u64, u32) {
-        let at = self.schemas[id].at.clone();
-        match self.schemas[id].measured {
-            Measured::Is { applied, height } => return (applied, height),
-            Measured::Begun => {
-                self.fault(&at, "is applied to a value because it is applied to it, without end");
-                return (1, 1);
-            }
-            Measured::Not if depth > HEIGHT_MAX => {
-                self.fault(&at, too_high());
-                return (1, 1);
-            }
-            Measured::Not => self.schemas[id].measured = Measured::Begun,
-        }
-        let (mut applied, mut height) = (1_u64, 0);
-        for inner in self.schemas[id].same.clone() {
-            let (of_inner, its_height) = self.measure(inner, depth + 1);
-            (applied, height) = (applied.saturating_add(of_inner), its_height.max(height));
-            if !self.faults.is_empty() {
-                break;
-            }
-        }
-        height += 1;
-        if applied > APPLIED_MAX {
-            self.fault(&at, format!("applies more than {APPLIED_MAX} schemas to one value, itself again where it is referred to"));
-        } else if height > HEIGHT_MAX {
-            self.fault(&at, too_high());
-        }
-        self.schemas[id].measured = Measured::Is { applied, height };
-        (applied, height)
+        Ok(self.schema(tree, &mut at, false))
     }
 }
 
-fn too_high() -> String {
-    format!("is in a row of more than {HEIGHT_MAX} schemas that are applied to one value each by the other")
+impl DocumentIs {
+    /// Where schemas stand that are referred to.
+    fn place(self) -> &'static str {
+        match self {
+            Self::Schema => "$defs",
+            Self::OpenApi => "components/schemas",
+        }
+    }
 }

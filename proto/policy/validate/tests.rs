@@ -1,12 +1,16 @@
 //! What passes a schema and what does not; what is refused as a schema; and that hostile ones of both end.
 
 mod hostile;
+mod openapi;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::*;
+
+/// A body that a JSON Schema is about.
+pub(super) const BODY: Wanted = Wanted(Wants::Schema { may_be_empty: false });
 
 pub(super) fn validation(schema: &str) -> Validation {
     Validation { subject: Subject::JsonSchema(schema.into()), methods: Arc::default() }
@@ -18,7 +22,7 @@ pub(super) fn compiled(schema: &Value) -> Validator {
 
 /// Pointer, keyword and place in the schema of the refusal of a body.
 fn refused(validator: &Validator, body: &str) -> Option<(String, String, String)> {
-    match validator.body(body.as_bytes(), Effort::AtLength) {
+    match validator.body(BODY, body.as_bytes(), Effort::AtLength) {
         Ok(()) => None,
         Err(Stopped::Refused(it)) => Some((it.pointer.into(), it.keyword.into(), it.schema.into())),
         Err(Stopped::TooMuch) => panic!("there is nobody else to do it"),
@@ -230,32 +234,38 @@ fn a_schema_that_is_not_taken_is_told_where_and_why() {
 #[test]
 fn which_requests_a_schema_is_about() {
     let any = compiled(&json!({}));
-    let of = |validator: &Validator, method, has_body| validator.look(Head { method, has_body });
+    let headers = HeaderMap::new();
+    let of = |validator: &Validator, method, has_body| {
+        validator.look(Head { method, path: "/", query: None, headers: &headers, has_body }, Effort::AtOnce)
+    };
+    let (body, any_body) = (Look::Body(BODY), Look::Body(Wanted(Wants::Schema { may_be_empty: true })));
     let missing = Look::Refused(Refusal::ours("", "no-body"));
     for (method, has_body, look) in [
-        ("POST", true, &Look::Body),
+        ("POST", true, &body),
         ("POST", false, &missing),
         ("PUT", false, &missing),
         ("PATCH", false, &missing),
         ("GET", false, &Look::Passes),
         ("DELETE", false, &Look::Passes),
-        ("DELETE", true, &Look::Body),
-        ("GET", true, &Look::Body),
+        ("DELETE", true, &any_body),
+        ("GET", true, &any_body),
     ] {
         assert_eq!(&of(&any, method, has_body), look, "{method} {has_body}");
     }
     let methods = Arc::from([Box::from("QUERY")]);
     let some = Validator::compile(&Validation { methods, ..validation("{}") }).expect("a schema");
     assert_eq!(of(&some, "QUERY", false), missing);
-    assert_eq!((of(&some, "QUERY", true), of(&some, "POST", true)), (Look::Body, Look::Passes));
+    assert_eq!((of(&some, "QUERY", true), of(&some, "POST", true)), (body, Look::Passes));
+    let Look::Body(wanted) = any_body else { panic!("it was made so") };
+    assert_eq!(any.body(wanted, b"", Effort::AtOnce), Ok(()), "there turned out to be none");
 }
 
 #[test]
 fn what_is_long_is_left_to_somebody_with_more_time() {
     let validator = compiled(&json!({"type": "array", "items": {"type": "integer"}}));
     let long = format!("[{}1]", "1,".repeat(AT_ONCE_MAX / 2));
-    assert_eq!(validator.body(long.as_bytes(), Effort::AtOnce), Err(Stopped::TooMuch));
-    assert_eq!(validator.body(long.as_bytes(), Effort::AtLength), Ok(()));
+    assert_eq!(validator.body(BODY, long.as_bytes(), Effort::AtOnce), Err(Stopped::TooMuch));
+    assert_eq!(validator.body(BODY, long.as_bytes(), Effort::AtLength), Ok(()));
     let most = format!("[{}1]", "1,".repeat(250_000));
     assert_eq!(refused(&validator, &most).map(|(_, keyword, _)| keyword).as_deref(), Some("too-much-work"));
 }

@@ -141,6 +141,17 @@ impl Tree<'_> {
         Some(&members[at].1)
     }
 
+    /// What a JSON pointer (RFC 6901) leads to.
+    pub(super) fn at(&self, pointer: &str) -> Option<&Self> {
+        pointer.split('/').skip(1).try_fold(self, |tree, step| {
+            let key = step.replace("~1", "/").replace("~0", "~");
+            match tree {
+                Self::List(items) => key.parse::<usize>().ok().and_then(|at| items.get(at)),
+                other => other.get(&key),
+            }
+        })
+    }
+
     /// The text that it is.
     pub(super) fn text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }

@@ -24,8 +24,15 @@ fn filled(messages: &BTreeMap<String, DescriptorProto>, field: &FieldDescriptorP
         (_, ".google.protobuf.Duration") => json!("7s"),
         (_, ".google.protobuf.Timestamp") => json!("2026-01-01T00:00:00Z"),
         (_, name) => {
-            let fields = messages[name].field.iter().map(|it| (it.name().to_owned(), filled(messages, it)));
-            Value::Object(fields.collect())
+            let message = &messages[name];
+            // Of several fields that exclude each other, the first.
+            let is_first = |field: &&FieldDescriptorProto| {
+                let among = field.oneof_index.filter(|_| !field.proto3_optional());
+                let first = message.field.iter().find(|it| it.oneof_index == among);
+                among.is_none() || first.is_some_and(|first| first.name() == field.name())
+            };
+            let fields = message.field.iter().filter(is_first);
+            Value::Object(fields.map(|it| (it.name().to_owned(), filled(messages, it))).collect())
         }
     };
     if field.label() == Label::Repeated { json!([value]) } else { value }

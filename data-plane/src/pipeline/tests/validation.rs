@@ -1,4 +1,5 @@
-//! Requests that a schema is about: what passes, what is told to the caller, and that nothing is counted.
+//! Requests that a schema or a document of operations is about: what passes, what is told to the caller, and that nothing is
+//! counted.
 
 use prost::Message as _;
 use rr_contract::wire::fleet;
@@ -167,4 +168,94 @@ async fn a_web_socket_passes_no_schema_unless_somebody_accepts_that() {
         );
         assert_eq!(send(&edge, request.as_bytes()).await.json()["code"], "tunnel-unread", "{of_target}");
     }
+}
+
+fn operations(unlisted: fleet::UnlistedOperations) -> Option<fleet::Validation> {
+    let order = json!({"type": "object", "required": ["price"], "properties": {"price": {"type": "number"}}});
+    let id = json!({"name": "id", "in": "path", "required": true, "schema": {"type": "integer"}});
+    let limit = json!({"name": "limit", "in": "query", "schema": {"type": "integer", "maximum": 100}});
+    let slow =
+        json!({"name": "slow", "in": "query", "schema": {"type": "string", "pattern": "([a-z]*[0-9]){40}x"}});
+    let document = json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Orders", "version": "1"},
+        "paths": {
+            "/orders": {
+                "get": {"parameters": [limit, slow]},
+                "post": {"requestBody": {"required": true, "content": {"application/json": {"schema": order}}}},
+            },
+            "/orders/{id}": {"parameters": [id], "get": {}},
+        },
+    });
+    let what = Some(What::Openapi(document.to_string()));
+    Some(fleet::Validation { what, unlisted: unlisted.into(), ..Default::default() })
+}
+
+#[tokio::test]
+async fn a_request_is_an_operation_of_the_document_as_it_says_or_is_refused_and_counts_for_nothing() {
+    let upstream = Upstream::mirror().await;
+    let limit = Some(fleet::Limits { per_minute_per_node: 0, per_day_per_node: 7 });
+    let edge = edge_of(
+        &upstream,
+        |proxy| {
+            proxy.limits = limit;
+            proxy.validation = operations(fleet::UnlistedOperations::Unspecified);
+        },
+        |_| {},
+        [],
+    );
+    let at = |path: &str| get(&format!("/api/acme.proxy-1{path}"), &with_key(1));
+    let sent = |kind: &str, body: &str| {
+        let request = post(&format!("content-type: {kind}\r\n"), body.as_bytes());
+        String::from_utf8(request).expect("text").replacen(PATH, "/api/acme.proxy-1/orders", 1)
+    };
+    let long_json = |price: &str| format!(r#"{{"note":"{}","price":{price}}}"#, "n".repeat(100_000));
+    let slow = "a".repeat(6_000);
+    for (request, parameter, pointer, keyword) in [
+        (at("/other"), None, "", "operation"),
+        (at("/orders/"), None, "", "operation"),
+        (at("/orders/7").replacen("GET", "DELETE", 1), None, "", "operation"),
+        (at("/orders/seven"), Some("path.id"), "", "type"),
+        (at("/orders?limit=101"), Some("query.limit"), "", "maximum"),
+        (at("/orders?limit=1&limit=101"), Some("query.limit"), "", "duplicate-parameter"),
+        (at("/orders?limit=1&%6cimit=101"), Some("query.limit"), "", "duplicate-parameter"),
+        (at(&format!("/orders?slow={slow}")), Some("query.slow"), "", "pattern"),
+        (sent("application/json", r#"{"price":"much"}"#), None, "/price", "type"),
+        (sent("application/json", &long_json("null")), None, "/price", "type"),
+        (sent("application/json", r#"{"price":1,"price":2}"#), None, "/price", "duplicate-key"),
+        (sent("text/plain", r#"{"price":1}"#), Some("header.content-type"), "", "content"),
+        (sent("application/json", ""), None, "", "no-body"),
+    ] {
+        let answer = edge.send(&request).await;
+        let problem = answer.json();
+        let violation = &problem["violation"];
+        assert_eq!((answer.status, &problem["code"]), (400, &json!("invalid-request")), "{keyword}");
+        let told = (violation["parameter"].as_str(), &violation["pointer"], &violation["keyword"]);
+        assert_eq!(told, (parameter, &json!(pointer), &json!(keyword)), "{violation}");
+        assert!(!answer.text.contains("much") && !answer.text.contains("seven"), "no value is told");
+    }
+    assert_eq!(upstream.count(), 0);
+    for request in [
+        at("/orders"),
+        at("/orders").replacen("GET", "HEAD", 1),
+        at("/orders?limit=100&other=1"),
+        at("//orders/./%37?x"),
+        sent("application/json; charset=utf-8", r#"{"price":1}"#),
+        sent("application/json", &long_json("1.0")),
+        at("/orders/7"),
+    ] {
+        assert_eq!(edge.send(&request).await.status, 200, "what was refused took nothing of the limit");
+    }
+    assert_eq!(edge.send(&at("/orders")).await.status, 429);
+}
+
+#[tokio::test]
+async fn an_operation_that_is_not_listed_passes_where_the_document_is_not_all_there_is() {
+    let upstream = Upstream::echo().await;
+    let said = operations(fleet::UnlistedOperations::Pass);
+    let edge = edge_of(&upstream, |_| {}, |target| target.validation = said, []);
+    let at = |path: &str| get(&format!("/api/acme.proxy-1{path}"), &with_key(1));
+    assert_eq!(edge.send(&at("/other?limit=1000")).await.status, 200);
+    let answer = edge.send(&at("/orders?limit=1000")).await;
+    assert_eq!((answer.status, answer.json()["scope"].clone()), (400, json!("target")));
 }

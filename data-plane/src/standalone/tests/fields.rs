@@ -215,6 +215,7 @@ fn every_field_of_a_document_arrives_in_its_message() {
         validation: Some(fleet::Validation {
             what: Some(fleet::validation::What::JsonSchema("{}".to_owned())),
             methods: vec!["POST".to_owned()],
+            unlisted: 0,
         }),
     };
     assert_eq!(fleet::TargetResource::decode(payload).expect("a target"), wanted);
@@ -282,6 +283,7 @@ fn every_field_of_a_document_arrives_in_its_message() {
         validation: Some(fleet::Validation {
             what: Some(fleet::validation::What::JsonSchema("{}".to_owned())),
             methods: vec!["POST".to_owned()],
+            unlisted: 0,
         }),
     };
     assert_eq!(fleet::ProxyResource::decode(payload).expect("a proxy"), wanted);

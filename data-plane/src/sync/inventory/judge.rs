@@ -61,6 +61,7 @@ pub(crate) const FEATURES: &[&str] = &[
     feature::REWRITE,
     feature::CORS,
     feature::VALIDATION,
+    feature::VALIDATION_OPENAPI,
     feature::FORWARDED,
     feature::ECHO_GUARD,
     feature::DURABLE_RECORDS,

@@ -337,4 +337,8 @@ fn files(work: &Path, upstream: &str, token: &str) {
         ---\nkind: proxy\nname: docs\ncaller_credentials: [app]\ntarget: docs\nupstream_credential: docs\n\
         regions: [eu]\nlimits: {per_minute_per_node: 600}\n";
     write("acme/app.yaml", set);
+    write(
+        "openapi.yaml",
+        "openapi: 3.1.0\ninfo: {title: Payments, version: '1'}\npaths:\n  /payments: {get: {}}\n",
+    );
 }

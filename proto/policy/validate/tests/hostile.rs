@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Effort, STACK, Stopped, Validator, validation};
+use super::{BODY, Effort, STACK, Stopped, Validator, validation};
 
 /// What becomes of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,7 +279,7 @@ fn what_wants_to_take_long_is_refused_or_ends_by_itself() {
             let begun = Instant::now();
             let found = match Validator::compile(&validation(&schema.to_string())) {
                 Err(_) => NoSchema,
-                Ok(validator) => match validator.body(body.as_bytes(), Effort::AtLength) {
+                Ok(validator) => match validator.body(BODY, body.as_bytes(), Effort::AtLength) {
                     Err(Stopped::Refused(refusal)) if &*refusal.keyword == "too-much-work" => TooMuch,
                     Err(Stopped::TooMuch) => panic!("{what}: there is nobody else to do it"),
                     _ => Judged,
@@ -304,7 +304,7 @@ fn what_is_validated_at_once_fits_on_the_stack_of_a_worker() {
     let work = || {
         for (what, schema, body, _) in pairs() {
             let Ok(validator) = Validator::compile(&validation(&schema.to_string())) else { continue };
-            let ended = validator.body(body.as_bytes(), Effort::AtOnce);
+            let ended = validator.body(BODY, body.as_bytes(), Effort::AtOnce);
             assert!(
                 !matches!(&ended, Err(Stopped::Refused(it)) if &*it.keyword == "too-much-work"),
                 "{what}"
@@ -320,7 +320,7 @@ fn what_is_validated_at_once_fits_on_the_stack_of_a_worker() {
             let validator =
                 Validator::compile(&validation(&schema)).unwrap_or_else(|error| panic!("{error}"));
             let body = nested(depth - 1, "[", "1", "]");
-            assert_eq!(validator.body(body.as_bytes(), Effort::AtOnce), Ok(()), "{height} {depth}");
+            assert_eq!(validator.body(BODY, body.as_bytes(), Effort::AtOnce), Ok(()), "{height} {depth}");
         }
     };
     let thread = std::thread::Builder::new().stack_size(700 * 1024).spawn(work);
