@@ -59,16 +59,17 @@ impl Scan {
         found: &mut impl FnMut(Detector, Range<usize>),
     ) -> bool {
         let until = self.at.saturating_add(bytes).min(text.len());
-        if self.set.has(Detector::Email) {
-            self.mails(text, until, found);
-        }
-        if self.numbers {
-            self.digits(text, until, found);
-        }
         while self.tokens && self.at < until {
             self.run(text, found);
         }
+        // Runs may have gone further, to the end of the text: whoever is done has looked at all of it for all.
         self.at = self.at.max(until);
+        if self.set.has(Detector::Email) {
+            self.mails(text, self.at, found);
+        }
+        if self.numbers {
+            self.digits(text, self.at, found);
+        }
         self.at >= text.len()
     }
 

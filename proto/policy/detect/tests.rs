@@ -91,6 +91,8 @@ fn what_apis_are_called_by_is_not_taken_for_a_secret() {
         "@example.com",
         "user@localhost",
         "4111111111111112",
+        "order_4111111111111111",
+        "x4111111111111111",
         "+49 30 1234 5678 9012",
         "10.0.0.1",
         "v1.2.3-rc.1+build.5",

@@ -128,6 +128,17 @@ async fn what_cannot_be_read_is_refused_and_what_is_sent_on_is_what_came() {
 }
 
 #[tokio::test]
+async fn a_body_that_turns_out_to_be_none_is_none() {
+    let upstream = Upstream::echo().await;
+    let edge = edge_of(&upstream, |proxy| proxy.validation = validation(ORDER), |_| {}, []);
+    let chunked = get(PATH, &format!("{}transfer-encoding: chunked\r\n", with_key(1)));
+    assert_eq!(edge.send(&format!("{chunked}0\r\n\r\n")).await.status, 200, "no schema is about it");
+    let post = chunked.replacen("GET", "POST", 1);
+    let answer = edge.send(&format!("{post}0\r\n\r\n")).await;
+    assert_eq!((answer.status, answer.json()["violation"]["keyword"].clone()), (400, json!("no-body")));
+}
+
+#[tokio::test]
 async fn a_long_body_is_validated_while_others_pass() {
     let upstream = Upstream::mirror().await;
     let schema = r#"{"type":"array","items":{"type":"object","required":["a"]},"uniqueItems":true}"#;

@@ -102,6 +102,8 @@ const TABLE: &[(Detector, &[&str], &[&str])] = &[
             "XX89370400440532013000",
             "ADE89370400440532013000",
             "DE89370400440532013000X",
+            "_DE89370400440532013000",
+            "7DE89370400440532013000",
             "DE8",
         ],
     ),
@@ -222,8 +224,31 @@ fn a_number_of_a_telephone_ends_where_another_number_begins() {
     ] {
         assert_eq!(found(phones, text), [(Detector::Phone, wanted.to_owned())], "{text}");
     }
-    for text in ["+493021543051234567", "+4930ab", "030 2154305x"] {
+    for text in ["+493021543051234567", "+4930ab", "+0301234567", "030 2154305x"] {
         assert_eq!(found(phones, text), [], "{text}");
+    }
+}
+
+#[test]
+fn what_stands_at_the_end_of_a_text_is_found_wherever_a_scan_was_left_before() {
+    let all = Detectors::all();
+    for end in
+        ["ann@example.com", "a@b.de", "4111111111111111", "x/y/4111-1111-1111-1111", "_ann@example.com"]
+    {
+        for before in ["Is it ", "(", "a-very-long-word/before-it,"] {
+            let text = format!("{before}{end}");
+            let whole = found(all, &text);
+            assert!(!whole.is_empty(), "{text}");
+            for bytes in 1..text.len() {
+                let (mut parts, mut scan) = (Vec::new(), Scan::new(all));
+                while !scan.advance(text.as_bytes(), bytes, &mut |detector, range| {
+                    parts.push((range.start, detector, text[range].to_owned()));
+                }) {}
+                parts.sort();
+                let parts: Vec<_> = parts.into_iter().map(|(_, detector, text)| (detector, text)).collect();
+                assert_eq!(parts, whole, "{text:?} by {bytes}");
+            }
+        }
     }
 }
 
