@@ -194,7 +194,7 @@ impl Settings {
     }
 
     /// Sets the fields whose flags were given, and names them in the mask.
-    fn put(self, proxy: &mut mg::Proxy, mask: &mut Mask) {
+    fn put(self, proxy: &mut mg::Proxy, mask: &mut Mask) -> Result<()> {
         mask.put_all("caller_credentials", &mut proxy.caller_credentials, self.callers);
         mask.put("target", &mut proxy.target, self.target);
         mask.put("upstream_credential", &mut proxy.upstream_credential, self.upstream);
@@ -229,10 +229,11 @@ impl Settings {
         let kept = self.keeping.over(there.clone()).or(there);
         let recording = self.recording.over(kept.clone()).unwrap_or(kept);
         mask.put("recording", &mut proxy.recording, parts.then_some(recording));
-        mask.put("validation", &mut proxy.validation, self.validation.given());
+        mask.put("validation", &mut proxy.validation, self.validation.given()?);
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut proxy.default_effect, effect);
         mask.put("owner", &mut proxy.owner, self.owner.owner);
+        Ok(())
     }
 }
 
@@ -256,7 +257,7 @@ impl Verb {
                 );
                 sealing.await?;
                 let mut proxy = mg::Proxy { name, ..mg::Proxy::default() };
-                settings.put(&mut proxy, &mut Mask::default());
+                settings.put(&mut proxy, &mut Mask::default())?;
                 let ask = consent.with(mg::CreateProxyRequest {
                     org: org.clone(),
                     proxy: Some(proxy),
@@ -288,7 +289,7 @@ impl Verb {
                     proxy = stub.get_proxy(ask).await?.into_inner().proxy.unwrap_or_default();
                 }
                 let mut mask = Mask::default();
-                settings.put(&mut proxy, &mut mask);
+                settings.put(&mut proxy, &mut mask)?;
                 proxy.etag = condition.or(proxy.etag);
                 if seals {
                     let credentials =

@@ -170,7 +170,7 @@ impl Settings {
         mask.put("min_tls", &mut target.min_tls, unless(self.min_tls, "none"));
         mask.put("http_version", &mut target.http_version, unless(self.http_version, "agreed"));
         mask.put("trace_context", &mut target.trace_context, self.trace_context);
-        mask.put("validation", &mut target.validation, self.validation.given());
+        mask.put("validation", &mut target.validation, self.validation.given()?);
         let effect = self.default.default_effect.map(Effect::to_wire);
         mask.put("default_effect", &mut target.default_effect, effect);
         mask.put("owner", &mut target.owner, self.owner.owner);

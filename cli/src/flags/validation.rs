@@ -2,8 +2,9 @@
 //!
 //! Judges no document: the control plane does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use rr_contract::wire::fleet::validation::What;
 use rr_contract::wire::fleet::{UnlistedOperations, Validation};
@@ -15,8 +16,8 @@ use super::size;
 pub(crate) struct ValidationArgs {
     /// File with a JSON Schema 2020-12 that the body of a request has to meet, as JSON, or as YAML where its name ends with
     /// `.yaml` or `.yml`. Others are refused with 400, and count for no limit.
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, value_parser = document)]
-    validate_schema: Option<Document>,
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    validate_schema: Option<PathBuf>,
     /// Method of the requests that the schema is about, as POST; can be repeated. Without one, those of POST, PUT and PATCH,
     /// and any other with a body.
     #[arg(long = "validate-method", value_name = "METHOD", requires = "validate_schema", value_parser = method)]
@@ -24,9 +25,9 @@ pub(crate) struct ValidationArgs {
     /// File with an OpenAPI 3.1 document, as JSON or YAML: a request has to be one of its operations, with parameters of path,
     /// query and headers, and a body, as the operation says. Others are refused with 400, and count for no limit. Paths are
     /// those behind the name of the proxy.
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, value_parser = document,
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
         conflicts_with = "validate_schema")]
-    validate_openapi: Option<Document>,
+    validate_openapi: Option<PathBuf>,
     /// What becomes of requests to operations that the OpenAPI document does not list; `refuse` when never given.
     #[arg(long, value_name = "WHAT", requires = "validate_openapi")]
     validate_unlisted: Option<Unlisted>,
@@ -44,43 +45,42 @@ pub(crate) enum Unlisted {
     Pass,
 }
 
-/// A JSON document that was read from a file.
-#[derive(Debug, Clone)]
-struct Document(String);
-
 #[expect(clippy::unnecessary_wraps, reason = "clap wants a parser that can fail")]
 fn method(text: &str) -> Result<String, String> {
     Ok(text.to_ascii_uppercase())
 }
 
-fn document(path: &str) -> Result<Document, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let ending = Path::new(path).extension().and_then(|ending| ending.to_str());
+/// The document in a file, as JSON.
+fn document(path: &Path, flag: &str) -> Result<String> {
+    let place = || format!("read {flag} {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(place)?;
+    let ending = path.extension().and_then(|ending| ending.to_str());
     if !matches!(ending, Some("yaml" | "yml")) {
-        return Ok(Document(text));
+        return Ok(text);
     }
-    let value: serde_json::Value =
-        serde_saphyr::from_str(&text).map_err(|error| format!("is no YAML: {error}"))?;
-    Ok(Document(value.to_string()))
+    let value: serde_json::Value = serde_saphyr::from_str(&text).with_context(place)?;
+    Ok(value.to_string())
 }
 
 impl ValidationArgs {
     /// What was given; an inner `None`: nothing is left. `None` when no flag was given.
     #[expect(clippy::option_option, reason = "a flag that was not given is not one that clears the field")]
-    pub(crate) fn given(self) -> Option<Option<Validation>> {
+    pub(crate) fn given(self) -> Result<Option<Option<Validation>>> {
         if self.no_validation {
-            return Some(None);
+            return Ok(Some(None));
         }
         let what = match (self.validate_schema, self.validate_openapi) {
-            (Some(schema), _) => What::JsonSchema(schema.0),
-            (None, document) => What::Openapi(document?.0),
+            (Some(schema), _) => What::JsonSchema(document(&schema, "--validate-schema")?),
+            (None, Some(openapi)) => What::Openapi(document(&openapi, "--validate-openapi")?),
+            (None, None) => return Ok(None),
         };
         let unlisted = match self.validate_unlisted {
             None => UnlistedOperations::Unspecified,
             Some(Unlisted::Refuse) => UnlistedOperations::Refuse,
             Some(Unlisted::Pass) => UnlistedOperations::Pass,
         };
-        Some(Some(Validation { what: Some(what), methods: self.validate_methods, unlisted: unlisted.into() }))
+        let methods = self.validate_methods;
+        Ok(Some(Some(Validation { what: Some(what), methods, unlisted: unlisted.into() })))
     }
 }
 
@@ -109,16 +109,20 @@ mod tests {
     #[test]
     fn a_document_is_read_from_a_file_and_yaml_becomes_json() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = |name: &str| folder.path().join(name).display().to_string();
+        let path = |name: &str| folder.path().join(name);
+        let read = |name: &str| document(&path(name), "--validate-schema");
         std::fs::write(path("a.json"), "{ }").expect("written");
         std::fs::write(path("a.yaml"), "type: object\nrequired: [a]\n").expect("written");
-        assert_eq!(document(&path("a.json")).expect("read").0, "{ }");
-        assert_eq!(document(&path("a.yaml")).expect("read").0, r#"{"required":["a"],"type":"object"}"#);
+        assert_eq!(read("a.json").expect("read"), "{ }");
+        assert_eq!(read("a.yaml").expect("read"), r#"{"required":["a"],"type":"object"}"#);
         let openapi = "paths:\n  /a:\n    get:\n      responses:\n        200: {description: done}\n";
         std::fs::write(path("b.yml"), openapi).expect("written");
-        let read = document(&path("b.yml")).expect("read").0;
-        assert_eq!(read, r#"{"paths":{"/a":{"get":{"responses":{"200":{"description":"done"}}}}}}"#);
-        assert!(document(&path("none")).expect_err("not there").contains("cannot be read"));
+        assert_eq!(
+            read("b.yml").expect("read"),
+            r#"{"paths":{"/a":{"get":{"responses":{"200":{"description":"done"}}}}}}"#
+        );
+        let error = read("none").expect_err("not there").to_string();
+        assert!(error.starts_with("read --validate-schema ") && error.ends_with("none"), "{error}");
     }
 
     #[test]

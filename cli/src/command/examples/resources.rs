@@ -61,6 +61,7 @@ pub(super) const ALL: &[Examples] = &[
         &[
             "proxy update pay --per-minute 600 --max-request-bytes 8MiB",
             "proxy update pay --retry attempts=2,on=502+503",
+            "proxy update pay --validate-openapi api.yaml --validate-unlisted pass",
         ],
     ),
     ("proxy delete", &["proxy delete github-read --yes"]),

@@ -313,6 +313,7 @@ fn files(work: &Path, upstream: &str, token: &str) {
         write(name, VALUE);
     }
     write("bootstrap-token", token);
+    write("api.yaml", "openapi: 3.1.0\ninfo: {title: Users, version: '1'}\npaths: {/v1/users: {get: {}}}\n");
     write("order.json", r#"{"item": 7}"#);
     write("partner.key", "3f2b8c1d-7e54-4a09-9c6b-d18e2f7a5b30");
     write("old.secret", "Zq7-2mVx9sLr4TzYw8NbQe1HfJ6dUcPb");
