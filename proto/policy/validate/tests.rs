@@ -166,6 +166,14 @@ fn keywords_of_2020_12_hold() {
 }
 
 #[test]
+fn what_is_wrong_with_a_schema_is_told_without_its_values() {
+    for schema in [r#"{"type":"s3cret"}"#, r#"{"required":["s3cret","s3cret"]}"#, r#"{"minimum":"s3cret"}"#] {
+        let said = fault(schema);
+        assert!(said.contains("JSON Schema 2020-12") && !said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
 fn a_schema_that_is_not_taken_is_told_where_and_why() {
     let many = |count: usize, one: &str| vec![one; count].join(",");
     let doubled = (0..4).map(|i| {

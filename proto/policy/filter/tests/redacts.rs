@@ -99,6 +99,21 @@ fn of_finds_that_have_something_in_common_one_mask_is_left_and_it_is_the_first_f
     assert_eq!((filtered.taken, filtered.filters), (2, 2));
 }
 
+#[test]
+fn the_first_filters_mask_is_left_wherever_in_the_others_find_its_own_stands() {
+    let stage = stage(vec![
+        filter(1, 0, redact(&[], &["example", "1111"], "[one]"), &[]),
+        filter(2, 1, redact(&[Detector::Email, Detector::Card], &[], "[two]"), &[]),
+    ]);
+    let filtered = chain_of(&stage).apply(br#"["mail ann@example.com now",4111111111111111]"#).expect("JSON");
+    assert_eq!(text(&filtered), r#"["mail [one] now","[one]"]"#, "nothing of the longer find is left");
+}
+
+#[test]
+fn a_text_too_short_for_detectors_is_looked_through_for_patterns() {
+    check(redact(&[], &["ab"], "***"), &[], r#"["xab","x"]"#, r#"["x***","x"]"#, 1);
+}
+
 fn chain_of(stage: &FilterStage) -> FilterChain<'_> {
     static NONE: LazyLock<FilterStage> = LazyLock::new(FilterStage::default);
     FilterChain { redacts_only: false, upstream: &NONE, target: &NONE, caller: &NONE, proxy: stage }
